@@ -1,0 +1,574 @@
+//! Containers in the Docker Engine API (1.44), with the original's extra fields.
+
+use super::oci::image::{Empty, Healthcheck};
+use crate::utils::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Body of `POST /containers/create`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CreateRequest {
+    /// What runs.
+    #[serde(flatten)]
+    pub config: ContainerConfig,
+    /// How it runs on this host.
+    pub host_config: HostConfig,
+}
+
+/// Answer to a creation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CreateResponse {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Things that were left out.
+    pub warnings: Vec<String>,
+}
+
+/// What runs: independent of the host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerConfig {
+    /// UTS host name.
+    pub hostname: String,
+    /// UTS domain name.
+    pub domainname: String,
+    /// `user[:group]`.
+    pub user: String,
+    /// Whether clients may attach standard input.
+    pub attach_stdin: bool,
+    /// Whether `run` attached standard output.
+    pub attach_stdout: bool,
+    /// Whether `run` attached standard error.
+    pub attach_stderr: bool,
+    /// Ports the image exposes.
+    #[serde(deserialize_with = "null_default")]
+    pub exposed_ports: BTreeMap<String, Empty>,
+    /// Pseudo terminal.
+    pub tty: bool,
+    /// Standard input stays open.
+    pub open_stdin: bool,
+    /// Standard input ends with the first client that leaves.
+    pub stdin_once: bool,
+    /// `K=V`.
+    #[serde(deserialize_with = "null_default")]
+    pub env: Vec<String>,
+    /// Arguments.
+    #[serde(deserialize_with = "string_or_list")]
+    pub cmd: Option<Vec<String>>,
+    /// Health check.
+    pub healthcheck: Option<Healthcheck>,
+    /// Image as the user named it.
+    pub image: String,
+    /// `name@digest` of the image. The original's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image_ref: String,
+    /// Anonymous volumes.
+    #[serde(deserialize_with = "null_default")]
+    pub volumes: BTreeMap<String, Empty>,
+    /// Working directory.
+    pub working_dir: String,
+    /// Program; an empty list resets the image's.
+    #[serde(deserialize_with = "string_or_list")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Free text.
+    #[serde(deserialize_with = "null_default")]
+    pub labels: BTreeMap<String, String>,
+    /// OCI annotations. The original's place for them.
+    #[serde(deserialize_with = "null_default")]
+    pub annotations: BTreeMap<String, String>,
+    /// Signal that stops it.
+    pub stop_signal: String,
+    /// Seconds until it is killed.
+    pub stop_timeout: Option<i64>,
+    /// No network at all.
+    pub network_disabled: bool,
+}
+
+/// How it runs on this host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct HostConfig {
+    /// `SRC:DST[:OPTS]`.
+    #[serde(deserialize_with = "null_default")]
+    pub binds: Vec<String>,
+    /// `--mount`.
+    #[serde(deserialize_with = "null_default")]
+    pub mounts: Vec<MountPoint>,
+    /// `none`, `host`, `container:ID`, `default`, `bridge` or a network's name.
+    pub network_mode: String,
+    /// Supplementary groups.
+    #[serde(deserialize_with = "null_default")]
+    pub group_add: Vec<String>,
+    /// ``, `private`, `shareable`, `host`, `none`, `container:ID`.
+    pub ipc_mode: String,
+    /// ``, `host`, `container:ID`.
+    pub pid_mode: String,
+    /// ``, `host`, `container:ID`.
+    #[serde(rename = "UTSMode")]
+    pub uts_mode: String,
+    /// ``, `host`.
+    pub userns_mode: String,
+    /// ``, `host`, `private`, `container:ID`.
+    pub cgroupns_mode: String,
+    /// Everything allowed.
+    pub privileged: bool,
+    /// Bytes of /dev/shm; 0 is the default of 64 MiB.
+    pub shm_size: i64,
+    /// Removed after its exit.
+    pub auto_remove: bool,
+    /// Root file system mounted read-only.
+    pub readonly_rootfs: bool,
+    /// Destination to mount options.
+    #[serde(deserialize_with = "null_default")]
+    pub tmpfs: BTreeMap<String, String>,
+    /// Kernel parameters.
+    #[serde(deserialize_with = "null_default")]
+    pub sysctls: BTreeMap<String, String>,
+    /// Name of the OCI runtime; the default when empty.
+    pub runtime: String,
+    /// When it is started again.
+    pub restart_policy: RestartPolicy,
+    /// Added capabilities.
+    #[serde(deserialize_with = "null_default")]
+    pub cap_add: Vec<String>,
+    /// Dropped capabilities.
+    #[serde(deserialize_with = "null_default")]
+    pub cap_drop: Vec<String>,
+    /// Name servers.
+    #[serde(deserialize_with = "null_default")]
+    pub dns: Vec<String>,
+    /// Resolver options.
+    #[serde(deserialize_with = "null_default")]
+    pub dns_options: Vec<String>,
+    /// Search domains.
+    #[serde(deserialize_with = "null_default")]
+    pub dns_search: Vec<String>,
+    /// `name:address`.
+    #[serde(deserialize_with = "null_default")]
+    pub extra_hosts: Vec<String>,
+    /// Relative weight.
+    #[serde(rename = "CpuShares", alias = "CPUShares")]
+    pub cpu_shares: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// cgroup v2 files. The original's.
+    #[serde(deserialize_with = "null_default")]
+    pub unified: BTreeMap<String, String>,
+    /// Adjustment of the OOM score.
+    pub oom_score_adj: i32,
+    /// 10 to 1000.
+    pub blkio_weight: u16,
+    /// Billionths of a processor.
+    #[serde(alias = "NanoCPUs")]
+    pub nano_cpus: i64,
+    /// Microseconds.
+    #[serde(rename = "CpuPeriod", alias = "CPUPeriod")]
+    pub cpu_period: i64,
+    /// Microseconds.
+    #[serde(rename = "CpuQuota", alias = "CPUQuota")]
+    pub cpu_quota: i64,
+    /// List of processors.
+    pub cpuset_cpus: String,
+    /// List of memory nodes.
+    pub cpuset_mems: String,
+    /// Devices.
+    #[serde(deserialize_with = "null_default")]
+    pub devices: Vec<DeviceMapping>,
+    /// Device rules.
+    #[serde(deserialize_with = "null_default")]
+    pub device_cgroup_rules: Vec<String>,
+    /// Security options.
+    #[serde(deserialize_with = "null_default")]
+    pub security_opt: Vec<String>,
+    /// Storage driver options.
+    #[serde(deserialize_with = "null_default")]
+    pub storage_opt: BTreeMap<String, String>,
+    /// Bytes.
+    pub memory_reservation: i64,
+    /// Bytes of memory plus swap; -1 is unlimited.
+    pub memory_swap: i64,
+    /// 0 to 100; -1 or absent is the kernel's.
+    pub memory_swappiness: Option<i64>,
+    /// OOM killer off.
+    pub oom_kill_disable: Option<bool>,
+    /// Most processes; 0 and -1 are unlimited.
+    pub pids_limit: Option<i64>,
+    /// Resource limits.
+    #[serde(deserialize_with = "null_default")]
+    pub ulimits: Vec<Ulimit>,
+    /// Cgroup under which the container's is made.
+    pub cgroup_parent: String,
+    /// Replaces the default list when present.
+    pub masked_paths: Option<Vec<String>>,
+    /// Replaces the default list when present.
+    pub readonly_paths: Option<Vec<String>>,
+    /// Logging.
+    pub log_config: LogConfig,
+    /// An init as first process. Refused here.
+    pub init: Option<bool>,
+    /// Port bindings. Read so that they can be refused.
+    #[serde(deserialize_with = "null_default")]
+    pub port_bindings: BTreeMap<String, serde_json::Value>,
+    /// All exposed ports. Read so that it can be refused.
+    pub publish_all_ports: bool,
+    /// Volumes of other containers. Read so that they can be refused.
+    #[serde(deserialize_with = "null_default")]
+    pub volumes_from: Vec<String>,
+    /// Annotations, docker's place for them.
+    #[serde(deserialize_with = "null_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `null` where the default is meant, as Go clients send empty lists and maps.
+pub fn null_default<'de, D, T>(d: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
+}
+
+/// A command line is a list, or one string for the shell form of old clients.
+pub fn string_or_list<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(Option::<Either>::deserialize(d)?.map(|e| match e {
+        Either::One(s) if s.is_empty() => Vec::new(),
+        Either::One(s) => vec![s],
+        Either::Many(l) => l,
+    }))
+}
+
+/// One `--mount`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct MountPoint {
+    /// `bind`, `volume`, `tmpfs`, `squashfs`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Host path or volume.
+    pub source: String,
+    /// Path inside.
+    pub target: String,
+    /// Read-only.
+    pub read_only: bool,
+    /// For bind mounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_options: Option<BindOptions>,
+    /// For tmpfs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tmpfs_options: Option<TmpfsOptions>,
+    /// For volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_options: Option<VolumeOptions>,
+}
+
+/// Bind mount options.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct BindOptions {
+    /// `[r]private`, `[r]shared`, `[r]slave`.
+    pub propagation: String,
+    /// SELinux relabelling, `z` or `Z`. The original's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub selinux_opts: String,
+}
+
+/// tmpfs options.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct TmpfsOptions {
+    /// Bytes; 0 is unlimited.
+    pub size_bytes: i64,
+    /// Permission bits; 0 is 01777.
+    pub mode: u32,
+}
+
+/// Volume options.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct VolumeOptions {
+    /// Whether the image's content is not copied.
+    pub no_copy: bool,
+}
+
+/// When a container is started again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RestartPolicy {
+    /// ``, `no`, `always`, `unless-stopped`, `on-failure`, `on-reboot`.
+    pub name: String,
+    /// For on-failure.
+    pub maximum_retry_count: i64,
+}
+
+/// A device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DeviceMapping {
+    /// Path outside.
+    pub path_on_host: String,
+    /// Path inside.
+    pub path_in_container: String,
+    /// Letters of `rwm`.
+    pub cgroup_permissions: String,
+}
+
+/// A resource limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Ulimit {
+    /// `nofile` and the like.
+    pub name: String,
+    /// Ceiling; -1 is unlimited.
+    pub hard: i64,
+    /// Enforced; -1 is unlimited.
+    pub soft: i64,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LogConfig {
+    /// `json-file`, `none`; the daemon's default when empty.
+    #[serde(rename = "Type")]
+    pub driver: String,
+    /// Driver options.
+    #[serde(deserialize_with = "null_default")]
+    pub config: BTreeMap<String, String>,
+}
+
+/// One row of `GET /containers/json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerSummary {
+    /// 64 digits.
+    pub id: String,
+    /// Each with a leading slash.
+    pub names: Vec<String>,
+    /// As the user named it.
+    pub image: String,
+    /// `sha256:…`.
+    #[serde(rename = "ImageID")]
+    pub image_id: String,
+    /// Program and arguments.
+    pub command: String,
+    /// Unix seconds.
+    pub created: i64,
+    /// Published ports.
+    pub ports: Vec<serde_json::Value>,
+    /// Free text.
+    pub labels: BTreeMap<String, String>,
+    /// `created running paused restarting removing exited dead`.
+    pub state: String,
+    /// `Up 3 minutes` and the like.
+    pub status: String,
+    /// Host configuration in brief.
+    pub host_config: SummaryHostConfig,
+    /// Networks.
+    pub network_settings: serde_json::Value,
+    /// Mounts.
+    pub mounts: Vec<InspectMount>,
+    /// The original's extra columns.
+    #[serde(rename = "isula")]
+    pub extra: SummaryExtra,
+}
+
+/// What the original's `ps --format` can show beyond docker's fields.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SummaryExtra {
+    /// First process.
+    pub pid: i32,
+    /// Exit code.
+    pub exit_code: i32,
+    /// Restarts by policy.
+    pub restart_count: u64,
+    /// Last start.
+    pub started_at: Timestamp,
+    /// Last end.
+    pub finished_at: Timestamp,
+    /// Runtime.
+    pub runtime: String,
+    /// Creation, with nanoseconds for sorting.
+    pub created_at: Timestamp,
+    /// `healthy` and the like, or empty.
+    pub health: String,
+}
+
+/// Host configuration in brief.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SummaryHostConfig {
+    /// Network mode.
+    pub network_mode: String,
+}
+
+/// Answer to `GET /containers/{id}/json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerInspect {
+    /// 64 digits.
+    pub id: String,
+    /// Creation.
+    pub created: Timestamp,
+    /// Program.
+    pub path: String,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Run state.
+    pub state: ContainerState,
+    /// The original's summary of limits.
+    pub resources: serde_json::Value,
+    /// `sha256:…`.
+    pub image: String,
+    /// File on the host.
+    pub resolv_conf_path: String,
+    /// File on the host.
+    pub hostname_path: String,
+    /// File on the host.
+    pub hosts_path: String,
+    /// File on the host.
+    pub log_path: String,
+    /// Name, with a leading slash as docker gives it.
+    pub name: String,
+    /// Restarts by policy.
+    pub restart_count: u64,
+    /// Storage driver.
+    pub driver: String,
+    /// `linux`.
+    pub platform: String,
+    /// SELinux.
+    pub mount_label: String,
+    /// SELinux.
+    pub process_label: String,
+    /// AppArmor.
+    #[serde(rename = "AppArmorProfile")]
+    pub apparmor_profile: String,
+    /// Profile file or `unconfined`. The original's.
+    pub seccomp_profile: String,
+    /// The original's.
+    pub no_new_privileges: bool,
+    /// Exec sessions that run.
+    #[serde(rename = "ExecIDs")]
+    pub exec_ids: Option<Vec<String>>,
+    /// Host configuration.
+    pub host_config: HostConfig,
+    /// Storage driver data.
+    pub graph_driver: GraphDriver,
+    /// Bytes in the writable layer, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<i64>,
+    /// Mounts.
+    pub mounts: Vec<InspectMount>,
+    /// Configuration.
+    pub config: ContainerConfig,
+    /// Networks.
+    pub network_settings: serde_json::Value,
+}
+
+/// Run state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerState {
+    /// `created running paused restarting removing exited dead`.
+    pub status: String,
+    /// Also true when paused, as docker has it.
+    pub running: bool,
+    /// Frozen.
+    pub paused: bool,
+    /// Waiting for its next start.
+    pub restarting: bool,
+    /// The kernel killed for memory.
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
+    /// Half removed.
+    pub dead: bool,
+    /// First process, 0 when none.
+    pub pid: i32,
+    /// Exit code of the last run.
+    pub exit_code: i32,
+    /// Why the last start failed.
+    pub error: String,
+    /// Last start.
+    pub started_at: Timestamp,
+    /// Last end.
+    pub finished_at: Timestamp,
+}
+
+/// Storage driver data.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct GraphDriver {
+    /// `overlay2`.
+    pub name: String,
+    /// `LowerDir UpperDir WorkDir MergedDir`.
+    pub data: BTreeMap<String, String>,
+}
+
+/// A mount as inspect shows it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InspectMount {
+    /// `bind`, `volume`, `tmpfs`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Volume name.
+    pub name: String,
+    /// Host path.
+    pub source: String,
+    /// Path inside.
+    pub destination: String,
+    /// `local`.
+    pub driver: String,
+    /// Options as given.
+    pub mode: String,
+    /// Writable.
+    #[serde(rename = "RW")]
+    pub rw: bool,
+    /// Propagation.
+    pub propagation: String,
+}
+
+/// Answer to `POST /containers/{id}/wait`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct WaitResponse {
+    /// Exit code.
+    pub status_code: i64,
+    /// Set when waiting itself failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<WaitError>,
+}
+
+/// Why waiting failed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct WaitError {
+    /// Text.
+    pub message: String,
+}
+
+/// Answer to `GET /containers/{id}/top`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct TopResponse {
+    /// Column heads.
+    pub titles: Vec<String>,
+    /// Rows of cells.
+    pub processes: Vec<Vec<String>>,
+}
+
+/// Answer to `POST /containers/{id}/update` and others that only warn.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Warnings {
+    /// Things that were left out.
+    pub warnings: Vec<String>,
+}

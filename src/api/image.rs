@@ -1,0 +1,135 @@
+//! Images in the Docker Engine API.
+
+use super::container::GraphDriver;
+use super::oci::image::{ExecutionConfig, ImageConfig};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One row of `GET /images/json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageSummary {
+    /// `sha256:…`.
+    pub id: String,
+    /// Parent image.
+    pub parent_id: String,
+    /// `name:tag`.
+    pub repo_tags: Vec<String>,
+    /// `name@digest`.
+    pub repo_digests: Vec<String>,
+    /// Unix seconds.
+    pub created: i64,
+    /// Bytes, unpacked.
+    pub size: i64,
+    /// -1: not computed.
+    pub shared_size: i64,
+    /// Free text.
+    pub labels: BTreeMap<String, String>,
+    /// -1: not computed.
+    pub containers: i64,
+}
+
+/// Answer to `GET /images/{name}/json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageInspect {
+    /// `sha256:…`.
+    pub id: String,
+    /// `name:tag`.
+    pub repo_tags: Vec<String>,
+    /// `name@digest`.
+    pub repo_digests: Vec<String>,
+    /// Parent image.
+    pub parent: String,
+    /// Comment of the last history entry.
+    pub comment: String,
+    /// RFC 3339.
+    pub created: String,
+    /// Who made it.
+    pub author: String,
+    /// Execution defaults.
+    pub config: ExecutionConfig,
+    /// GOARCH.
+    pub architecture: String,
+    /// GOARM and the like.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+    /// GOOS.
+    pub os: String,
+    /// Bytes, unpacked.
+    pub size: i64,
+    /// Storage driver data.
+    pub graph_driver: GraphDriver,
+    /// Layers.
+    #[serde(rename = "RootFS")]
+    pub rootfs: InspectRootFs,
+    /// When it came here.
+    pub metadata: BTreeMap<String, String>,
+    /// What the original prints for an image.
+    #[serde(rename = "image", skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalInspect>,
+}
+
+/// Layers as docker's inspect shows them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InspectRootFs {
+    /// `layers`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// `sha256:…`.
+    pub layers: Vec<String>,
+}
+
+/// What the original prints for an image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OriginalInspect {
+    /// 64 digits, no prefix.
+    pub id: String,
+    /// `name:tag`.
+    pub repo_tags: Vec<String>,
+    /// `name@digest`.
+    pub repo_digests: Vec<String>,
+    /// Chain id of the topmost layer.
+    pub top_layer: String,
+    /// Bytes, unpacked.
+    pub size: i64,
+    /// RFC 3339.
+    pub created: String,
+    /// RFC 3339.
+    pub loaded: String,
+    /// Image configuration.
+    #[serde(rename = "Spec")]
+    pub spec: ImageConfig,
+}
+
+/// One entry of the answer to `DELETE /images/{name}`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DeleteEntry {
+    /// A name that is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untagged: Option<String>,
+    /// An image or layer that is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<String>,
+}
+
+/// One line of a progress stream.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProgressLine {
+    /// What goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The end with an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The same with a code, for newer clients.
+    #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
+    pub error_detail: Option<super::error::ErrorBody>,
+}

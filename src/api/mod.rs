@@ -1,0 +1,10 @@
+//! Wire types only, shared by both ends. One type per message; unknown fields are ignored, required ones checked when
+//! parsing. No layer is imported here.
+
+pub mod container;
+pub mod error;
+pub mod exec;
+pub mod image;
+pub mod oci;
+pub mod shim;
+pub mod system;

@@ -1,0 +1,4 @@
+//! The Open Container Initiative's formats: runtime specification 1.2 and image specification 1.1.
+
+pub mod image;
+pub mod runtime;

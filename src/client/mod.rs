@@ -1,0 +1,1 @@
+//! Ways to the daemon: one `Client`, one method per endpoint.

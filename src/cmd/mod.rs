@@ -1,0 +1,6 @@
+//! The user interface: words in, exit codes out.
+
+pub mod isula;
+pub mod isulad;
+pub mod runtime;
+pub mod shim;

@@ -1,0 +1,31 @@
+//! isulabox: a container engine for boards in one static binary. This page is the architecture.
+//!
+//! # Processes
+//! One executable, four kinds of process, each with its own law:
+//!
+//! | applet | law | does |
+//! | --- | --- | --- |
+//! | `isula` | one thread | client: words on a command line become requests |
+//! | `isulad` | threads; never enters a namespace, never forks by hand | REST server, images, container policy |
+//! | `isulad-shim` | one poll loop, no thread, one per container | parent of the container: its stdio, log, exit |
+//! | `lcr` | one thread until exec | the engine as an OCI runtime |
+//!
+//! # Layers
+//! `cmd → client → api`; `entry → executor → modules → utils`; `cmd/shim`, `cmd/runtime → engine → utils`. `cmd/isulad`
+//! may name all, only to wire them. Nothing points up; `api` and `error` import no layer but `utils::time`. `engine`
+//! and `modules` do not know each other: they meet over a process boundary, in the messages of [`api::shim`].
+
+#[cfg(target_pointer_width = "32")]
+const _: () =
+    assert!(size_of::<libc::time_t>() == 8, "build with --cfg=libc_unstable_time64: times must not end in 2038");
+
+pub mod api;
+pub mod applet;
+pub mod client;
+pub mod cmd;
+pub mod engine;
+pub mod entry;
+pub mod error;
+pub mod executor;
+pub mod modules;
+pub mod utils;

@@ -1,0 +1,1 @@
+//! Containers: state, store, restore.

@@ -1,0 +1,3 @@
+//! Images: references, the layer store, unpacking.
+
+pub mod store;

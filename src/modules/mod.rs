@@ -1,0 +1,6 @@
+//! The domain: state and rules.
+
+pub mod container;
+pub mod image;
+pub mod runtime;
+pub mod spec;

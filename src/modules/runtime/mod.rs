@@ -1,0 +1,4 @@
+//! The daemon's end of its conversation with shims, and the log they write.
+
+pub mod log;
+pub mod shim;

@@ -1,0 +1,1 @@
+//! From a container configuration to the OCI runtime document.

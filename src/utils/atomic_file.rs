@@ -1,0 +1,97 @@
+//! Files that are either the old or the new one, whatever happens in between.
+//!
+//! Write a temporary file, `fsync` it, rename it over the name, `fsync` the directory (rename(2), fsync(2)).
+
+use crate::error::{Context, Result};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Whether a power cut may undo a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// On disk when the call returns.
+    Durable,
+    /// Atomic, but a power cut may bring the old content back. For what a reboot makes void anyway.
+    Volatile,
+}
+
+/// Prefix of temporary files and directories; whatever carries it at start-up is garbage.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// Replaces `path` with `content`, created with `mode`.
+///
+/// # Errors
+/// The failing call; the temporary file is gone then and the old content is in place.
+pub fn replace(path: &Path, content: &[u8], mode: u32, durability: Durability) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let temporary = temporary_name(path);
+    let result = write_new(&temporary, content, mode, durability)
+        .and_then(|()| std::fs::rename(&temporary, path).context(|| format!("rename({temporary:?}, {path:?})")));
+    if let Err(e) = result {
+        let _ = std::fs::remove_file(&temporary); // the write's own error is the one to report
+        return Err(e);
+    }
+    if durability == Durability::Durable { sync_directory(directory) } else { Ok(()) }
+}
+
+/// Creates `path`, which must not exist, and writes `content`. Not atomic: for files inside a directory that is
+/// itself renamed into place later.
+///
+/// # Errors
+/// The failing call.
+pub fn write_new(path: &Path, content: &[u8], mode: u32, durability: Durability) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .context(|| format!("open({path:?}, O_CREAT|O_EXCL)"))?;
+    file.write_all(content).context(|| format!("write({path:?})"))?;
+    if durability == Durability::Durable {
+        file.sync_all().context(|| format!("fsync({path:?})"))?;
+    }
+    Ok(())
+}
+
+/// Makes the names in `directory` durable.
+///
+/// # Errors
+/// The failing call.
+pub fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory)
+        .context(|| format!("open({directory:?})"))?
+        .sync_all()
+        .context(|| format!("fsync({directory:?})"))
+}
+
+/// The temporary name beside `path`. Unique per process and call.
+pub fn temporary_name(path: &Path) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}-{}-{n}", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_replace_keeps_the_old_content() {
+        let dir = std::env::temp_dir().join(format!("atomic-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("f");
+        replace(&path, b"one", 0o600, Durability::Durable).unwrap();
+        replace(&path, b"two", 0o600, Durability::Volatile).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        std::fs::create_dir(dir.join("d")).unwrap();
+        std::fs::write(dir.join("d/x"), "").unwrap();
+        assert!(replace(&dir.join("d"), b"x", 0o600, Durability::Volatile).is_err());
+        let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,47 @@
+//! A lock that ends with its process: flock(2) on a file of its own.
+
+use crate::error::{Error, Kind, Result};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A held lock; released on drop and by the kernel when the process dies.
+#[derive(Debug)]
+pub struct FileLock(#[allow(dead_code)] Flock<File>);
+
+impl FileLock {
+    /// Takes the lock at `path`, creating the file (mode 0600), without waiting.
+    ///
+    /// # Errors
+    /// `Kind::Busy` when another process holds it; otherwise the failing call.
+    pub fn try_exclusive(path: &Path) -> Result<FileLock> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| Error::io(format!("open({path:?})"), e))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(FileLock).map_err(|(_, e)| match e {
+            nix::Error::EWOULDBLOCK => Error::new(Kind::Busy, format!("{path:?} is locked by another process")),
+            e => Error::os(format!("flock({path:?}, LOCK_EX|LOCK_NB)"), e as i32),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused() {
+        let path = std::env::temp_dir().join(format!("lock-{}", std::process::id()));
+        let held = FileLock::try_exclusive(&path).unwrap();
+        assert_eq!(FileLock::try_exclusive(&path).unwrap_err().kind(), Kind::Busy);
+        drop(held);
+        drop(FileLock::try_exclusive(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,227 @@
+//! The sink behind the `log` facade: stderr, a rotated file, or syslog's datagram socket.
+//!
+//! What each level means:
+//! - error: an operator must act;
+//! - warn: degraded but served;
+//! - info: lifecycle, one line per state change, with ids in the line;
+//! - debug: decisions;
+//! - trace: the wire, redacted (not in release builds).
+//!
+//! Credentials and environments are never logged. Control characters are written escaped, so that no container can
+//! forge a line.
+
+use crate::error::{Context, Error, Result};
+use crate::utils::time::Timestamp;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+/// Where lines go.
+pub enum Sink {
+    /// Standard error.
+    Stderr,
+    /// A file that rotates: at `max_size` bytes it becomes `.1`, and so on up to `max_files` files in all.
+    File {
+        /// The current file.
+        path: PathBuf,
+        /// Bytes.
+        max_size: u64,
+        /// Files including the current one.
+        max_files: u32,
+        /// Mode of new files.
+        mode: u32,
+    },
+    /// `/dev/log`, RFC 3164 with facility daemon.
+    Syslog,
+}
+
+struct Logger {
+    ident: &'static str,
+    sink: Mutex<Open>,
+}
+
+enum Open {
+    Stderr,
+    File { file: File, path: PathBuf, size: u64, max_size: u64, max_files: u32, mode: u32 },
+    Syslog(Option<UnixDatagram>),
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Installs the sink for this process; `ident` names it in syslog.
+///
+/// # Errors
+/// When the file cannot be opened, or a sink is installed already.
+pub fn install(ident: &'static str, level: LevelFilter, sink: Sink) -> Result<()> {
+    let open = match sink {
+        Sink::Stderr => Open::Stderr,
+        Sink::File { path, max_size, max_files, mode } => {
+            let (file, size) = open_file(&path, mode)?;
+            Open::File { file, path, size, max_size, max_files: max_files.max(1), mode }
+        }
+        Sink::Syslog => Open::Syslog(connect_syslog()),
+    };
+    let mut first = false;
+    let logger = LOGGER.get_or_init(|| {
+        first = true;
+        Logger { ident, sink: Mutex::new(open) }
+    });
+    if !first {
+        return Err(Error::internal("a log sink is installed already"));
+    }
+    log::set_logger(logger).map_err(|_| Error::internal("a logger is installed already"))?;
+    log::set_max_level(level);
+    Ok(())
+}
+
+/// Opens the log file anew, for a rotation done by somebody else (SIGHUP). Keeps the old one when that fails.
+///
+/// # Errors
+/// The failing call.
+pub fn reopen() -> Result<()> {
+    let Some(logger) = LOGGER.get() else { return Ok(()) };
+    match &mut *lock(&logger.sink) {
+        Open::File { file, path, size, mode, .. } => {
+            (*file, *size) = open_file(path, *mode)?;
+        }
+        Open::Syslog(socket) => *socket = connect_syslog(),
+        Open::Stderr => {}
+    }
+    Ok(())
+}
+
+fn open_file(path: &Path, mode: u32) -> Result<(File, u64)> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(mode)
+        .open(path)
+        .context(|| format!("open log file {path:?}"))?;
+    let size = file.metadata().context(|| format!("fstat({path:?})"))?.len();
+    Ok((file, size))
+}
+
+fn connect_syslog() -> Option<UnixDatagram> {
+    let socket = UnixDatagram::unbound().ok()?;
+    // A syslog daemon that does not read must not stop this process.
+    socket.set_nonblocking(true).ok()?;
+    socket.connect("/dev/log").ok()?;
+    Some(socket)
+}
+
+fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut text = String::new();
+        escape_into(&mut text, &record.args().to_string());
+        let mut sink = lock(&self.sink);
+        match &mut *sink {
+            Open::Stderr => {
+                let line = self.line(record.level(), &text);
+                let _ = std::io::stderr().write_all(line.as_bytes()); // nowhere to report to
+            }
+            Open::File { file, path, size, max_size, max_files, mode } => {
+                let line = self.line(record.level(), &text);
+                if *size + line.len() as u64 > *max_size && *size > 0 && rotate(path, *max_files) {
+                    match open_file(path, *mode) {
+                        Ok(opened) => (*file, *size) = opened,
+                        Err(_) => return,
+                    }
+                }
+                if file.write_all(line.as_bytes()).is_ok() {
+                    *size += line.len() as u64;
+                }
+            }
+            Open::Syslog(socket) => {
+                let severity = match record.level() {
+                    Level::Error => 3,
+                    Level::Warn => 4,
+                    Level::Info => 6,
+                    Level::Debug | Level::Trace => 7,
+                };
+                let line = format!("<{}>{}[{}]: {text}", 3 * 8 + severity, self.ident, std::process::id());
+                let sent = socket.as_ref().is_some_and(|s| s.send(line.as_bytes()).is_ok());
+                if !sent {
+                    *socket = connect_syslog(); // the syslog daemon was restarted, or is not there yet
+                    let _ = socket.as_ref().map(|s| s.send(line.as_bytes()));
+                }
+            }
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Logger {
+    fn line(&self, level: Level, text: &str) -> String {
+        format!("{} {} {:<5} {text}\n", Timestamp::now().rfc3339(), self.ident, level)
+    }
+}
+
+fn rotate(path: &Path, max_files: u32) -> bool {
+    let numbered = |n: u32| PathBuf::from(format!("{}.{n}", path.display()));
+    if max_files == 1 {
+        return std::fs::remove_file(path).is_ok();
+    }
+    for n in (1..max_files - 1).rev() {
+        let _ = std::fs::rename(numbered(n), numbered(n + 1)); // a gap in the numbers is no error
+    }
+    std::fs::rename(path, numbered(1)).is_ok()
+}
+
+fn escape_into(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+}
+
+/// Parses a level word of the command line: docker's and the original's (`FATAL` to `TRACE`), in any case.
+///
+/// # Errors
+/// `Kind::Invalid` listing the words.
+pub fn parse_level(word: &str) -> Result<LevelFilter> {
+    Ok(match word.to_ascii_lowercase().as_str() {
+        "fatal" | "alert" | "crit" | "error" => LevelFilter::Error,
+        "warn" | "warning" => LevelFilter::Warn,
+        "notice" | "info" => LevelFilter::Info,
+        "debug" => LevelFilter::Debug,
+        "trace" => LevelFilter::Trace,
+        _ => {
+            return Err(Error::invalid(format!(
+                "invalid log level {word:?}: want one of FATAL, ALERT, CRIT, ERROR, WARN, NOTICE, INFO, DEBUG, TRACE"
+            )));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_cannot_forge_a_line() {
+        let mut out = String::new();
+        escape_into(&mut out, "a\n2026 isulad INFO \x1b[0m ö");
+        assert_eq!(out, "a\\n2026 isulad INFO \\u{1b}[0m ö");
+    }
+
+    #[test]
+    fn levels() {
+        assert_eq!(parse_level("Warning").unwrap(), LevelFilter::Warn);
+        assert!(parse_level("loud").unwrap_err().to_string().contains("\"loud\""));
+    }
+}

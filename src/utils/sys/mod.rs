@@ -1,0 +1,7 @@
+//! The home of `unsafe`: one call per wrapper, owned types in and out.
+
+#![allow(unsafe_code)]
+
+pub mod process;
+pub mod random;
+pub mod socket;

@@ -1,0 +1,46 @@
+//! Processes by descriptor (pidfd, Linux 5.3) with the start time as fallback against reuse of numbers.
+
+use crate::error::{Error, Result};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Opens a descriptor for `pid` (pidfd_open(2), Linux 5.3). It polls readable when the process has ended.
+///
+/// # Errors
+/// ESRCH when there is no such process, ENOSYS on older kernels.
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(Error::last_os(format!("pidfd_open({pid})")));
+    }
+    // SAFETY: the kernel just made this descriptor, close-on-exec, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Start time of a process in clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)). `None` when the
+/// process does not exist. Stored beside a pid it tells a process from a later one with the same number.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The command in parentheses may hold spaces and parentheses of its own.
+    let after = stat.iter().rposition(|&b| b == b')')? + 2;
+    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
+    text.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether the process `pid` that started at `start` is still there.
+pub fn is_alive(pid: i32, start: u64) -> bool {
+    pid > 0 && start_time(pid) == Some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process_is_alive_and_another_start_time_is_not() {
+        let me = std::process::id() as i32;
+        let start = start_time(me).unwrap();
+        assert!(is_alive(me, start) && !is_alive(me, start + 1) && !is_alive(-1, start));
+        pidfd_open(me).unwrap();
+    }
+}
