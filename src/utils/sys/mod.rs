@@ -2,6 +2,11 @@
 
 #![allow(unsafe_code)]
 
+pub mod descriptor;
+pub mod pages;
+pub mod poll;
 pub mod process;
 pub mod random;
+pub mod sealed_exe;
 pub mod socket;
+pub mod tty;
