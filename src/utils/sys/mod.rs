@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod child;
 pub mod descriptor;
 pub mod pages;
 pub mod poll;
