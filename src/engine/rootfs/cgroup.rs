@@ -24,7 +24,8 @@ struct Hierarchy<'a> {
 
 /// Whether the host has only cgroup v2.
 pub fn is_unified() -> bool {
-    Root::open(Path::new(HOST)).is_ok_and(|r| crate::utils::sys::fd::file_system_of(r.as_fd()) == Ok(CGROUP2_SUPER_MAGIC))
+    Root::open(Path::new(HOST))
+        .is_ok_and(|r| crate::utils::sys::fd::file_system_of(r.as_fd()) == Ok(CGROUP2_SUPER_MAGIC))
 }
 
 /// Mounts the tree for a process that is in its cgroup, and in its cgroup namespace when `namespace`. Changes the
@@ -85,16 +86,14 @@ fn mount_hierarchy(h: &Hierarchy<'_>, flags: libc::c_ulong, namespace: bool) -> 
     if !usual {
         return Ok(());
     }
-    nix::unistd::mkdir(name, nix::sys::stat::Mode::from_bits_truncate(0o755))
-        .context(|| format!("mkdir({name:?})"))?;
+    nix::unistd::mkdir(name, nix::sys::stat::Mode::from_bits_truncate(0o755)).context(|| format!("mkdir({name:?})"))?;
     let result = match namespace {
         true => {
             let data = (!data.is_empty()).then(|| c(&data));
             mount::mount(Some(c"cgroup"), &c(name), Some(kind), flags, data.as_deref())
         }
-        false => mount::mount(Some(&c(&format!("{host}{}", h.path))), &c(name), None, libc::MS_BIND, None).and_then(|()| {
-            mount::mount(None, &c(name), None, libc::MS_BIND | libc::MS_REMOUNT | flags, None)
-        }),
+        false => mount::mount(Some(&c(&format!("{host}{}", h.path))), &c(name), None, libc::MS_BIND, None)
+            .and_then(|()| mount::mount(None, &c(name), None, libc::MS_BIND | libc::MS_REMOUNT | flags, None)),
     };
     result.context(|| format!("mount({name:?})"))?;
     if h.controllers.contains(',') && !h.controllers.starts_with("name=") {
