@@ -1,7 +1,22 @@
 //! The integration tests: real containers through the real daemon, client and shim, a module per area.
 
+mod api;
+mod bad_input;
+mod daemon_config;
+mod docker_client;
+mod exec;
+mod images;
+mod isolation;
 mod lifecycle;
+mod logs;
+mod mounts;
+mod multicall;
+mod resources;
+mod restore;
+mod security;
+mod streams;
 mod support;
+mod users;
 
 use std::process::ExitCode;
 
@@ -9,6 +24,23 @@ use std::process::ExitCode;
 const MAY_SKIP: usize = 20;
 
 fn main() -> ExitCode {
-    let modules = [lifecycle::TESTS];
-    support::runner::main(&modules.concat(), MAY_SKIP)
+    let tests = [
+        multicall::TESTS,
+        daemon_config::TESTS,
+        images::TESTS,
+        lifecycle::TESTS,
+        exec::TESTS,
+        streams::TESTS,
+        logs::TESTS,
+        isolation::TESTS,
+        security::TESTS,
+        users::TESTS,
+        mounts::TESTS,
+        resources::TESTS,
+        restore::TESTS,
+        bad_input::TESTS,
+        api::TESTS,
+        docker_client::TESTS,
+    ];
+    support::runner::main(&tests.concat(), MAY_SKIP)
 }

@@ -36,7 +36,7 @@ fn run(verb: &str, rest: &[&str]) -> io::Result<u8> {
         ("env", []) => std::env::vars_os().for_each(|(k, v)| println!("{}={}", k.display(), v.display())),
         ("cwd", []) => println!("{}", std::env::current_dir()?.display()),
         ("ids", []) => ids(),
-        ("status", [keys @ ..]) => status(keys)?,
+        ("status", keys) => status(keys)?,
         ("rlimits", []) => print!("{}", fs::read_to_string("/proc/self/limits")?),
         ("mounts", []) => print!("{}", fs::read_to_string("/proc/self/mountinfo")?),
         ("namespaces", []) => namespaces()?,
@@ -86,7 +86,7 @@ fn run(verb: &str, rest: &[&str]) -> io::Result<u8> {
             std::thread::sleep(Duration::from_secs(number(seconds)));
         }
         ("ignore-term", []) => process::ignore_term(),
-        ("trap", [signals @ ..]) => process::trap(signals)?,
+        ("trap", signals) => process::trap(signals)?,
         ("hog", [megabytes]) => process::hog(number(megabytes)),
         ("forks", [n]) => process::forks(number(n)),
         ("orphans", [n, seconds]) => process::orphans(number(n), number(seconds)),

@@ -3,16 +3,18 @@
 use super::command::{self, Output, Running};
 use super::{IMAGE, eventually, http, leaks, rootfs, runner, sys};
 use serde_json::Value;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long a client's command may take.
 const COMMAND: Duration = Duration::from_secs(60);
+
+const NO_PANIC: &str = "no holder panics";
 
 pub struct Bed {
     /// Everything of this test lies below.
@@ -21,8 +23,9 @@ pub struct Bed {
     /// Words that the last start had, for restarts.
     extra: Vec<String>,
     baseline: Baseline,
+    keeps_socket: bool,
     /// Ids of containers seen, for the search of what is left of them.
-    ids: RefCell<BTreeSet<String>>,
+    ids: Mutex<BTreeSet<String>>,
 }
 
 /// What there was before the test did anything.
@@ -37,7 +40,7 @@ impl Bed {
     pub fn new(dir: &Path) -> Bed {
         rootfs::make_overlay_possible(dir);
         let baseline = Baseline { mounts: leaks::mounts(), descriptors: 0 };
-        Bed { dir: dir.into(), daemon: None, extra: Vec::new(), baseline, ids: RefCell::default() }
+        Bed { dir: dir.into(), daemon: None, extra: Vec::new(), baseline, keeps_socket: false, ids: Mutex::default() }
     }
 
     pub fn graph(&self) -> PathBuf {
@@ -146,10 +149,6 @@ impl Bed {
         self.daemon.as_ref().expect("a daemon").id()
     }
 
-    pub fn has_daemon(&self) -> bool {
-        self.daemon.is_some()
-    }
-
     /// SIGTERM; the daemon must end with 0.
     pub fn stop(&mut self) {
         let mut daemon = self.daemon.take().expect("a daemon");
@@ -157,7 +156,18 @@ impl Bed {
         nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).expect("our own child");
         let status = command::wait(&mut daemon, Duration::from_secs(15)).expect("the daemon ends on SIGTERM");
         assert_eq!(command::code(status), 0, "the daemon's exit code on SIGTERM");
-        assert!(!self.socket().exists(), "the socket is left");
+        assert!(self.keeps_socket || !self.socket().exists(), "the socket is left");
+    }
+
+    /// Waits for a daemon that was told to end; its exit code.
+    pub fn await_exit(&mut self) -> i32 {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        command::code(command::wait(&mut daemon, Duration::from_secs(15)).expect("the daemon ends"))
+    }
+
+    /// A socket that was passed to the daemon belongs to whoever passed it: it may be left.
+    pub fn forget_socket_on_stop(&mut self) {
+        self.keeps_socket = true;
     }
 
     /// kill -9.
@@ -209,8 +219,14 @@ impl Bed {
     pub fn run_detached(&self, name: &str, options: &str, command: &str) -> String {
         let id = self.isula(&format!("run -d --name {name} {options} {IMAGE} {command}")).ok();
         assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "no container id: {id:?}");
-        self.ids.borrow_mut().insert(id.clone());
+        self.ids.lock().expect(NO_PANIC).insert(id.clone());
         id
+    }
+
+    /// The same for threads that start several at once.
+    #[track_caller]
+    pub fn spawn_detached(&self, name: &str, command: &str) -> String {
+        self.spawn(&format!("run -d --name {name} {IMAGE} {command}")).finish(COMMAND).ok()
     }
 
     /// One value of `isula inspect`, by JSON pointer.
@@ -263,7 +279,7 @@ impl Bed {
     /// Remembers which containers there are.
     fn note_ids(&self) {
         for name in engines(&self.graph()) {
-            self.ids.borrow_mut().insert(name);
+            self.ids.lock().expect(NO_PANIC).insert(name);
         }
     }
 
@@ -279,7 +295,7 @@ impl Bed {
                 if gone.status != 204 {
                     left.push(format!("container {id}: rm -f says {} {}", gone.status, gone.text()));
                 }
-                self.ids.borrow_mut().insert(id);
+                self.ids.lock().expect(NO_PANIC).insert(id);
             }
             let baseline = self.baseline.descriptors;
             let pid = self.pid();
@@ -297,7 +313,7 @@ impl Bed {
             leaks::mounts().difference(&self.baseline.mounts).map(|m| format!("mount {m}")).collect()
         }));
         left.extend(leaks::settle(|| leaks::cgroups(&self.cgroup_parent())));
-        let ids: Vec<String> = self.ids.borrow().iter().cloned().collect();
+        let ids: Vec<String> = self.ids.lock().expect(NO_PANIC).iter().cloned().collect();
         for directory in [self.graph(), self.state()] {
             left.extend(leaks::named_after(&directory, &ids));
         }

@@ -114,3 +114,10 @@ pub fn settle(mut left: impl FnMut() -> Vec<String>) -> Vec<String> {
 pub fn cgroups(parent: &str) -> Vec<String> {
     cgroup::below(parent).iter().map(|p| format!("cgroup {}", p.display())).collect()
 }
+
+/// Most resident memory that a process ever had, in KiB.
+pub fn peak_memory(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("a live process");
+    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}

@@ -31,8 +31,7 @@ impl Terminal {
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm");
         sys::on_terminal(&mut command);
         let child = command.spawn().expect("the command");
-        let fd: OwnedFd = OwnedFd::from(std::os::fd::AsFd::as_fd(&master).try_clone_to_owned().expect("a descriptor"));
-        let master = File::from(fd);
+        let master = File::from(std::os::fd::AsFd::as_fd(&master).try_clone_to_owned().expect("a descriptor"));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, sink) = (master.try_clone().expect("a further descriptor"), seen.clone());
         std::thread::spawn(move || {

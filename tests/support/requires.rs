@@ -1,7 +1,6 @@
 //! What a test needs of its machine. `requires!(docker)` skips the test, with the reason, where it is not there.
 
 use std::path::Path;
-use std::process::Command;
 
 /// Skips the test unless each named condition holds.
 #[macro_export]
@@ -31,10 +30,6 @@ fn program(name: &str) -> Condition {
 /// The stock docker client.
 pub fn docker() -> Condition {
     program("docker")
-}
-
-pub fn strace() -> Condition {
-    program("strace")
 }
 
 /// A v1 memory controller that can limit swap, or cgroup v2.
@@ -75,15 +70,7 @@ pub fn cgroup_devices() -> Condition {
     if v1 || Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { Ok(()) } else { Err("no device control".into()) }
 }
 
-/// New user namespaces.
-pub fn userns() -> Condition {
-    match Command::new("unshare").args(["--user", "true"]).status() {
-        Ok(status) if status.success() => Ok(()),
-        _ => Err("no user namespaces".into()),
-    }
-}
-
-/// User, group and file for a peer that is not root.
+/// A way to run a client as somebody else.
 pub fn nobody() -> Condition {
     program("setpriv")
 }

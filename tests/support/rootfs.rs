@@ -4,7 +4,6 @@ use super::{requires, sys};
 use nix::mount::{MsFlags, mount};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -145,10 +144,4 @@ pub fn small_disk(directory: &Path, kibibytes: u64) {
     fs::create_dir_all(directory).expect("a mount point");
     let options = format!("size={kibibytes}k,mode=755");
     mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).expect("a small tmpfs");
-}
-
-/// Makes a program that is not busybox: a script on the host, for programs that the daemon must find.
-pub fn script(path: &Path, text: &str) {
-    fs::write(path, text).expect("a script");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode");
 }

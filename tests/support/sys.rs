@@ -41,18 +41,12 @@ pub fn set_window_size(fd: &impl std::os::fd::AsRawFd, rows: u16, columns: u16) 
     assert_eq!(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0, "ioctl(TIOCSWINSZ)");
 }
 
-/// Lowers the number of descriptors that the command may have open.
-pub fn limit_files(command: &mut Command, n: u64) {
-    // SAFETY: between fork and exec only a call that reads one structure.
-    unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit { rlim_cur: n, rlim_max: n };
-            if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        })
-    };
+/// Sets the number of descriptors that a running process may have open.
+pub fn limit_files_of(pid: u32, n: u64) {
+    let limit = libc::rlimit64 { rlim_cur: n, rlim_max: 4096 };
+    // SAFETY: reads one structure, writes none.
+    let returned = unsafe { libc::prlimit64(pid as i32, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) };
+    assert_eq!(returned, 0, "prlimit");
 }
 
 /// Sets a variable for the processes started from now on.
