@@ -5,6 +5,7 @@ pub mod file_lock;
 pub mod id;
 pub mod json;
 pub mod log;
+pub mod path;
 pub mod size;
 pub mod sys;
 pub mod time;

@@ -2,6 +2,12 @@
 
 #![allow(unsafe_code)]
 
+pub mod clone;
+pub mod fd;
+pub mod mount;
+pub mod prctl;
+pub mod probe;
 pub mod process;
+pub mod pty;
 pub mod random;
 pub mod socket;
