@@ -4,4 +4,7 @@
 
 pub mod process;
 pub mod random;
+pub mod seccomp;
 pub mod socket;
+#[cfg(test)]
+pub mod test;
