@@ -2,6 +2,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
+pub mod clone_into;
+pub mod eventfd;
 pub mod process;
 pub mod random;
 pub mod seccomp;

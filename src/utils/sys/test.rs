@@ -22,3 +22,9 @@ pub fn raw_errno(number: libc::c_long, args: [i64; 2]) -> i32 {
     let result = unsafe { libc::syscall(number, args[0], args[1]) };
     if result < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
 }
+
+/// fork(2) as it is.
+pub fn raw_fork() -> i32 {
+    // SAFETY: callers are children of [`fork_child`], which make system calls only.
+    unsafe { libc::fork() }
+}
