@@ -1,7 +1,7 @@
 //! Making a cgroup's directories in every hierarchy, with all parents, and undoing it when a later step fails.
 
 use crate::engine::cgroup::file;
-use crate::engine::cgroup::layout::{Hierarchy, Layout, Version};
+use crate::engine::cgroup::layout::{Hierarchy, Version};
 use crate::engine::cgroup::tree;
 use crate::error::{Error, Kind, Result};
 use crate::utils::kernel;
@@ -23,13 +23,13 @@ impl Drop for Made {
 /// switched on when a limit needs them.
 const ALWAYS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
-/// Makes the cgroup `path` (normalised) in all hierarchies.
+/// Makes the cgroup `path` (normalised) in each of `hierarchies`.
 ///
 /// # Errors
 /// `Kind::Exists` when it exists and has processes; otherwise the failing call. Nothing is left then.
-pub fn make(layout: &Layout, path: &str) -> Result<()> {
+pub fn make<'a>(hierarchies: impl IntoIterator<Item = &'a Hierarchy>, path: &str) -> Result<()> {
     let mut made = Made::default();
-    for hierarchy in &layout.hierarchies {
+    for hierarchy in hierarchies {
         leaf(hierarchy, path, &mut made)?;
         if hierarchy.version == Version::V2
             && let Err(e) = enable(hierarchy, path, &ALWAYS)

@@ -73,10 +73,38 @@ impl Cgroup {
     /// # Errors
     /// The failing call; what was made is removed again. `Kind::Unsupported` for systemd's form `slice:prefix:name`.
     pub fn create(cgroups_path: &str) -> Result<Cgroup> {
+        let mut cgroup = Cgroup::begin(cgroups_path)?;
+        match cgroup.complete() {
+            Ok(()) => Ok(cgroup),
+            Err(e) => {
+                let _ = cgroup.destroy(); // the first error is the one to report
+                Err(e)
+            }
+        }
+    }
+
+    /// The first half of [`Cgroup::create`]: the v2 directory only, in which a process can be born. The directories of
+    /// v1 take longer, and their processes join later anyway, so they can be made while the process prepares itself.
+    /// On a v2 host nothing is left for [`Cgroup::complete`], on a v1 host everything.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub fn begin(cgroups_path: &str) -> Result<Cgroup> {
         let layout = Layout::host()?;
         let path = normalise(cgroups_path)?;
-        make::make(layout, &path)?;
-        Ok(Cgroup { layout, path, present: layout.hierarchies.iter().collect() })
+        make::make(layout.v2(), &path)?;
+        Ok(Cgroup { layout, path, present: layout.v2().into_iter().collect() })
+    }
+
+    /// The second half of [`Cgroup::create`].
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`]; what [`Cgroup::begin`] made stays.
+    pub fn complete(&mut self) -> Result<()> {
+        let rest: Vec<&Hierarchy> = self.layout.hierarchies.iter().filter(|h| h.version == Version::V1).collect();
+        make::make(rest, &self.path)?;
+        self.present = self.layout.hierarchies.iter().collect();
+        Ok(())
     }
 
     /// An existing cgroup, after a restart.

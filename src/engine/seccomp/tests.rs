@@ -13,7 +13,7 @@ impl Call {
         match offset {
             0 => self.nr,
             4 => self.arch,
-            16..64 => (self.args[(offset as usize - 16) / 8] >> if offset % 8 == 0 { 0 } else { 32 }) as u32,
+            16..64 => (self.args[(offset as usize - 16) / 8] >> if offset.is_multiple_of(8) { 0 } else { 32 }) as u32,
             _ => panic!("load at {offset}"),
         }
     }
