@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod file_lock;
 pub mod id;
 pub mod json;
+pub mod kernel;
 pub mod log;
 pub mod path;
 pub mod size;
