@@ -181,72 +181,52 @@ impl Exchange {
         Ok(json::parse(&bytes)?)
     }
 
-    /// Splits off what an executor needs to take the connection over. The response head depends on how the client
-    /// asked and on what will travel.
-    ///
-    /// # Errors
-    /// `Kind::Invalid` when descriptors were announced and did not come.
-    pub fn into_upgrade(self, framing: Framing) -> std::result::Result<(Upgrade, Reclaim), (Exchange, Error)> {
-        let wants = self.head.upgrade.as_deref();
-        let stdio = wants == Some(media::UPGRADE_STDIO);
+    /// Offers the connection to an executor: it becomes a stream, or comes back with an error that is answered. The
+    /// response head depends on how the client asked and on what will travel.
+    pub fn hand_over(self, framing: Framing, take: impl FnOnce(Upgrade) -> Handover) -> Outcome {
+        let stdio = self.offers_stdio();
         if stdio && self.fds.len() != 3 {
-            let text =
-                format!("upgrade to {} needs 3 descriptors, {} came along", media::UPGRADE_STDIO, self.fds.len());
-            return Err((self, Error::invalid(text)));
+            let came = self.fds.len();
+            let text = format!("upgrade to {} needs 3 descriptors, {came} came along", media::UPGRADE_STDIO);
+            return self.fail(Error::invalid(text));
         }
         // Docker's daemon names the framed type to those that can know it; terminals and older clients get the raw
         // one, whatever travels.
-        let multiplexed_media_type = wants.is_some() && self.version >= (1, 42) && framing == Framing::Multiplexed;
+        let asked = self.head.upgrade.is_some();
+        let multiplexed_media_type = asked && self.version >= (1, 42) && framing == Framing::Multiplexed;
         let stream_type = if multiplexed_media_type { media::MULTIPLEXED_STREAM } else { media::RAW_STREAM };
-        let preamble = match wants {
-            Some(_) if stdio => {
-                HeadWriter::response(101).field("Connection", "Upgrade").field("Upgrade", media::UPGRADE_STDIO)
-            }
-            Some(_) => HeadWriter::response(101)
+        let preamble = HeadWriter::response(if asked { 101 } else { 200 });
+        let preamble = match (stdio, asked) {
+            (true, _) => preamble.field("Connection", "Upgrade").field("Upgrade", media::UPGRADE_STDIO),
+            (_, true) => preamble
                 .field("Content-Type", stream_type)
                 .field("Connection", "Upgrade")
                 .field("Upgrade", media::UPGRADE_TCP),
-            None => HeadWriter::response(200).field("Content-Type", stream_type),
+            (_, false) => preamble.field("Content-Type", stream_type),
         };
         let Exchange { connection, head, version, fds } = self;
         let (socket, early, peer, shared) = connection.into_parts();
-        let upgrade = Upgrade {
+        let handover = take(Upgrade {
             connection: socket,
             preamble: preamble.finish(),
             early,
             handed: if stdio { <[OwnedFd; 3]>::try_from(fds).ok() } else { None },
             multiplexed_media_type,
-        };
-        Ok((upgrade, Reclaim { head, version, peer, shared }))
+        });
+        match handover {
+            Handover::Done => Outcome::HandedOver,
+            Handover::Refused(error, upgrade) => {
+                let mut connection = Connection::new(upgrade.connection, peer, shared);
+                // What came behind the request was meant for the stream.
+                connection.close_after();
+                Exchange { connection, head, version, fds: Vec::new() }.fail(error)
+            }
+        }
     }
 
     /// Whether the client offers its own descriptors.
     pub fn offers_stdio(&self) -> bool {
         self.head.upgrade.as_deref() == Some(media::UPGRADE_STDIO)
-    }
-}
-
-/// What is left of an exchange whose connection went to an executor.
-pub struct Reclaim {
-    head: RequestHead,
-    version: (u32, u32),
-    peer: super::connection::Peer,
-    shared: std::sync::Arc<super::connection::Shared>,
-}
-
-impl Reclaim {
-    /// Ends the exchange: answers the error of a refusal on the connection that came back.
-    pub fn conclude(self, handover: Handover) -> Outcome {
-        match handover {
-            Handover::Done => Outcome::HandedOver,
-            Handover::Refused(error, upgrade) => {
-                let mut connection = Connection::new(upgrade.connection, self.peer, self.shared);
-                // What came behind the request was meant for the stream.
-                connection.close_after();
-                let exchange = Exchange { connection, head: self.head, version: self.version, fds: Vec::new() };
-                exchange.fail(error)
-            }
-        }
     }
 }
 

@@ -167,8 +167,5 @@ fn attach(daemon: &Daemon, id: &str, query: &AttachQuery, exchange: Exchange) ->
             Err(e) => return exchange.fail(e),
         }
     };
-    match exchange.into_upgrade(framing) {
-        Ok((upgrade, reclaim)) => reclaim.conclude(container::attach(daemon, id, query, upgrade)),
-        Err((exchange, e)) => exchange.fail(e),
-    }
+    exchange.hand_over(framing, |upgrade| container::attach(daemon, id, query, upgrade))
 }

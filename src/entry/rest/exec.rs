@@ -45,8 +45,5 @@ fn start(daemon: &Daemon, id: &str, mut exchange: Exchange) -> Outcome {
         };
     }
     let framing = if request.tty { Framing::Raw } else { Framing::Multiplexed };
-    match exchange.into_upgrade(framing) {
-        Ok((upgrade, reclaim)) => reclaim.conclude(exec::start(daemon, id, request, upgrade)),
-        Err((exchange, e)) => exchange.fail(e),
-    }
+    exchange.hand_over(framing, |upgrade| exec::start(daemon, id, request, upgrade))
 }

@@ -41,22 +41,18 @@ impl Perform for Fake {
                 Outcome::Answered(exchange.connection, 200)
             }
             Call::Info => exchange.fail(Error::new(Kind::CommandNotFound, "no such program")),
-            Call::Exec(ExecCall { id, .. }) => match exchange.into_upgrade(Framing::Multiplexed) {
-                Ok((upgrade, reclaim)) if id == "refused" => {
-                    let error = Error::conflict("it does not run");
-                    reclaim.conclude(Handover::Refused(error, upgrade))
+            Call::Exec(ExecCall { id, .. }) => exchange.hand_over(Framing::Multiplexed, |upgrade| {
+                if id == "refused" {
+                    return Handover::Refused(Error::conflict("it does not run"), upgrade);
                 }
-                Ok((upgrade, reclaim)) => {
-                    let mut stream = UnixStream::from(upgrade.connection);
-                    stream.write_all(&upgrade.preamble).unwrap();
-                    stream.write_all(&upgrade.early).unwrap();
-                    if let Some([_, out, _]) = upgrade.handed {
-                        std::fs::File::from(out).write_all(b"to the descriptor").unwrap();
-                    }
-                    reclaim.conclude(Handover::Done)
+                let mut stream = UnixStream::from(upgrade.connection);
+                stream.write_all(&upgrade.preamble).unwrap();
+                stream.write_all(&upgrade.early).unwrap();
+                if let Some([_, out, _]) = upgrade.handed {
+                    std::fs::File::from(out).write_all(b"to the descriptor").unwrap();
                 }
-                Err((exchange, e)) => exchange.fail(e),
-            },
+                Handover::Done
+            }),
             _ => exchange.empty(204),
         }
     }
