@@ -8,6 +8,7 @@ pub mod clone_into;
 pub mod eventfd;
 pub mod fd;
 pub mod mount;
+pub mod net;
 pub mod prctl;
 pub mod probe;
 pub mod process;
