@@ -232,10 +232,20 @@ pub struct HostConfig {
     #[serde(deserialize_with = "null_default", skip_serializing)]
     pub blkio_device_write_bps: Vec<serde_json::Value>,
     /// Read so that it can be refused.
-    #[serde(rename = "BlkioDeviceReadIOps", alias = "BlkioDeviceReadIops", deserialize_with = "null_default", skip_serializing)]
+    #[serde(
+        rename = "BlkioDeviceReadIOps",
+        alias = "BlkioDeviceReadIops",
+        deserialize_with = "null_default",
+        skip_serializing
+    )]
     pub blkio_device_read_iops: Vec<serde_json::Value>,
     /// Read so that it can be refused.
-    #[serde(rename = "BlkioDeviceWriteIOps", alias = "BlkioDeviceWriteIops", deserialize_with = "null_default", skip_serializing)]
+    #[serde(
+        rename = "BlkioDeviceWriteIOps",
+        alias = "BlkioDeviceWriteIops",
+        deserialize_with = "null_default",
+        skip_serializing
+    )]
     pub blkio_device_write_iops: Vec<serde_json::Value>,
     /// Read so that it can be refused.
     #[serde(alias = "CPURealtimePeriod", skip_serializing)]
@@ -273,8 +283,8 @@ pub struct HostConfig {
     /// Read so that it can be refused.
     #[serde(deserialize_with = "null_default", skip_serializing)]
     pub ns_change_files: Vec<String>,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk. The original's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot_root: bool,
 }
 

@@ -2,9 +2,11 @@
 
 pub mod atomic_file;
 pub mod file_lock;
+pub mod host;
 pub mod id;
 pub mod json;
 pub mod log;
+pub mod process_table;
 pub mod sd_notify;
 pub mod signal;
 pub mod size;

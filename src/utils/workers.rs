@@ -49,8 +49,7 @@ impl Workers {
         queue.threads += 1;
         drop(queue);
         let shared = Arc::clone(&self.shared);
-        let spawned =
-            std::thread::Builder::new().name(self.name.into()).stack_size(STACK).spawn(move || shared.work());
+        let spawned = std::thread::Builder::new().name(self.name.into()).stack_size(STACK).spawn(move || shared.work());
         if let Err(e) = spawned {
             log::warn!("cannot start a {} thread: {e}", self.name);
             let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +107,8 @@ mod tests {
     #[test]
     fn every_job_runs_and_the_number_of_threads_is_bounded() {
         let workers = Workers::new("test", 3);
-        let (done, now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (done, now, most) =
+            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..40 {
             let (done, now, most) = (Arc::clone(&done), Arc::clone(&now), Arc::clone(&most));
             workers.submit(move || {

@@ -7,6 +7,7 @@ use super::document::{self, Document};
 use super::head::Head;
 use super::run::Run;
 use crate::api::container::HostConfig;
+use crate::api::oci::runtime::{Linux, Process, Spec};
 use crate::api::shim::EXIT_FILE;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX};
@@ -54,6 +55,20 @@ pub struct Loaded {
     pub head: Head,
     /// Run state as last written.
     pub run: Run,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct BriefSpec {
+    process: Option<Process>,
+    hostname: String,
+    linux: BriefLinux,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct BriefLinux {
+    cgroups_path: String,
 }
 
 impl Disk {
@@ -170,19 +185,26 @@ impl Disk {
         parse_file(&self.directory(id).join(HOST_CONFIG))
     }
 
-    /// The OCI document of the current or last run.
+    /// Of the OCI document of the current or last run: process, host name and cgroup. The rest, most of it the system
+    /// call filter, is skipped while reading.
     ///
     /// # Errors
     /// `Kind::Corrupt`, or the failing call.
-    pub fn spec(&self, id: &str) -> Result<crate::api::oci::runtime::Spec> {
-        parse_file(&self.directory(id).join(SPEC))
+    pub fn spec(&self, id: &str) -> Result<Spec> {
+        let brief: BriefSpec = parse_file(&self.directory(id).join(SPEC))?;
+        Ok(Spec {
+            process: brief.process,
+            hostname: brief.hostname,
+            linux: Some(Linux { cgroups_path: brief.linux.cgroups_path, ..Linux::default() }),
+            ..Spec::default()
+        })
     }
 
     /// Writes the OCI document for a start.
     ///
     /// # Errors
     /// The failing call.
-    pub fn write_spec(&self, id: &str, spec: &crate::api::oci::runtime::Spec) -> Result<()> {
+    pub fn write_spec(&self, id: &str, spec: &Spec) -> Result<()> {
         let path = self.directory(id).join(SPEC);
         atomic_file::replace(&path, &json::to_vec(spec), FILE_MODE, Durability::Volatile)
     }
@@ -261,6 +283,23 @@ pub fn remove_tree(path: &Path) {
         Err(e) => log::warn!("cannot remove {path:?}: {e}"),
         Ok(()) => {}
     }
+}
+
+/// Bytes of all regular files in a tree, as far as it can be read. Does not follow links and keeps its own stack, so
+/// that a container cannot lead it astray or deep.
+pub fn tree_size(root: &Path) -> u64 {
+    let mut total = 0u64;
+    let mut stack = vec![root.to_path_buf()];
+    while let Some(directory) = stack.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(m) if m.is_dir() => stack.push(entry.path()),
+                Ok(m) if m.is_file() => total = total.saturating_add(m.len()),
+                _ => {}
+            }
+        }
+    }
+    total
 }
 
 fn make_directories(path: &Path) -> Result<()> {

@@ -162,11 +162,7 @@ fn bare(image: &str) -> &str {
 ///
 /// # Errors
 /// `Kind::Corrupt` when it is no such document.
-pub fn load_head(
-    bytes: &[u8],
-    id: &str,
-    host: impl FnOnce() -> Result<HostConfig>,
-) -> Result<Head> {
+pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfig>) -> Result<Head> {
     let damaged = |e: Error| e.with_kind(crate::error::Kind::Corrupt);
     let brief: Brief = json::parse(bytes).map_err(damaged)?;
     let c = brief.common_config;

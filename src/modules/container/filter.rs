@@ -24,10 +24,7 @@ impl Filter {
     ///
     /// # Errors
     /// `Kind::Invalid` for an unknown key or status.
-    pub fn parse(
-        filters: &BTreeMap<String, Vec<String>>,
-        image_id: impl Fn(&str) -> Option<String>,
-    ) -> Result<Filter> {
+    pub fn parse(filters: &BTreeMap<String, Vec<String>>, image_id: impl Fn(&str) -> Option<String>) -> Result<Filter> {
         let mut f = Filter::default();
         for (key, values) in filters {
             for value in values {

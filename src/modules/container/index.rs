@@ -4,6 +4,7 @@ use super::{Container, lock};
 use crate::error::{Error, Kind, Result};
 use crate::utils::id::is_full_id;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 /// The index. Its lock is short.
@@ -119,16 +120,15 @@ impl Index {
         }
         let mut hits = maps
             .by_id
-            .range::<str, _>(wanted..)
+            .range::<str, _>((Bound::Included(wanted), Bound::Unbounded))
             .take_while(|(id, _)| id.starts_with(wanted))
             .filter_map(|(id, e)| found(id, e));
         match (hits.next(), hits.next()) {
             (None, _) => missing(),
             (Some(one), None) => Ok(one),
-            (Some(_), Some(_)) => Err(Error::new(
-                Kind::Invalid,
-                format!("Multiple IDs found with provided prefix: {reference}"),
-            )),
+            (Some(_), Some(_)) => {
+                Err(Error::new(Kind::Invalid, format!("Multiple IDs found with provided prefix: {reference}")))
+            }
         }
     }
 
@@ -250,7 +250,10 @@ mod tests {
         let index = Index::default();
         let r = index.reserve(&id("a"), "web", "img").unwrap();
         let e = index.reserve(&id("b"), "web", "img").err().unwrap().to_string();
-        assert!(e.starts_with(&format!("Conflict. The name \"web\" is already in use by container {}", id("a"))), "{e}");
+        assert!(
+            e.starts_with(&format!("Conflict. The name \"web\" is already in use by container {}", id("a"))),
+            "{e}"
+        );
         assert!(index.find("web").is_err() && index.find(&id("a")).is_err() && index.find("a").is_err());
         assert_eq!(index.image_user("img"), Some(id("a")));
         drop(r);

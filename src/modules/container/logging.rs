@@ -130,10 +130,10 @@ mod tests {
         assert_eq!(default.refine(&wanted("", &[])).unwrap(), default);
         let small = default.refine(&wanted("json-file", &[("max-size", "10k"), ("max-file", "2")])).unwrap();
         assert_eq!(small, Logging::File { max_size: 10240, max_files: 2 });
-        assert_eq!(small.refine(&wanted("", &[("max-file", "3")])).unwrap(), Logging::File {
-            max_size: 10240,
-            max_files: 3
-        });
+        assert_eq!(
+            small.refine(&wanted("", &[("max-file", "3")])).unwrap(),
+            Logging::File { max_size: 10240, max_files: 3 }
+        );
         assert_eq!(default.refine(&small.config()).unwrap(), small);
         for off in [wanted("none", &[]), wanted("", &[("disable-log", "true")])] {
             assert_eq!(default.refine(&off).unwrap(), Logging::Off);

@@ -49,6 +49,10 @@ pub struct State {
     watchers: Vec<Watcher>,
     /// Set by a removal.
     pub removed: bool,
+    /// The connection to the shim of a run that has ended and is not settled yet.
+    pub unsettled: Option<crate::modules::runtime::shim::Watch>,
+    /// The shim went away without telling an exit.
+    pub lost: bool,
     /// Counts ends of runs.
     pub exits: u64,
 }
@@ -79,6 +83,15 @@ impl PendingClient {
     /// Takes the descriptors; `None` when somebody did before or the client left.
     pub fn take(&self) -> Option<Vec<OwnedFd>> {
         lock(&self.fds).take()
+    }
+}
+
+impl State {
+    /// Closes the connections of the clients that wait for a start.
+    pub fn dismiss_pending(&mut self) {
+        for client in self.pending.drain(..) {
+            client.take();
+        }
     }
 }
 
@@ -181,10 +194,7 @@ mod tests {
         let c = Container::new("a".into(), Head::default(), Run::default());
         let (exit, removal) = {
             let mut s = c.state();
-            (
-                Container::watch(&mut s, Awaited::Exit).unwrap(),
-                Container::watch(&mut s, Awaited::Removal).unwrap(),
-            )
+            (Container::watch(&mut s, Awaited::Exit).unwrap(), Container::watch(&mut s, Awaited::Removal).unwrap())
         };
         c.change(|s| s.run.restart_count += 1);
         assert!(!ready(&exit) && !ready(&removal));

@@ -226,9 +226,7 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
 
         (Verb::Look, Running | Paused) => Ok(Verdict::Go),
         (Verb::Join, Running | Paused) => Ok(Verdict::Go),
-        (Verb::Join, Created | Exited | Starting) => {
-            refuse("Can not join namespace of a non running container".into())
-        }
+        (Verb::Join, Created | Exited | Starting) => refuse("Can not join namespace of a non running container".into()),
 
         (Verb::Pause | Verb::Unpause | Verb::Exec | Verb::Look, Created | Exited | Starting) => {
             refuse(format!("Container {id} is not running"))
@@ -330,7 +328,8 @@ mod tests {
             assert!(text.contains(name), "{text}");
         }
         assert_eq!(crate::utils::json::parse::<Run>(text.as_bytes()).unwrap(), run);
-        let foreign = br#"{"Dead":true,"Health":{"Status":""},"ExitCode":3,"StartedAt":"2026-11-24T03:50:28.13+01:00"}"#;
+        let foreign =
+            br#"{"Dead":true,"Health":{"Status":""},"ExitCode":3,"StartedAt":"2026-11-24T03:50:28.13+01:00"}"#;
         assert_eq!(crate::utils::json::parse::<Run>(foreign).unwrap().exit_code, 3);
     }
 }
