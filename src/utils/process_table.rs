@@ -49,7 +49,7 @@ impl Host {
         let started = self.boot + (stat.start_ticks / self.ticks) as i64;
         let seconds = stat.cpu_ticks / self.ticks;
         let age = u64::try_from(self.now - started).unwrap_or(0);
-        let share = if age == 0 { 0 } else { (seconds * 100 / age).min(99) };
+        let share = (seconds * 100).checked_div(age).unwrap_or(0).min(99);
         Some(vec![
             user,
             pid.to_string(),

@@ -62,6 +62,32 @@ pub struct Flags {
     pub version: bool,
 }
 
+/// The help screen; argh's own is not compiled in.
+const HELP: &str = "\
+Usage: isulad [OPTIONS]
+
+The daemon of the container engine.
+
+  -H, --host HOST                unix:///PATH or tcp://IP:PORT; repeatable (default unix:///var/run/isulad.sock)
+  -g, --graph, --root DIR        what lasts (default /var/lib/isulad)
+  -S, --state DIR                what a reboot makes void (default /var/run/isulad)
+  -p, --pidfile FILE             file for the process id (default /var/run/isulad.pid)
+      --config FILE              configuration file (default /etc/isulad/daemon.json, which need not exist)
+  -G, --group GROUP              group of the unix socket (default isula)
+  -l, --log-level LEVEL          FATAL ALERT CRIT ERROR WARN NOTICE INFO DEBUG TRACE (default INFO)
+  -D, --debug                    the same as --log-level DEBUG
+      --log-driver DRIVER        stderr, file or syslog (default stderr)
+      --log-opt KEY=VALUE        for file: log-path, log-file-mode, max-file, max-size; repeatable
+      --cgroup-parent PATH       cgroup under which those of containers are made (default /isulad)
+      --default-ulimit LIMIT     TYPE=SOFT[:HARD] for every container; repeatable
+      --native.umask WORD        inside containers: normal (0022) or secure (0027, default)
+      --container-log-driver D   json-file or none (default json-file)
+      --container-log-opts K=V   max-size, max-file, disable-log; repeatable
+      --start-timeout TIME       in which a container must have started, such as 2m (default none)
+  -V, --version                  print the version
+  -h, --help                     print this
+";
+
 /// Flags of the original that later releases bring.
 const LATER: &[&str] = &[
     "authorization-plugin",
@@ -109,9 +135,9 @@ pub enum Parsed {
 /// # Errors
 /// `Kind::Invalid` for an unknown or malformed flag, `Kind::Unsupported` for one that comes later.
 pub fn parse(words: Vec<OsString>) -> Result<Parsed> {
-    let words = words.into_iter().map(|word| {
-        word.into_string().map_err(|word| Error::invalid(format!("argument {word:?} is not valid UTF-8")))
-    });
+    let words = words
+        .into_iter()
+        .map(|word| word.into_string().map_err(|word| Error::invalid(format!("argument {word:?} is not valid UTF-8"))));
     let mut plain = Vec::new();
     for word in words {
         split(word?, &mut plain)?;
@@ -119,7 +145,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Parsed> {
     let words: Vec<&str> = plain.iter().map(String::as_str).collect();
     match Flags::from_args(&["isulad"], &words) {
         Ok(flags) => Ok(Parsed::Run(Box::new(flags))),
-        Err(early) if early.status.is_ok() => Ok(Parsed::Print(early.output)),
+        Err(early) if early.status.is_ok() => Ok(Parsed::Print(HELP.into())),
         Err(early) => Err(Error::invalid(early.output.trim().replace('\n', " "))),
     }
 }
@@ -215,9 +241,11 @@ mod tests {
 
     #[test]
     fn help_ends_well() {
-        match parse(vec!["--help".into()]).unwrap() {
-            Parsed::Print(text) => assert!(text.contains("--cgroup-parent"), "{text}"),
-            Parsed::Run(_) => panic!("no help"),
+        for word in ["--help", "-h"] {
+            match parse(vec![word.into()]).unwrap() {
+                Parsed::Print(text) => assert!(text.contains("--cgroup-parent"), "{text}"),
+                Parsed::Run(_) => panic!("no help"),
+            }
         }
     }
 }

@@ -154,11 +154,7 @@ impl Pick<'_> {
 
 fn absolute(name: &str, given: &Option<String>, default: &str) -> Result<PathBuf> {
     let path = PathBuf::from(given.as_deref().unwrap_or(default));
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(Error::invalid(format!("{name} {path:?}: want an absolute path")))
-    }
+    if path.is_absolute() { Ok(path) } else { Err(Error::invalid(format!("{name} {path:?}: want an absolute path"))) }
 }
 
 fn sink(driver: Option<&str>, options: &BTreeMap<String, String>, graph: &Path) -> Result<Sink> {
@@ -173,7 +169,8 @@ fn sink(driver: Option<&str>, options: &BTreeMap<String, String>, graph: &Path) 
         match name.as_str() {
             "log-path" => directory = absolute("log option log-path", &Some(value.clone()), "")?,
             "log-file-mode" => {
-                mode = u32::from_str_radix(value, 8).ok().filter(|m| *m <= 0o777).ok_or_else(|| bad("an octal mode"))?;
+                mode =
+                    u32::from_str_radix(value, 8).ok().filter(|m| *m <= 0o777).ok_or_else(|| bad("an octal mode"))?;
             }
             "max-file" => max_files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| bad("a number from 1"))?,
             "max-size" => {
@@ -217,12 +214,29 @@ fn ulimit(text: &str) -> Result<Ulimit> {
 
 fn check_ulimits(list: Vec<Ulimit>) -> Result<Vec<Ulimit>> {
     const NAMES: &[&str] = &[
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     for u in &list {
         if !NAMES.contains(&u.name.as_str()) {
-            return Err(Error::invalid(format!("invalid default ulimit {:?}: want one of {}", u.name, NAMES.join(" "))));
+            return Err(Error::invalid(format!(
+                "invalid default ulimit {:?}: want one of {}",
+                u.name,
+                NAMES.join(" ")
+            )));
         }
         let unlimited = |n: i64| if n == -1 { i64::MAX } else { n };
         if u.soft < -1 || u.hard < -1 || unlimited(u.soft) > unlimited(u.hard) {
@@ -265,7 +279,11 @@ mod tests {
     #[test]
     fn conflicts_name_both_sides() {
         let cases = [
-            (Flags { graph: Some("/a".into()), ..Flags::default() }, file(&[("graph", "/b")]), ["--graph", "\"graph\""]),
+            (
+                Flags { graph: Some("/a".into()), ..Flags::default() },
+                file(&[("graph", "/b")]),
+                ["--graph", "\"graph\""],
+            ),
             (Flags { debug: true, ..Flags::default() }, file(&[("log-level", "INFO")]), ["--debug", "\"log-level\""]),
             (
                 Flags { hosts: vec!["unix:///a".into()], ..Flags::default() },

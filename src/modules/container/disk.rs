@@ -438,7 +438,7 @@ pub mod tests {
         assert_eq!(disk.load(&id, false).err().unwrap().kind(), Kind::Corrupt);
         std::fs::remove_file(disk.directory(&id).join(CONFIG)).unwrap();
         assert_eq!(disk.load(&id, false).err().unwrap().kind(), Kind::Corrupt);
-        std::fs::write(disk.directory(&id).join(HOST_CONFIG), "[]").unwrap();
+        std::fs::write(disk.directory(&id).join(HOST_CONFIG), "{\"Memory\":\"much\"}").unwrap();
         assert_eq!(disk.host_config(&id).unwrap_err().kind(), Kind::Corrupt);
     }
 }

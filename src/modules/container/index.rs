@@ -110,10 +110,10 @@ impl Index {
             Entry::Present(c) => Some(Found::Container(Arc::clone(c))),
             Entry::Damaged(_) => Some(Found::Damaged(id.clone())),
         };
-        if is_full_id(wanted) {
-            if let Some((id, entry)) = maps.by_id.get_key_value(wanted) {
-                return found(id, entry).map_or_else(missing, Ok);
-            }
+        if is_full_id(wanted)
+            && let Some((id, entry)) = maps.by_id.get_key_value(wanted)
+        {
+            return found(id, entry).map_or_else(missing, Ok);
         }
         if let Some(id) = maps.by_name.get(wanted) {
             return maps.by_id.get(id).and_then(|e| found(id, e)).map_or_else(missing, Ok);
@@ -142,7 +142,7 @@ impl Index {
                 _ => None,
             })
             .collect();
-        list.sort_by(|a, b| b.head.created.cmp(&a.head.created));
+        list.sort_by_key(|c| std::cmp::Reverse(c.head.created));
         list
     }
 
