@@ -314,12 +314,20 @@ mod tests {
         Arc::new(Container::new("c".into(), Head::default(), Run::default()))
     }
 
+    fn starting(sessions: &Sessions, id: &str) {
+        let taken = sessions.with(id, |s| {
+            s.phase = Phase::Starting;
+            Ok(())
+        });
+        taken.unwrap();
+    }
+
     #[test]
     fn idle_sessions_are_bounded_and_running_ones_stay() {
         let sessions = Sessions::default();
         let c = container();
         sessions.add("run", Arc::clone(&c), ExecCreateRequest::default());
-        sessions.with("run", |s| Ok(s.phase = Phase::Starting)).unwrap();
+        starting(&sessions, "run");
         sessions.started("run", 7);
         sessions.add("new", Arc::clone(&c), ExecCreateRequest::default());
         for i in 0..MOST_IDLE * 2 {
@@ -340,7 +348,7 @@ mod tests {
     fn an_end_told_before_the_start_is_kept() {
         let sessions = Sessions::default();
         sessions.add("a", container(), ExecCreateRequest::default());
-        sessions.with("a", |s| Ok(s.phase = Phase::Starting)).unwrap();
+        starting(&sessions, "a");
         sessions.ended("a", 3);
         sessions.started("a", 7);
         assert_eq!(sessions.with("a", |s| Ok(s.phase)).unwrap(), Phase::Ended(3));

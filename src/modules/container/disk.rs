@@ -350,23 +350,23 @@ fn read_run(directory: &Path) -> Option<Run> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
     use crate::modules::container::document::Extra;
     use crate::modules::container::logging::Logging;
     use crate::utils::time::Timestamp;
 
     /// Two roots in a directory that goes away with the value.
-    pub struct Roots(pub PathBuf);
+    struct Roots(PathBuf);
 
     impl Roots {
-        pub fn new(name: &str) -> Roots {
+        fn new(name: &str) -> Roots {
             let path = std::env::temp_dir().join(format!("executor-{name}-{}", std::process::id()));
             let _ = std::fs::remove_dir_all(&path);
             Roots(path)
         }
 
-        pub fn open(&self) -> Disk {
+        fn open(&self) -> Disk {
             Disk::open(&self.0.join("graph"), &self.0.join("state")).unwrap()
         }
     }
@@ -378,7 +378,7 @@ pub mod tests {
     }
 
     /// A document that loads.
-    pub fn document(id: &str, name: &str) -> Document {
+    fn document(id: &str, name: &str) -> Document {
         let mut d = Document { image: format!("sha256:{}", "a".repeat(64)), ..Document::default() };
         d.common_config.id = id.into();
         d.common_config.name = name.into();

@@ -208,7 +208,7 @@ mod tests {
     use crate::error::Kind;
 
     /// A document as creation makes it.
-    pub fn sample(id: &str, name: &str) -> Document {
+    fn sample(id: &str, name: &str) -> Document {
         let mut d = Document { image: format!("sha256:{}", "a".repeat(64)), ..Document::default() };
         let c = &mut d.common_config;
         c.id = id.into();
