@@ -2,12 +2,17 @@
 
 pub mod atomic_file;
 pub mod file_lock;
+pub mod host;
 pub mod http;
 pub mod id;
 pub mod json;
 pub mod kernel;
 pub mod log;
 pub mod path;
+pub mod process_table;
+pub mod sd_notify;
+pub mod signal;
 pub mod size;
 pub mod sys;
 pub mod time;
+pub mod workers;

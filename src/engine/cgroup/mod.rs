@@ -300,7 +300,7 @@ impl Cgroup {
             return File::open(directory.join("memory.events")).ok().map(OwnedFd::from);
         }
         let control = File::open(directory.join("memory.oom_control")).ok()?;
-        let event = eventfd::eventfd().ok()?;
+        let event = eventfd::EventFd::new().ok()?.into_fd();
         let registration = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
         file::write(&directory.join("cgroup.event_control"), &registration).ok()?;
         Some(event)
