@@ -153,7 +153,7 @@ fn node(outside: &Path, inside: &Path) -> Option<Device> {
         path: inside.to_str()?.to_owned(),
         major: major(number) as i64,
         minor: minor(number) as i64,
-        file_mode: Some(metadata.mode() & !SFlag::S_IFMT.bits() as u32),
+        file_mode: Some(metadata.mode() & !SFlag::S_IFMT.bits()),
         uid: Some(metadata.uid()),
         gid: Some(metadata.gid()),
     })

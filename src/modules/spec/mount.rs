@@ -43,9 +43,10 @@ pub(super) fn of_container(input: &Input<'_>) -> Result<Vec<Mount>> {
     let over_dev = wanted.iter().any(|m| m.destination == "/dev");
     let mut mounts = template(input)?;
     // The request's mount takes the place of the template's; with an own /dev nothing is put below it.
-    mounts.retain(|m| {
-        !wanted.iter().any(|w| w.destination == m.destination) && !(over_dev && m.destination.starts_with("/dev/"))
-    });
+    let replaced = |m: &Mount| {
+        wanted.iter().any(|w| w.destination == m.destination) || (over_dev && m.destination.starts_with("/dev/"))
+    };
+    mounts.retain(|m| !replaced(m));
     mounts.extend(wanted);
     mounts.sort_by_key(|m| m.destination.split('/').filter(|part| !part.is_empty()).count());
     Ok(mounts)

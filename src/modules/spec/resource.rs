@@ -161,10 +161,8 @@ fn discarded(host: &HostConfig, have: &Controllers) -> Vec<String> {
         (host.cpu_period != 0 || host.cpu_quota != 0 || host.nano_cpus != 0) && !have.cpu_quota,
         "CPU CFS scheduler or the cgroup is not mounted. CPU period/quota discarded.".into(),
     );
-    check(
-        !(host.cpuset_cpus.is_empty() && host.cpuset_mems.is_empty()) && !have.cpuset,
-        "cpuset or the cgroup is not mounted. Cpuset discarded.".into(),
-    );
+    let any_cpuset = !host.cpuset_cpus.is_empty() || !host.cpuset_mems.is_empty();
+    check(any_cpuset && !have.cpuset, "cpuset or the cgroup is not mounted. Cpuset discarded.".into());
     check(
         host.blkio_weight != 0 && !have.blkio_weight,
         "Block I/O weight or the cgroup is not mounted. Weight discarded.".into(),
@@ -291,7 +289,7 @@ mod tests {
     fn rules() {
         let host = HostConfig::default;
         let m = 1 << 20;
-        for (host, want) in [
+        for (host, want) in vec![
             (HostConfig { memory: m, ..host() }, "Minimum memory limit allowed is 4MB"),
             (HostConfig { memory_reservation: m, ..host() }, "Minimum memory reservation allowed is 4MB"),
             (HostConfig { memory: 8 * m, memory_reservation: 9 * m, ..host() }, "larger than memory reservation"),

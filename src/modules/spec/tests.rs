@@ -234,7 +234,7 @@ fn exec_inherits_from_the_first_process() {
 #[test]
 fn requests_that_break_a_rule() {
     let host = HostConfig::default;
-    for (host, want) in [
+    for (host, want) in vec![
         (HostConfig { cap_add: vec!["NOSUCH".into()], ..host() }, "Unknown capability to add: 'NOSUCH'"),
         (HostConfig { memory: 1 << 20, ..host() }, "Minimum memory limit allowed is 4MB"),
         (HostConfig { network_mode: "nosuch".into(), ..host() }, "network \"nosuch\" not found"),
