@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod inode_flags;
 pub mod process;
 pub mod random;
 pub mod socket;
+pub mod xattr;
