@@ -3,12 +3,31 @@
 //! Three steps at three times: [`validate`] and [`merge_image`] when a container is created, [`generate`] at each
 //! start, since devices, processors and joined namespaces may have changed by then.
 
+mod capability;
+mod command;
+mod device;
+mod kernel;
+mod limit;
+mod mount;
+mod namespace;
+mod paths;
+mod process;
+mod resource;
 pub mod seccomp_profile;
+mod security;
+pub mod signal;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod volume;
+
+pub use command::{command_line, merge_image};
+pub use namespace::{Mode, host_name, mode};
+pub use process::exec_process;
+pub use validate::validate;
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
-use crate::api::exec::ExecCreateRequest;
-use crate::api::oci::image::ImageConfig;
-use crate::api::oci::runtime::{Process, Spec};
+use crate::api::oci::runtime::{Linux, Root, Spec};
 use crate::error::Result;
 use std::path::{Path, PathBuf};
 
@@ -76,63 +95,44 @@ pub struct Defaults {
     pub seccomp_profile: Option<PathBuf>,
 }
 
-/// The parts of a mode such as `container:ID`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode<'a> {
-    /// Own namespace (empty, `private`, `shareable`, `default`, `none`, `bridge`).
-    Own,
-    /// The host's.
-    Host,
-    /// That of the container with this name or id.
-    Container(&'a str),
-}
+/// Version of the OCI runtime specification that documents name.
+const OCI_VERSION: &str = "1.0.1";
 
-/// Reads a mode; anything that is neither `host` nor `container:…` is [`Mode::Own`].
-pub fn mode(text: &str) -> Mode<'_> {
-    let _ = text;
-    todo!()
-}
-
-/// The host name of a container that does not share another's: the configured one, with the host's network the
-/// host's, else the first 12 digits of the id.
-pub fn host_name(id: &str, config: &ContainerConfig, host: &HostConfig) -> String {
-    let _ = (id, config, host);
-    todo!()
-}
-
-/// Checks a request before anything is made for it. Gives warnings for what is left out.
+/// Makes the document for one start. A missing source of a `-v` bind is made as a directory, as users of docker
+/// expect; nothing else is touched.
 ///
 /// # Errors
-/// `Kind::Invalid` for a broken rule, `Kind::Unsupported` for what this build or kernel lacks; each text names the
-/// option.
-pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<String>> {
-    let _ = (host, config);
-    todo!()
-}
-
-/// Fills what the user left open from the image.
-///
-/// # Errors
-/// `Kind::Invalid`: `No command specified`, or a malformed entry of the image.
-pub fn merge_image(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
-    let _ = (config, image);
-    todo!()
-}
-
-/// Makes the document for one start.
-///
-/// # Errors
-/// As [`validate`]; and what cannot be found on the host (devices, bind sources).
+/// As [`validate`]; and what cannot be found on the host (devices, bind sources), or a namespace that
+/// [`JoinedNamespaces`] lacks.
 pub fn generate(input: &Input<'_>) -> Result<Spec> {
-    let _ = input;
-    todo!()
-}
-
-/// The process of an exec session in a container that runs with `container`.
-///
-/// # Errors
-/// `Kind::Invalid` for an empty command, a relative working directory or malformed environment.
-pub fn exec_process(container: &Spec, request: &ExecCreateRequest) -> Result<Process> {
-    let _ = (container, request);
-    todo!()
+    let (config, host) = (input.config, input.host);
+    let security = security::parse(&host.security_opt)?;
+    let capabilities = capability::of_container(host)?;
+    let devices = device::of_container(host)?;
+    let (masked_paths, readonly_paths) = paths::hidden(host);
+    let own_uts = namespace::own(&host.uts_mode);
+    let mut annotations = config.annotations.clone();
+    annotations.extend(host.annotations.iter().map(|(k, v)| (k.clone(), v.clone())));
+    Ok(Spec {
+        oci_version: OCI_VERSION.into(),
+        process: Some(process::of_container(input, &security, &capabilities, &annotations)?),
+        root: Some(Root { path: input.rootfs.to_owned(), readonly: host.readonly_rootfs }),
+        hostname: if own_uts { input.hostname.to_owned() } else { String::new() },
+        domainname: if own_uts { config.domainname.clone() } else { String::new() },
+        mounts: mount::of_container(input)?,
+        hooks: None,
+        annotations,
+        linux: Some(Linux {
+            sysctl: host.sysctls.clone(),
+            resources: Some(resource::of_container(host, devices.rules)?),
+            cgroups_path: resource::cgroups_path(input)?,
+            namespaces: namespace::of_container(host, input.namespaces)?,
+            devices: devices.nodes,
+            seccomp: security::seccomp(&security, host.privileged, input.defaults, &capabilities)?,
+            rootfs_propagation: mount::rootfs_propagation(host)?.to_owned(),
+            masked_paths,
+            readonly_paths,
+            ..Linux::default()
+        }),
+    })
 }

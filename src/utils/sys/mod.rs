@@ -7,6 +7,7 @@ pub mod clone;
 pub mod clone_into;
 pub mod eventfd;
 pub mod fd;
+pub mod inode_flags;
 pub mod mount;
 pub mod net;
 pub mod prctl;
@@ -18,3 +19,4 @@ pub mod seccomp;
 pub mod socket;
 #[cfg(test)]
 pub mod test;
+pub mod xattr;
