@@ -5,3 +5,5 @@
 pub mod process;
 pub mod random;
 pub mod socket;
+pub mod terminal;
+pub mod zone;
