@@ -2,6 +2,7 @@
 
 pub mod chunked;
 pub mod h1;
+pub mod host;
 pub mod media;
 pub mod multiplex;
 pub mod query;

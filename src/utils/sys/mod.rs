@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod net;
 pub mod process;
 pub mod random;
 pub mod socket;
