@@ -2,7 +2,7 @@
 
 /// Seconds east of UTC at a Unix time; 0 when unknown.
 pub fn utc_offset(seconds: i64) -> i64 {
-    let Ok(time) = libc::time_t::try_from(seconds) else { return 0 };
+    let time: libc::time_t = seconds; // 64 bits on every target, as the crate root asserts
     let mut broken = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: localtime_r reads one time and writes one `tm`, both live locals; it returns null or the second pointer.
     let done = unsafe { !libc::localtime_r(&time, broken.as_mut_ptr()).is_null() };
