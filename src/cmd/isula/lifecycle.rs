@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::run::{Attachment, attached};
-use super::{Session, for_each};
+use super::{Session, audit, for_each};
 use crate::client::{RemoveRequest, WaitCondition};
 use argh::{ArgsInfo, FromArgs};
 
@@ -69,6 +69,7 @@ pub struct Stop {
 impl Stop {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        audit::record();
         let client = session.client()?;
         let timeout = if self.force { Some(0) } else { self.time };
         for_each(&self.containers, |name| {
@@ -92,6 +93,7 @@ pub struct Restart {
 impl Restart {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        audit::record();
         let client = session.client()?;
         for_each(&self.containers, |name| {
             client.container_restart(name, self.time)?;
@@ -114,6 +116,7 @@ pub struct Kill {
 impl Kill {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        audit::record();
         let client = session.client()?;
         for_each(&self.containers, |name| {
             client.container_kill(name, self.signal.as_deref())?;
@@ -177,6 +180,7 @@ pub struct Rm {
 impl Rm {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        audit::record();
         let client = session.client()?;
         let request = RemoveRequest { force: self.force, volumes: self.volumes };
         for_each(&self.containers, |name| {

@@ -4,6 +4,7 @@
 //! A verb is one type with its flags and one function; [`Command`] lists them.
 
 mod attach;
+mod audit;
 mod create;
 mod exec;
 mod failure;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 /// Where the daemon listens unless told otherwise.
 const DEFAULT_HOST: &str = "unix:///var/run/isulad.sock";
 
-/// isula is the command line client of the container engine isulad
+/// client of the container engine isulad
 #[derive(FromArgs, ArgsInfo, Debug)]
 pub struct Top {
     /// socket of the daemon, unix:///PATH or tcp://HOST:PORT; $ISULAD_HOST or unix:///var/run/isulad.sock by default

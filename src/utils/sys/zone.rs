@@ -8,6 +8,7 @@ pub fn utc_offset(seconds: i64) -> i64 {
     let done = unsafe { !libc::localtime_r(&time, broken.as_mut_ptr()).is_null() };
     // SAFETY: all bytes of a zeroed `tm` are valid, and localtime_r filled it when it succeeded.
     let broken = unsafe { broken.assume_init() };
+    #[allow(clippy::useless_conversion)] // a C long, which has 32 bits on 32-bit targets
     if done { i64::from(broken.tm_gmtoff) } else { 0 }
 }
 

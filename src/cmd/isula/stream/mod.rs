@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::terminal::{RawMode, is_terminal, window_size};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signals::{Caught, Signals};
+use std::cell::Cell;
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -109,7 +110,7 @@ pub fn follow(client: &Client, options: &Options<'_>, link: Link) -> std::result
     let is_raw = options.tty && options.stdin && is_terminal(stdin().as_fd());
     let signals = Signals::catch(options.tty, is_raw, options.sig_proxy).map_err(local)?;
     let raw = is_raw.then(|| RawMode::enter(stdin().as_fd())).transpose().map_err(local)?;
-    let session = Session { client, options, signals, raw };
+    let session = Session { client, options, asked: Cell::new(0), raw, signals };
     if options.tty {
         session.resize();
     }
@@ -120,10 +121,15 @@ pub fn follow(client: &Client, options: &Options<'_>, link: Link) -> std::result
     .map_err(local)
 }
 
+/// Of so many signals that ask for the end of a process that stays, the last ends the client.
+const PATIENCE: u32 = 3;
+
 /// A session in progress. Dropped, it gives back the terminal and then the signals.
 struct Session<'a> {
     client: &'a Client,
     options: &'a Options<'a>,
+    /// How often the process was asked to end.
+    asked: Cell<u32>,
     // In this order: a signal that is let through must not find the terminal raw.
     raw: Option<RawMode>,
     signals: Signals,
@@ -153,6 +159,13 @@ impl Session<'_> {
                     }
                 }
                 (Caught::Other(signal), Target::Container(id)) if self.options.sig_proxy => {
+                    if matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGQUIT) {
+                        self.asked.set(self.asked.get() + 1);
+                        if self.asked.get() >= PATIENCE {
+                            output::complain("the process does not end; it goes on without this client");
+                            return Ok(Some(End::Signal(signal)));
+                        }
+                    }
                     // A container that has just ended cannot be signalled; its end is on its way.
                     let _ = self.client.container_kill(id, Some(&signal.to_string()));
                 }
@@ -160,6 +173,19 @@ impl Session<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Moves the bytes of a session on a connection.
+    fn pump(&self, stream: Stream) -> Result<End> {
+        let (input, output, error) = (stdin(), stdout(), stderr());
+        let has_keys = self.options.tty && self.options.stdin;
+        let ends = pump::Ends {
+            input: self.options.stdin.then(|| input.as_fd()),
+            output: output.as_fd(),
+            error: error.as_fd(),
+            detach: if has_keys { keys::parse(self.options.detach_keys)? } else { Vec::new() },
+        };
+        pump::pump(stream, ends, self.signals.fd(), &mut || self.take_signals())
     }
 
     /// Waits for the end of a session on our own descriptors.
@@ -187,7 +213,6 @@ impl Session<'_> {
                 };
             }
             if output.contains(PollFlags::POLLERR) {
-                output::note_reader_gone();
                 return Ok(End::ReaderGone);
             }
         }
