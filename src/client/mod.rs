@@ -1,54 +1,41 @@
 //! Ways to the daemon: one [`Client`], one method per endpoint of the Docker Engine API.
 //!
-//! Blocking, and for one thread at a time per connection. Failures keep the daemon's text word by word; their kind
-//! comes from the HTTP status, and `Kind::CommandNotFound` and `Kind::CommandNotExecutable` from the exit code that
-//! the daemon sends along. A daemon that cannot be reached is `Kind::Remote` with the text of [`UNREACHABLE`].
+//! Blocking. Failures keep the daemon's text word by word; their kind comes from the HTTP status, and
+//! `Kind::CommandNotFound` and `Kind::CommandNotExecutable` from the exit code that the daemon sends along. A daemon
+//! that cannot be reached is `Kind::Remote` with the text of [`UNREACHABLE`].
+//!
+//! Requests share one connection as long as the daemon keeps it; waits, logs and sessions get their own.
 
+mod connection;
+mod container;
+mod exec;
+mod image;
 mod request;
+mod stream;
 
 pub use request::{
     AttachRequest, Filters, ImageListRequest, ImportRequest, ListRequest, LogsRequest, RemoveRequest, WaitCondition,
 };
+pub use stream::{Attached, Stream, Wait};
 
-use crate::api::container::{
-    ContainerInspect, ContainerSummary, CreateRequest, CreateResponse, TopResponse, WaitResponse,
-};
-use crate::api::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse};
-use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary};
-use crate::api::shim::StreamEnd;
-use crate::api::stats::ContainerStats;
-use crate::api::system::{Info, Version};
-use crate::error::Result;
-use std::io::{Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use crate::api::system::{API_VERSION, Info, Version};
+use crate::error::{Error, Kind, Result};
+use crate::utils::http::h1::Method;
+use crate::utils::http::host::Host;
+use crate::utils::http::query::Target;
+use crate::utils::json;
+use connection::{Ask, Connection, Payload, Response};
+use serde::de::DeserializeOwned;
+use std::sync::{Mutex, PoisonError};
 
 /// What the original prints when its daemon does not answer; scripts match it.
 pub const UNREACHABLE: &str = "Can not connect with server.Is the iSulad daemon running on the host?";
 
 /// A way to one daemon.
-pub struct Client {}
-
-/// A wait that has begun, on a connection of its own: exits from now on are not missed.
-pub struct Wait {}
-
-/// A session on a terminal or pipes of this process, whose descriptors the daemon has now.
-pub struct Attached {}
-
-/// A session whose bytes travel on a connection.
-#[derive(Debug)]
-pub struct Stream {
-    /// The connection; closing its sending side ends standard input.
-    pub connection: OwnedFd,
-    /// What came right behind the response head: the first bytes of the stream.
-    pub early: Vec<u8>,
-    /// Whether output comes in frames of [`crate::utils::http::multiplex`]; otherwise as it is.
-    pub multiplexed: bool,
-}
-
-macro_rules! todo_methods {
-    ($($(#[$m:meta])* fn $name:ident(&self $(, $arg:ident: $ty:ty)*) -> $ret:ty;)*) => {
-        impl Client { $($(#[$m])* #[allow(clippy::unused_self)] pub fn $name(&self $(, $arg: $ty)*) -> $ret { $(let _ = &$arg;)* todo!() })* }
-    };
+pub struct Client {
+    host: Host,
+    /// The connection that the next request takes.
+    idle: Mutex<Option<Connection>>,
 }
 
 impl Client {
@@ -57,111 +44,96 @@ impl Client {
     /// # Errors
     /// `Kind::Invalid` for another form, `Kind::Remote` when nobody answers, `Kind::Denied` without permission.
     pub fn connect(host: &str) -> Result<Client> {
-        let _ = host;
-        todo!()
+        let host = Host::parse(host)?;
+        let connection = Connection::open(&host)?;
+        Ok(Client { host, idle: Mutex::new(Some(connection)) })
     }
 
     /// Whether descriptors can be handed to the daemon ([`Client::attach_handed`], [`Client::exec_start_handed`]).
     pub fn can_hand(&self) -> bool {
-        todo!()
+        matches!(self.host, Host::Unix(_))
     }
-}
 
-todo_methods! {
     /// Newest API version the daemon speaks.
-    fn ping(&self) -> Result<String>;
+    ///
+    /// # Errors
+    /// `Kind::Remote`; `Kind::Corrupt` when something else answers there.
+    pub fn ping(&self) -> Result<String> {
+        let response = self.send(Method::Head, &Target::new("/_ping"), Payload::None)?;
+        let version = response.head.header("api-version").map(str::to_owned);
+        self.keep(response);
+        version.ok_or_else(|| Error::corrupt("the daemon does not name its API version"))
+    }
+
     /// Versions.
-    fn version(&self) -> Result<Version>;
+    ///
+    /// # Errors
+    /// `Kind::Remote`.
+    pub fn version(&self) -> Result<Version> {
+        self.exchange(Method::Get, &target("/version"), Payload::None)
+    }
+
     /// Counts, limits, host.
-    fn info(&self) -> Result<Info>;
-    /// Makes a container.
-    fn container_create(&self, name: Option<&str>, request: &CreateRequest) -> Result<CreateResponse>;
-    /// Lists containers, newest first.
-    fn container_list(&self, request: &ListRequest) -> Result<Vec<ContainerSummary>>;
-    /// Everything about one container.
-    fn container_inspect(&self, id: &str) -> Result<ContainerInspect>;
-    /// The same as the daemon wrote it: compact JSON, with the fields this client does not know.
-    fn container_inspect_json(&self, id: &str) -> Result<Vec<u8>>;
-    /// Starts it; `false` when it ran already.
-    fn container_start(&self, id: &str) -> Result<bool>;
-    /// Stops it: its stop signal, then SIGKILL after `timeout` seconds (negative waits for ever); `false` when it did not run.
-    fn container_stop(&self, id: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<bool>;
-    /// Stops and starts it.
-    fn container_restart(&self, id: &str, timeout: Option<i64>) -> Result<()>;
-    /// Sends a signal, by default SIGKILL.
-    fn container_kill(&self, id: &str, signal: Option<&str>) -> Result<()>;
-    /// Begins a wait; when this returns, exits are not missed any more.
-    fn container_wait(&self, id: &str, condition: WaitCondition) -> Result<Wait>;
-    /// Removes it.
-    fn container_remove(&self, id: &str, request: RemoveRequest) -> Result<()>;
-    /// Freezes it.
-    fn container_pause(&self, id: &str) -> Result<()>;
-    /// Thaws it.
-    fn container_unpause(&self, id: &str) -> Result<()>;
-    /// Writes its log; that of a terminal goes all to `stdout`. Both are flushed before each wait for more.
-    fn container_logs(&self, id: &str, request: &LogsRequest, stdout: &mut dyn Write, stderr: &mut dyn Write) -> Result<()>;
-    /// Attaches this process's descriptors (input, output, error) to it, also before its start. Unix sockets only.
-    fn attach_handed(&self, id: &str, request: &AttachRequest, fds: [BorrowedFd<'_>; 3]) -> Result<Attached>;
-    /// Attaches by a connection.
-    fn attach_stream(&self, id: &str, request: &AttachRequest) -> Result<Stream>;
-    /// Sets its terminal's size.
-    fn container_resize(&self, id: &str, height: u16, width: u16) -> Result<()>;
-    /// Its processes as ps(1) shows them with these arguments; empty is `-ef`.
-    fn container_top(&self, id: &str, ps_args: &str) -> Result<TopResponse>;
-    /// Resource use, one sample at once, without that of the moment before.
-    fn container_stats(&self, id: &str) -> Result<ContainerStats>;
-    /// Makes an exec session.
-    fn exec_create(&self, container: &str, request: &ExecCreateRequest) -> Result<IdResponse>;
-    /// Starts it on this process's descriptors (input, output, error). Unix sockets only.
-    fn exec_start_handed(&self, id: &str, request: &ExecStartRequest, fds: [BorrowedFd<'_>; 3]) -> Result<Attached>;
-    /// Starts it on a connection.
-    fn exec_start_stream(&self, id: &str, request: &ExecStartRequest) -> Result<Stream>;
-    /// Starts it with nobody attached; `request.detach` is set by this.
-    fn exec_start_detached(&self, id: &str, request: &ExecStartRequest) -> Result<()>;
-    /// Its state.
-    fn exec_inspect(&self, id: &str) -> Result<ExecInspect>;
-    /// Sets its terminal's size.
-    fn exec_resize(&self, id: &str, height: u16, width: u16) -> Result<()>;
-    /// Lists images, newest first.
-    fn image_list(&self, request: &ImageListRequest) -> Result<Vec<ImageSummary>>;
-    /// Everything about one image.
-    fn image_inspect(&self, name: &str) -> Result<ImageInspect>;
-    /// The same as the daemon wrote it.
-    fn image_inspect_json(&self, name: &str) -> Result<Vec<u8>>;
-    /// Makes an image from a tar stream; gives its id (`sha256:…`).
-    fn image_import(&self, request: &ImportRequest, source: &mut dyn Read) -> Result<String>;
-    /// Gives a further name.
-    fn image_tag(&self, name: &str, repo: &str, tag: &str) -> Result<()>;
-    /// Removes a name or image.
-    fn image_remove(&self, name: &str, force: bool) -> Result<Vec<DeleteEntry>>;
-}
-
-impl Wait {
-    /// The connection, for polling: readable when [`Wait::finish`] will not block long.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        todo!()
-    }
-
-    /// Blocks until the condition holds.
     ///
     /// # Errors
-    /// `Kind::Remote` when the daemon went away.
-    pub fn finish(self) -> Result<WaitResponse> {
-        todo!()
+    /// `Kind::Remote`.
+    pub fn info(&self) -> Result<Info> {
+        self.exchange(Method::Get, &target("/info"), Payload::None)
+    }
+
+    /// A request whose answer is a document.
+    fn exchange<T: DeserializeOwned>(&self, method: Method, target: &Target, payload: Payload<'_>) -> Result<T> {
+        let body = self.bytes(method, target, payload)?;
+        json::parse(&body).map_err(|e| e.with_kind(Kind::Corrupt).context("answer of the daemon"))
+    }
+
+    /// A request whose answer is taken as it comes.
+    fn bytes(&self, method: Method, target: &Target, payload: Payload<'_>) -> Result<Vec<u8>> {
+        let mut response = self.send(method, target, payload)?;
+        let mut body = response.read_document()?;
+        self.keep(response);
+        body.truncate(body.trim_ascii_end().len());
+        Ok(body)
+    }
+
+    /// A request that changes something; `false` when it was so already.
+    fn change(&self, target: &Target) -> Result<bool> {
+        let mut response = self.send(Method::Post, target, Payload::None)?;
+        response.read_document()?;
+        let changed = response.head.status != 304;
+        self.keep(response);
+        Ok(changed)
+    }
+
+    fn send(&self, method: Method, target: &Target, payload: Payload<'_>) -> Result<Response> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let connection = match idle.filter(|c| !c.is_stale()) {
+            Some(connection) => connection,
+            None => Connection::open(&self.host)?,
+        };
+        checked(connection.request(method, target, payload, Ask::Response)?)
+    }
+
+    /// A request on a connection of its own.
+    fn send_apart(&self, method: Method, target: &Target, payload: Payload<'_>, ask: Ask<'_>) -> Result<Response> {
+        checked(Connection::open(&self.host)?.request(method, target, payload, ask)?)
+    }
+
+    fn keep(&self, response: Response) {
+        if let Some(connection) = response.into_idle() {
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        }
     }
 }
 
-impl Attached {
-    /// The connection, for polling: readable when the session has ended.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        todo!()
-    }
-
-    /// Blocks until the session ends: with the exit code, or without when the user detached.
-    ///
-    /// # Errors
-    /// `Kind::Remote` when the other end went away without a word.
-    pub fn finish(self) -> Result<StreamEnd> {
-        todo!()
-    }
+fn checked(response: Response) -> Result<Response> {
+    if response.is_success() { Ok(response) } else { Err(response.into_error()) }
 }
+
+/// A target below the version of the API that this client speaks.
+fn target(path: &str) -> Target {
+    Target::new(&format!("/v{API_VERSION}{path}"))
+}
+
+#[cfg(test)]
+mod tests;
