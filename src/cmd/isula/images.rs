@@ -143,6 +143,9 @@ pub struct Import {
 impl Import {
     /// Runs the verb: prints the id.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        if self.name.is_empty() {
+            return Err(Failure::usage("Invalid image name: it is empty"));
+        }
         let mut source: Box<dyn Read> = if self.file == "-" {
             Box::new(std::io::stdin())
         } else {

@@ -63,6 +63,9 @@ impl Inspect {
 
 /// The container of this name, else the image.
 fn object(client: &Client, name: &str, containers: bool, images: bool) -> Result<Option<Node>, Error> {
+    if name.is_empty() {
+        return Ok(None);
+    }
     let found = |answer: Result<Vec<u8>, Error>| match answer {
         Ok(bytes) => json::parse::<Node>(&bytes).map(Some),
         Err(e) if e.kind() == Kind::NotFound => Ok(None),

@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::{Session, output, table};
 use crate::client::LogsRequest;
+use crate::error::Kind;
 use argh::{ArgsInfo, FromArgs};
 use std::io::{BufWriter, Write};
 
@@ -53,7 +54,11 @@ impl Logs {
         let result = client.container_logs(&self.container, &self.request(), &mut out, &mut err);
         // What came before a failure is shown before it.
         let flushed = out.flush().and_then(|()| err.flush());
-        result?;
+        match result {
+            // A container that has no log on purpose is no failure.
+            Err(e) if e.kind() == Kind::Unsupported => output::complain(&format!("[WARNING]: {e}")),
+            other => other?,
+        }
         flushed.map_err(|e| Failure::local(format!("cannot write the log: {e}")))?;
         Ok(0)
     }

@@ -23,7 +23,8 @@ mod system;
 mod table;
 mod template;
 
-use crate::applet::{COMMIT, VERSION};
+use crate::applet::COMMIT;
+use crate::applet::VERSION;
 use crate::client::Client;
 use crate::cmd::argv::{self, Fault, Stop};
 use crate::utils::sys::terminal;

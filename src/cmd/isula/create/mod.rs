@@ -96,6 +96,10 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
 
 /// Conflicts, and values that a later release has.
 fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
+    if flags.name.as_deref() == Some("") {
+        // To the daemon an empty name is none.
+        return Err(Failure::usage("Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-]+ are allowed"));
+    }
     if let Some(policy) = flags.restart.as_deref().filter(|p| *p != "no") {
         return Err(Failure::usage(match flags.rm {
             true => "Conflicting options: --restart and --rm".to_owned(),
