@@ -18,5 +18,7 @@ pub mod random;
 pub mod seccomp;
 pub mod socket;
 #[cfg(test)]
+pub mod terminal;
 pub mod test;
 pub mod xattr;
+pub mod zone;
