@@ -17,8 +17,8 @@ pub mod pty;
 pub mod random;
 pub mod seccomp;
 pub mod socket;
-#[cfg(test)]
 pub mod terminal;
-pub mod test;
 pub mod xattr;
 pub mod zone;
+#[cfg(test)]
+pub mod test;
