@@ -107,7 +107,7 @@ impl Engine for Container {
         })?;
         let running = created.start()?;
         self.running =
-            Some(Running { pid: running.init.pid, start_time: running.init.start_time, cgroup: Some(running.cgroup) });
+            Some(Running { pid: running.init.pid, start_time: running.init.start_time, cgroup: running.cgroup });
         Ok(running.init)
     }
 
@@ -119,7 +119,7 @@ impl Engine for Container {
         exec::exec(exec::Request {
             init: running.pid,
             init_start_time: running.start_time,
-            cgroup: self.cgroup()?,
+            cgroup: running.cgroup.as_ref(),
             spec: &spec,
             process,
             stdio,
