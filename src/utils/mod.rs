@@ -6,6 +6,7 @@ pub mod id;
 pub mod json;
 pub mod kernel;
 pub mod log;
+pub mod path;
 pub mod size;
 pub mod sys;
 pub mod time;

@@ -3,9 +3,15 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod clone;
 pub mod clone_into;
 pub mod eventfd;
+pub mod fd;
+pub mod mount;
+pub mod prctl;
+pub mod probe;
 pub mod process;
+pub mod pty;
 pub mod random;
 pub mod seccomp;
 pub mod socket;
