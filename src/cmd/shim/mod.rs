@@ -1,5 +1,8 @@
 //! Placeholder.
 
+mod encode;
+mod log;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -5,15 +5,20 @@
 pub mod bpf;
 pub mod clone;
 pub mod clone_into;
+pub mod descriptor;
 pub mod eventfd;
 pub mod fd;
 pub mod mount;
+pub mod pages;
+pub mod poll;
 pub mod prctl;
 pub mod probe;
 pub mod process;
 pub mod pty;
 pub mod random;
 pub mod seccomp;
+pub mod sealed_exe;
 pub mod socket;
 #[cfg(test)]
 pub mod test;
+pub mod tty;
