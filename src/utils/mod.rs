@@ -2,6 +2,7 @@
 
 pub mod atomic_file;
 pub mod file_lock;
+pub mod http;
 pub mod id;
 pub mod json;
 pub mod kernel;
