@@ -18,7 +18,7 @@ pub mod random;
 pub mod seccomp;
 pub mod socket;
 pub mod terminal;
-pub mod xattr;
-pub mod zone;
 #[cfg(test)]
 pub mod test;
+pub mod xattr;
+pub mod zone;
