@@ -12,7 +12,7 @@ ifneq ($(word 2,$(shell rustc --version 2>/dev/null)),$(RUST_VERSION))
 export RUSTUP_TOOLCHAIN := $(RUST_VERSION)
 endif
 
-# CC, TARGET_RUSTFLAGS, RUNNER
+# CC, CC_PACKAGE, RUNNER, TARGET_RUSTFLAGS
 include targets/$(TARGET).mk
 
 # RUSTFLAGS of the caller would silently replace those of the target.
@@ -28,7 +28,7 @@ COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 BUILD_TIME := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
 
 # $(call cargo,WORDS): cargo for TARGET, with the standard library that targets/toolchain finds or builds.
-cargo = sysroot=$$(CC='$(CC)' targets/toolchain $(TARGET)) && \
+cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TARGET)) && \
 	ISULABOX_COMMIT='$(COMMIT)' ISULABOX_BUILD_TIME='$(BUILD_TIME)' CC_$(UNDER)='$(CC)' \
 	CARGO_TARGET_$(UPPER)_LINKER=rust-lld \
 	$(if $(RUNNER),CARGO_TARGET_$(UPPER)_RUNNER='$(RUNNER)') \
@@ -86,7 +86,7 @@ deps: deps-build ## Installs the Debian packages that build and tests need (root
 
 .PHONY: deps-build deps-bench
 deps-build:
-	@targets/deps cc:gcc readelf:binutils $(CC):$(CC_PACKAGE)
+	@targets/deps cc:gcc readelf:binutils
 deps-bench:
 	@targets/deps crun:crun
 

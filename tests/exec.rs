@@ -52,7 +52,7 @@ fn exec_has_environment_user_and_directory(bed: &mut Bed) {
     assert_eq!(bed.isula("exec -u user a payload ids").ok(), "uid=1000 gid=1000 groups=1000,2000");
     assert_eq!(bed.isula("exec -u 5:6 a payload ids").ok(), "uid=5 gid=6 groups=6");
     assert_ne!(bed.isula("exec -u nosuch a true").code, 0);
-    contains(&bed.isula("exec -u user a payload env").ok(), "HOME=/home/user");
+    contains(&bed.isula("exec -u user a payload env").ok(), "HOME=/srv/user");
 }
 
 fn exec_detached_returns_at_once(bed: &mut Bed) {

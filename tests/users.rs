@@ -40,7 +40,7 @@ fn supplementary_groups(bed: &mut Bed) {
 
 fn home_follows_the_user(bed: &mut Bed) {
     bed.start();
-    contains(&bed.run("-u user", "payload env"), "HOME=/home/user");
+    contains(&bed.run("-u user", "payload env"), "HOME=/srv/user");
     contains(&bed.run("", "payload env"), "HOME=/root");
     contains(&bed.run("-u 4242", "payload env"), "HOME=/");
     contains(&bed.run("-u user -e HOME=/mine", "payload env"), "HOME=/mine");

@@ -111,7 +111,7 @@ fn adopt(daemon: &Daemon, container: &Container, launched: &Launched) {
 /// No shim: the run, if there was one, has ended.
 fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
     let run = container.run();
-    let exit = match settle::exit_file(daemon, container) {
+    let exit = match settle::exit_file(daemon, container, active) {
         Some(exit) if run.concerns(&exit) => Some(exit),
         _ if run.running => Some(lost(daemon, container, active)),
         _ => None,

@@ -1,7 +1,7 @@
 //! A test's own machine: root, state and socket of its own, a daemon, a client.
 
 use super::command::{self, Output, Running};
-use super::{IMAGE, eventually, http, leaks, rootfs, runner, sys};
+use super::{IMAGE, PATIENCE, eventually, http, leaks, rootfs, runner, sys};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a client's command may take.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -19,6 +19,8 @@ const NO_PANIC: &str = "no holder panics";
 pub struct Bed {
     /// Everything of this test lies below.
     pub dir: PathBuf,
+    /// Of the daemons started from now on.
+    pub log_level: &'static str,
     daemon: Option<Child>,
     /// Words that the last start had, for restarts.
     extra: Vec<String>,
@@ -40,7 +42,15 @@ impl Bed {
     pub fn new(dir: &Path) -> Bed {
         rootfs::make_overlay_possible(dir);
         let baseline = Baseline { mounts: leaks::mounts(), descriptors: 0 };
-        Bed { dir: dir.into(), daemon: None, extra: Vec::new(), baseline, keeps_socket: false, ids: Mutex::default() }
+        Bed {
+            dir: dir.into(),
+            log_level: "debug",
+            daemon: None,
+            extra: Vec::new(),
+            baseline,
+            keeps_socket: false,
+            ids: Mutex::default(),
+        }
     }
 
     pub fn graph(&self) -> PathBuf {
@@ -86,7 +96,7 @@ impl Bed {
             "--cgroup-parent".into(),
             self.cgroup_parent(),
             "--log-level".into(),
-            "debug".into(),
+            self.log_level.into(),
             "--log-driver".into(),
             "stderr".into(),
         ];
@@ -115,22 +125,25 @@ impl Bed {
         self.launch_command(command);
     }
 
-    /// Starts a prepared daemon and waits until it serves.
-    pub fn launch_command(&mut self, mut command: Command) {
+    /// Starts a prepared daemon and waits until it serves; how long that took.
+    pub fn launch_command(&mut self, mut command: Command) -> Duration {
         assert!(self.daemon.is_none(), "one daemon at a time");
         let log =
             File::options().create(true).append(true).open(self.dir.join("daemon.log")).expect("the daemon's log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second descriptor")).stderr(log);
-        self.daemon = Some(command.spawn().expect("the binary under test"));
-        let socket = self.socket();
-        eventually("the daemon answers", || {
-            let daemon = self.daemon.as_mut().expect("just started");
+        let begin = Instant::now();
+        let daemon = self.daemon.insert(command.spawn().expect("the binary under test"));
+        let socket = self.dir.join("s");
+        while !http::ping(&socket) {
             if let Some(status) = daemon.try_wait().expect("our own child") {
                 panic!("the daemon ended with {status}");
             }
-            http::ping(&socket)
-        });
+            assert!(begin.elapsed() < PATIENCE, "the daemon does not answer");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        let took = begin.elapsed();
         self.rebase();
+        took
     }
 
     /// Takes the number of descriptors that the daemon has now as the one it must return to.

@@ -51,7 +51,7 @@ impl Archive {
 
     /// What every test image holds.
     pub fn standard(&mut self) {
-        for directory in ["bin", "dev", "etc", "proc", "sys", "tmp", "var", "home", "home/user", "root", "locked"] {
+        for directory in ["bin", "dev", "etc", "proc", "sys", "tmp", "var", "srv", "home/user", "root", "locked"] {
             self.directory(directory);
         }
         self.program("bin/busybox", &busybox());
@@ -60,7 +60,7 @@ impl Archive {
             self.link(&format!("bin/{applet}"), "busybox");
         }
         self.program("bin/payload", &payload());
-        self.file("etc/passwd", 0o644, "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
+        self.file("etc/passwd", 0o644, "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/srv/user:/bin/sh\n");
         self.file("etc/group", 0o644, "root:x:0:\nuser:x:1000:\nextra:x:2000:user\nmore:x:3000:\n");
         self.file("etc/marker", 0o644, "inside\n");
         self.file("bin/not-executable", 0o644, "#!/bin/sh\n");

@@ -55,7 +55,7 @@ pub fn settle(daemon: &Daemon, container: &Arc<Container>) {
 /// container is killed.
 pub fn after_loss(daemon: &Daemon, container: &Container, code: u8) -> Exit {
     let run = container.run();
-    if let Some(exit) = exit_file(daemon, container)
+    if let Some(exit) = exit_file(daemon, container, true)
         && (run.concerns(&exit) || !run.started_at.is_set())
     {
         return exit;
@@ -72,10 +72,11 @@ pub fn after_loss(daemon: &Daemon, container: &Container, code: u8) -> Exit {
     Exit { started_at: run.started_at, finished_at: Timestamp::now(), exit_code: code, oom_killed: false }
 }
 
-/// What the shim noted about the exit, in either place.
-pub fn exit_file(daemon: &Daemon, container: &Container) -> Option<Exit> {
-    let places = [daemon.disk.state_directory(&container.id), daemon.disk.directory(&container.id)];
-    places.iter().find_map(|directory| match shim::read_exit(directory) {
+/// What the shim noted about the exit, beside the container or, when there is one, in its volatile directory.
+pub fn exit_file(daemon: &Daemon, container: &Container, active: bool) -> Option<Exit> {
+    let volatile = active.then(|| daemon.disk.state_directory(&container.id));
+    let places = volatile.into_iter().chain([daemon.disk.directory(&container.id)]);
+    places.into_iter().find_map(|directory| match shim::read_exit(&directory) {
         Ok(exit) => exit,
         Err(e) => {
             log::error!("container {}: {e}", container.id);

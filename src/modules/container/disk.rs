@@ -28,6 +28,8 @@ pub const SPEC: &str = "config.json";
 pub const LOG: &str = "console.log";
 const FILE_MODE: u32 = 0o640;
 const DIRECTORY_MODE: u32 = 0o750;
+/// Bytes that hold nearly every document.
+const USUAL: usize = 4096;
 /// Largest document that is read.
 const LARGEST: u64 = 16 << 20;
 
@@ -321,17 +323,26 @@ fn names(directory: &Path) -> Result<Vec<String>> {
 
 /// A file's content; `None` when there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    use std::io::Read;
-    let file = match std::fs::File::open(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other.context(|| format!("open({path:?})"))?,
-    };
-    let mut bytes = Vec::with_capacity(2048);
-    file.take(LARGEST + 1).read_to_end(&mut bytes).context(|| format!("read({path:?})"))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Error::corrupt(format!("{path:?} is larger than {LARGEST} bytes")));
+    match std::fs::File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(format!("open({path:?})"), e)),
+        Ok(file) => read_open(file).context(|| format!("read({path:?})")).map(Some),
     }
-    Ok(Some(bytes))
+}
+
+/// Most documents come with one read: less than was asked for is the end of a regular file (read(2)).
+fn read_open(mut file: std::fs::File) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = vec![0; USUAL];
+    let n = file.read(&mut bytes).context(|| "read()".into())?;
+    bytes.truncate(n);
+    if n == USUAL {
+        file.take(LARGEST).read_to_end(&mut bytes).context(|| "read()".into())?;
+    }
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::corrupt(format!("it is larger than {LARGEST} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
