@@ -7,8 +7,8 @@ const APPEND_ONLY: libc::c_int = 0x20;
 const IMMUTABLE: libc::c_int = 0x10;
 
 // The numbers encode the size of a long by an old mistake; the kernel reads and writes an int.
-const GET: libc::c_ulong = nix::request_code_read!(b'f', 1, size_of::<libc::c_long>());
-const SET: libc::c_ulong = nix::request_code_write!(b'f', 2, size_of::<libc::c_long>());
+const GET: libc::Ioctl = nix::request_code_read!(b'f', 1, size_of::<libc::c_long>());
+const SET: libc::Ioctl = nix::request_code_write!(b'f', 2, size_of::<libc::c_long>());
 
 /// Takes "immutable" and "append only" off a file or directory. Gives whether either was set.
 ///
