@@ -79,15 +79,12 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     let (caller, init_end) = sync::pair()?;
     let path = cgroup_path(plan.id, plan.linux);
     let resources = plan.linux.resources.as_ref();
-    // On v2 a process is best born in its cgroup. The many cgroups of v1 take longer to make than all else, so they
-    // are made while the first process mounts its root, and it joins them itself.
-    let early = path.as_deref().filter(|_| rootfs::cgroup::is_unified());
+    // Into a v2 cgroup a process is best born: being moved there takes a lock over all processes, which costs several
+    // milliseconds. The many cgroups of v1 take longer to make than all else, so they are made while the first process
+    // mounts its root, and it joins them itself.
     let mut cgroup = CgroupGuard(None);
-    let mut entry = None;
-    if let Some(path) = early {
-        entry = Some(cgroup.make(path, resources)?);
-    }
-    let directory = entry.as_ref().and_then(|e| e.clone_into.as_ref());
+    let early = path.as_deref().map(|path| cgroup.begin(path)).transpose()?;
+    let directory = early.as_ref().and_then(|e| e.clone_into.as_ref());
     let child = spawn(&plan, directory, request.stdio.as_ref(), &init_end)?;
     let in_cgroup = child.in_cgroup;
     let mut newborn = Newborn::new(child);
@@ -95,10 +92,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     if plan.namespaces.has_user() {
         newborn = parent::adopt(&plan, newborn, &caller)?;
     }
-    let entry = match (entry, &path) {
-        (None, Some(path)) => Some(cgroup.make(path, resources)?),
-        (entry, _) => entry,
-    };
+    let entry = path.as_deref().map(|path| cgroup.complete(path, resources)).transpose()?;
     let mut files = Vec::new();
     if let Some(entry) = entry {
         files.extend(process::late_entry(&entry, in_cgroup)?);
@@ -198,12 +192,19 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 struct CgroupGuard(Option<Cgroup>);
 
 impl CgroupGuard {
-    fn make(&mut self, path: &str, resources: Option<&Resources>) -> Result<cgroup::Entry> {
-        let cgroup = self.0.insert(Cgroup::create(path).context(|| format!("cgroup {path:?}"))?);
-        if let Some(resources) = resources {
-            cgroup.apply(resources).context(|| format!("cgroup {path:?}"))?;
-        }
+    fn begin(&mut self, path: &str) -> Result<cgroup::Entry> {
+        let cgroup = self.0.insert(Cgroup::begin(path).context(|| format!("cgroup {path:?}"))?);
         cgroup.entry().context(|| format!("cgroup {path:?}"))
+    }
+
+    fn complete(&mut self, path: &str, resources: Option<&Resources>) -> Result<cgroup::Entry> {
+        let cgroup = self.0.as_mut().expect("begun before the process was made");
+        let mut complete = || {
+            cgroup.complete()?;
+            resources.map_or(Ok(()), |resources| cgroup.apply(resources))?;
+            cgroup.entry()
+        };
+        complete().context(|| format!("cgroup {path:?}"))
     }
 }
 

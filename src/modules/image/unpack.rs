@@ -329,4 +329,4 @@ fn set_attribute(name: &[u8], kind: Type, set: impl FnOnce(&CStr) -> Result<()>)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
