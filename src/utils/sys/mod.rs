@@ -23,7 +23,6 @@ pub mod sealed_exe;
 pub mod seccomp;
 pub mod socket;
 pub mod terminal;
-pub mod tty;
 pub mod xattr;
 pub mod zone;
 #[cfg(test)]
