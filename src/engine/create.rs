@@ -5,7 +5,7 @@ use super::process::parent::{self, ChildrenElsewhere, Newborn};
 use super::process::plan::Plan;
 use super::process::sync::{self, CallerEnd, ToInit};
 use super::process::{child, sync::InitEnd};
-use super::{cgroup, process, rlimit, rootfs};
+use super::{cgroup, process, rlimit};
 use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
 use crate::api::shim::Overlay;
 use crate::engine::cgroup::Cgroup;
