@@ -3,7 +3,7 @@
 //! ```text
 //! lcr [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND …
 //! ```
-//! A container's record is a directory below `--root`, `/run/lcr` unless given ([`record`]). Exit codes: that of the
+//! A container's record is a directory below `--root`, `/run/lcr` unless given (module `record`). Exit codes: that of the
 //! container's program for `run` and `exec` in the foreground, else 0, or 1 after an error, which is printed and
 //! appended to `--log`.
 
@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 /// Version of the runtime specification that documents and states carry.
 pub const OCI_VERSION: &str = "1.2.1";
-/// The word with which the executable helps to seal itself (see [`sealed_exe`]).
+/// The word with which the executable helps to seal itself (see `utils::sys::sealed_exe`).
 const SEAL_WORD: &str = "--serve-seal";
 
 /// run containers from OCI bundles
