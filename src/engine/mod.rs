@@ -17,3 +17,6 @@ pub mod seccomp;
 pub mod sysctl;
 pub mod terminal;
 pub mod user;
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,14 @@ pub fn check(parameters: &BTreeMap<String, String>, own: c_int) -> Result<()> {
         let (kind, namespace) = match word.as_str() {
             w if w.starts_with("net/") => (CLONE_NEWNET, "network"),
             w if w.starts_with("fs/mqueue/") => (CLONE_NEWIPC, "ipc"),
-            "kernel/msgmax" | "kernel/msgmnb" | "kernel/msgmni" | "kernel/sem" | "kernel/shmall" | "kernel/shmmax"
-            | "kernel/shmmni" | "kernel/shm_rmid_forced" => (CLONE_NEWIPC, "ipc"),
+            "kernel/msgmax"
+            | "kernel/msgmnb"
+            | "kernel/msgmni"
+            | "kernel/sem"
+            | "kernel/shmall"
+            | "kernel/shmmax"
+            | "kernel/shmmni"
+            | "kernel/shm_rmid_forced" => (CLONE_NEWIPC, "ipc"),
             "kernel/hostname" | "kernel/domainname" => (CLONE_NEWUTS, "uts"),
             _ => return Err(Error::invalid(format!("sysctl {key:?} is not in a separate kernel namespace"))),
         };
@@ -54,7 +60,18 @@ pub fn apply(parameters: &BTreeMap<String, String>) -> Result<()> {
 fn path(key: &str) -> String {
     match key.find(['.', '/']).map(|at| key.as_bytes()[at]) {
         Some(b'/') => key.to_string(),
-        _ => key.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect(),
+        _ => key
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
     }
 }
 

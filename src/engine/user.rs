@@ -92,9 +92,9 @@ fn look_up(text: &str, passwd: &[u8], group: &[u8]) -> Result<Identity> {
 
 fn group_id(name: &str, group: &[u8]) -> Result<u32> {
     let entry = entries(group).find(|e| e.name() == name).and_then(|e| e.id());
-    entry.or_else(|| id(name)).ok_or_else(|| {
-        Error::invalid(format!("Unable to find group '{name}': no matching entries in group file"))
-    })
+    entry
+        .or_else(|| id(name))
+        .ok_or_else(|| Error::invalid(format!("Unable to find group '{name}': no matching entries in group file")))
 }
 
 fn no_user(name: &str) -> Error {

@@ -1,10 +1,12 @@
 //! `start stop restart kill pause unpause rm wait`: one request for each name.
 
 use super::failure::Failure;
-use super::run::{Attachment, attached};
+use super::run::{Attachment, NOT_A_TTY, attached};
 use super::{Session, audit, for_each};
 use crate::client::{RemoveRequest, WaitCondition};
+use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
+use std::os::fd::AsFd;
 
 /// start stopped containers
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -37,12 +39,16 @@ impl Start {
             return Err(Failure::usage("You cannot start and attach multiple containers at once."));
         };
         let found = session.client()?.container_inspect(name).map_err(|e| Failure::daemon(&e).refused())?;
+        let stdin = self.interactive && found.config.open_stdin;
+        if found.config.tty && stdin && !is_terminal(std::io::stdin().as_fd()) {
+            return Err(Failure::usage(NOT_A_TTY));
+        }
         attached(
             session,
             &Attachment {
                 id: &found.id,
                 tty: found.config.tty,
-                stdin: self.interactive && found.config.open_stdin,
+                stdin,
                 sig_proxy: !found.config.tty,
                 auto_remove: found.host_config.auto_remove,
                 detach_keys: self.detach_keys.as_deref(),

@@ -1,7 +1,10 @@
 //! The one way to standard output. `println!` panics when the reader has gone (`isula ps | head`); this does not.
 
 use super::failure::Failure;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set when the reader of standard output has gone.
@@ -13,11 +16,6 @@ pub const PIPE_EXIT: u8 = 128 + libc::SIGPIPE as u8;
 /// Whether the reader of standard output has gone. The rest of the work is in vain, and there is nothing to report.
 pub fn reader_gone() -> bool {
     READER_GONE.load(Ordering::Relaxed)
-}
-
-/// Notes that the reader of standard output has gone.
-pub fn note_reader_gone() {
-    READER_GONE.store(true, Ordering::Relaxed);
 }
 
 /// Writes to standard output at once.
@@ -48,13 +46,20 @@ pub struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match nix::unistd::write(io::stdout(), bytes) {
-            Ok(n) => Ok(n),
-            Err(e) => {
-                if e == nix::Error::EPIPE {
-                    note_reader_gone();
+        loop {
+            match nix::unistd::write(io::stdout(), bytes) {
+                Ok(n) => return Ok(n),
+                // Somebody else made the terminal or pipe non-blocking.
+                Err(Errno::EAGAIN) => {
+                    let out = io::stdout();
+                    poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)?;
                 }
-                Err(e.into())
+                Err(e) => {
+                    if e == Errno::EPIPE {
+                        READER_GONE.store(true, Ordering::Relaxed);
+                    }
+                    return Err(e.into());
+                }
             }
         }
     }

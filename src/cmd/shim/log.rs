@@ -300,7 +300,8 @@ mod tests {
         log.write(0, b"o\n\nlast", &mut scratch);
         log.finish(0, &mut scratch);
         log.finish(1, &mut scratch);
-        let want = [("stdout", "one\n"), ("stderr", "err\n"), ("stdout", "two\n"), ("stdout", "\n"), ("stdout", "last")];
+        let want =
+            [("stdout", "one\n"), ("stderr", "err\n"), ("stdout", "two\n"), ("stdout", "\n"), ("stdout", "last")];
         let got = entries(&dir.0.join("console.log"));
         assert_eq!(got, want.map(|(s, t)| (s.to_owned(), t.to_owned())));
     }

@@ -29,7 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::utils::sys::{clone_into, eventfd};
 use freezer::Freezer;
 use layout::Layout;
-pub use layout::{Hierarchy, Version, of_process};
+pub use layout::{Hierarchy, Version, all, of_process, of_self};
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -305,7 +305,7 @@ impl Cgroup {
             return File::open(directory.join("memory.events")).ok().map(OwnedFd::from);
         }
         let control = File::open(directory.join("memory.oom_control")).ok()?;
-        let event = eventfd::eventfd().ok()?;
+        let event = eventfd::EventFd::new().ok()?.into_fd();
         let registration = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
         file::write(&directory.join("cgroup.event_control"), &registration).ok()?;
         Some(event)

@@ -147,7 +147,9 @@ fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Result
     let hooks = plan.spec.hooks.as_ref().map_or(&[][..], |h| &h.start_container);
     let before_start = || match hooks.is_empty() {
         true => Ok(()),
-        false => hook::run_all("startContainer", hooks, &hook::state(plan.id, plan.spec, "created", 1, &plan.rootfs.root)),
+        false => {
+            hook::run_all("startContainer", hooks, &hook::state(plan.id, plan.spec, "created", 1, &plan.rootfs.root))
+        }
     };
     let finish = Finish { identity, label, terminal, limits: !user_namespace, wait: true };
     run(&plan.program, finish, stdio, sync, before_start)

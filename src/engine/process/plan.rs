@@ -117,8 +117,7 @@ fn rootfs_plan<'a>(request: &create::Request<'a>, linux: &'a Linux, own: i32) ->
     let root = request.spec.root.as_ref().ok_or_else(|| Error::invalid("the configuration has no root"))?;
     let bundle = std::path::absolute(request.bundle).context(|| format!("bundle {:?}", request.bundle))?;
     let label = linux.mount_label.as_str();
-    let mounts: Vec<_> =
-        request.spec.mounts.iter().map(|m| option::parse(m, &bundle, label)).collect::<Result<_>>()?;
+    let mounts: Vec<_> = request.spec.mounts.iter().map(|m| option::parse(m, &bundle, label)).collect::<Result<_>>()?;
     let host_dev = mounts.iter().any(|m| {
         let is_dev = m.destination.components().eq(Path::new("/dev").components());
         is_dev && matches!(m.kind, option::Fs::Bind { .. })
@@ -173,8 +172,7 @@ mod tests {
         let mut spec = spec();
         change(&mut spec);
         let bundle = Path::new("/bundle");
-        let request =
-            create::Request { id: "a", spec: &spec, bundle, overlay: None, stdio: None, no_pivot: false };
+        let request = create::Request { id: "a", spec: &spec, bundle, overlay: None, stdio: None, no_pivot: false };
         let plan = Plan::new(&request)?;
         assert_eq!(plan.rootfs.root, Path::new("/bundle/rootfs"));
         Ok(())

@@ -118,12 +118,17 @@ impl CallerEnd {
     /// `Kind::Timeout` past the deadline; `Kind::Corrupt` for a message that breaks the form.
     pub fn receive(&self) -> Result<FromInit> {
         let corrupt = || Error::corrupt("message of the container's first process");
-        let (bytes, mut fds) = match receive(self.0.as_fd()) {
+        let mut result = receive(self.0.as_fd());
+        if let Err(nix::Error::ECONNRESET) = result {
+            // Init ended without reading all that was said to it. The kernel tells this first, once; what init had
+            // to say comes behind.
+            result = receive(self.0.as_fd());
+        }
+        let (bytes, mut fds) = match result {
             Err(nix::Error::EAGAIN) => {
                 let text = format!("the container's first process is not ready after {DEADLINE} s");
                 return Err(Error::new(Kind::Timeout, text));
             }
-            Err(nix::Error::ECONNRESET) => return Ok(FromInit::End),
             result => result.context(|| "recvmsg()".into())?,
         };
         let Some((&tag, body)) = bytes.split_first() else { return Ok(FromInit::End) };
@@ -310,7 +315,10 @@ mod tests {
         assert!(matches!(init.receive().unwrap(), ToInit::Start));
         assert_eq!(init.receive().unwrap_err().kind(), Kind::Remote);
         let (caller, init) = pair().unwrap();
+        caller.send(&ToInit::Resume).unwrap();
+        init.hooks().unwrap();
         drop(init);
+        assert!(matches!(caller.receive().unwrap(), FromInit::Hooks));
         assert!(matches!(caller.receive().unwrap(), FromInit::End));
         caller.send(&ToInit::Start).unwrap();
     }

@@ -172,12 +172,8 @@ mod tests {
 
     #[test]
     fn devices_are_checked() {
-        let device = |kind: &str, path: &str, major| Device {
-            kind: kind.into(),
-            path: path.into(),
-            major,
-            ..Device::default()
-        };
+        let device =
+            |kind: &str, path: &str, major| Device { kind: kind.into(), path: path.into(), major, ..Device::default() };
         check(&[device("c", "/dev/x/y", 1), device("p", "/run/fifo", -1)]).unwrap();
         for bad in [device("d", "/dev/x", 1), device("c", "dev/x", 1), device("b", "/dev/x", -1), device("c", "/", 1)] {
             assert!(check(&[bad]).is_err());

@@ -200,7 +200,9 @@ pub fn propagation(word: &str) -> Result<c_ulong> {
         None => (word, 0),
     };
     let found = PROPAGATION.iter().find(|(w, _)| *w == rest);
-    found.map(|(_, flag)| flag | recursive).ok_or_else(|| Error::invalid(format!("unknown rootfs propagation {word:?}")))
+    found
+        .map(|(_, flag)| flag | recursive)
+        .ok_or_else(|| Error::invalid(format!("unknown rootfs propagation {word:?}")))
 }
 
 fn c_string(text: &str) -> Result<CString> {

@@ -82,6 +82,19 @@ pub fn null() -> Result<OwnedFd> {
         .context(|| "open(\"/dev/null\")".into())
 }
 
+/// Standard input under another number, close-on-exec; number 0 becomes `/dev/null`. Without the buffer that
+/// `std::io::stdin` brings along.
+///
+/// # Errors
+/// EBADF when it is closed.
+pub fn take_standard_input() -> Result<OwnedFd> {
+    // SAFETY: number 0 is not closed by anyone in this process, and the borrow ends with this function.
+    let stdin = unsafe { BorrowedFd::borrow_raw(0) };
+    let fd = stdin.try_clone_to_owned().context(|| "fcntl(0, F_DUPFD_CLOEXEC)".into())?;
+    nix::unistd::dup2_stdin(null()?).context(|| "dup2(0)".into())?;
+    Ok(fd)
+}
+
 /// Closes every descriptor from `first` up. For the first moments of a program, before anything owns one of them.
 pub fn close_from(first: RawFd) {
     let first = first.max(3) as libc::c_uint;

@@ -3,11 +3,13 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod child;
 pub mod clone;
 pub mod clone_into;
 pub mod descriptor;
 pub mod eventfd;
 pub mod fd;
+pub mod inode_flags;
 pub mod mount;
 pub mod net;
 pub mod pages;
@@ -22,7 +24,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod terminal;
+pub mod xattr;
+pub mod zone;
 #[cfg(test)]
 pub mod test;
-pub mod tty;
-pub mod zone;

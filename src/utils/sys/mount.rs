@@ -53,10 +53,8 @@ pub fn mount(
 ) -> nix::Result<()> {
     let pointer = |s: Option<&CStr>| s.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: all strings are terminated and live through the call.
-    Errno::result(unsafe {
-        libc::mount(pointer(source), target.as_ptr(), pointer(kind), flags, pointer(data).cast())
-    })
-    .map(drop)
+    Errno::result(unsafe { libc::mount(pointer(source), target.as_ptr(), pointer(kind), flags, pointer(data).cast()) })
+        .map(drop)
 }
 
 /// Stacks the root of this mount namespace on the current directory, which must be a mount point, and the current
@@ -102,9 +100,8 @@ pub fn move_mount(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> nix::Result<(
     const EMPTY_PATHS: libc::c_uint = 0x4 | 0x40; // MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
     let empty = c"".as_ptr();
     // SAFETY: the strings are terminated.
-    let result = unsafe {
-        libc::syscall(SYS_MOVE_MOUNT, tree.as_raw_fd(), empty, target.as_raw_fd(), empty, EMPTY_PATHS)
-    };
+    let result =
+        unsafe { libc::syscall(SYS_MOVE_MOUNT, tree.as_raw_fd(), empty, target.as_raw_fd(), empty, EMPTY_PATHS) };
     Errno::result(result).map(drop)
 }
 

@@ -86,8 +86,9 @@ pub fn path(fd: BorrowedFd<'_>) -> String {
 }
 
 fn detached_mount() -> Result<OwnedFd> {
-    let exe = nix::fcntl::open(SELF, nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())
-        .context(|| format!("open({SELF:?}, O_PATH)"))?;
+    let exe =
+        nix::fcntl::open(SELF, nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())
+            .context(|| format!("open({SELF:?}, O_PATH)"))?;
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint | libc::AT_EMPTY_PATH as libc::c_uint;
     // SAFETY: descriptor and empty C string live for the call; a new descriptor or -1 comes back.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, exe.as_raw_fd(), c"".as_ptr(), flags) };
@@ -146,7 +147,8 @@ fn read_only_bind() -> Result<OwnedFd> {
     let exe = std::fs::read_link(SELF).context(|| format!("readlink({SELF:?})"))?;
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context(|| "mount(\"/\", MS_PRIVATE)".into())?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context(|| "mount(\"/\", MS_PRIVATE)".into())?;
     mount(Some(&exe), &exe, none, MsFlags::MS_BIND, none).context(|| format!("mount({exe:?}, MS_BIND)"))?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     mount(none, &exe, none, flags, none).context(|| format!("mount({exe:?}, MS_REMOUNT|MS_RDONLY)"))?;
