@@ -2,36 +2,241 @@
 
 use super::Daemon;
 use super::container::Filters;
-use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary};
-use crate::error::Result;
-use crate::modules::image::store::Import;
+use crate::api::container::GraphDriver;
+use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary, InspectRootFs, OriginalInspect};
+use crate::error::{Error, Result};
+use crate::modules::image::store::{Image, Import};
+use std::sync::Arc;
 
 /// Lists images, newest first. Filters: `reference`, `dangling`, `label`, `before`, `since`.
 pub fn list(daemon: &Daemon, filters: &Filters) -> Result<Vec<ImageSummary>> {
-    let _ = (daemon, filters);
-    todo!()
+    let wanted = Wanted::parse(daemon, filters)?;
+    Ok(daemon.images.list().iter().filter(|image| wanted.holds(image)).map(|image| summary(image)).collect())
 }
 
-/// Everything about one image.
+fn summary(image: &Image) -> ImageSummary {
+    let config = image.config.config.as_ref();
+    ImageSummary {
+        id: format!("sha256:{}", image.id),
+        parent_id: String::new(),
+        repo_tags: image.display_names(),
+        repo_digests: image.display_digests(),
+        created: image.created.unix_seconds().max(0),
+        size: i64::try_from(image.size).unwrap_or(i64::MAX),
+        shared_size: -1,
+        labels: config.and_then(|c| c.labels.clone()).unwrap_or_default(),
+        containers: -1,
+    }
+}
+
+/// Filters of one listing. Values of one key are alternatives, except that labels must all be there.
+#[derive(Default)]
+struct Wanted {
+    references: Vec<String>,
+    dangling: Option<bool>,
+    labels: Vec<String>,
+    before: Vec<Arc<Image>>,
+    since: Vec<Arc<Image>>,
+}
+
+impl Wanted {
+    fn parse(daemon: &Daemon, filters: &Filters) -> Result<Wanted> {
+        let mut wanted = Wanted::default();
+        for (key, values) in filters {
+            match key.as_str() {
+                "reference" => wanted.references.clone_from(values),
+                "label" => wanted.labels.clone_from(values),
+                "dangling" => {
+                    for value in values {
+                        wanted.dangling = Some(match value.as_str() {
+                            "true" | "1" => true,
+                            "false" | "0" => false,
+                            _ => return Err(Error::invalid(format!("invalid filter 'dangling={value}'"))),
+                        });
+                    }
+                }
+                "before" | "since" => {
+                    let images = values.iter().map(|v| daemon.images.find(v)).collect::<Result<_>>()?;
+                    if key == "before" { wanted.before = images } else { wanted.since = images }
+                }
+                _ => return Err(Error::invalid(format!("invalid filter '{key}'"))),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn holds(&self, image: &Image) -> bool {
+        let labels = image.config.config.as_ref().and_then(|c| c.labels.as_ref());
+        let labelled = |wanted: &String| match wanted.split_once('=') {
+            Some((name, value)) => labels.and_then(|l| l.get(name)).is_some_and(|v| v == value),
+            None => labels.is_some_and(|l| l.contains_key(wanted)),
+        };
+        let named = |pattern: &String| {
+            image.display_names().iter().any(|name| {
+                let repository = name.rsplit_once(':').map_or(name.as_str(), |(repository, _)| repository);
+                glob(pattern.as_bytes(), name.as_bytes()) || glob(pattern.as_bytes(), repository.as_bytes())
+            })
+        };
+        self.dangling.is_none_or(|d| d == image.names.is_empty())
+            && self.labels.iter().all(labelled)
+            && (self.references.is_empty() || self.references.iter().any(named))
+            && self.before.iter().all(|other| image.created < other.created)
+            && self.since.iter().all(|other| image.created > other.created)
+    }
+}
+
+/// Whether `text` has the form of `pattern`: `*` stands for anything but a slash, `?` for one such character,
+/// `[a-z]` and `[^a-z]` for one of a set, a backslash takes the next character as it is. Takes time proportional to
+/// the product of both lengths at most.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where to go on after the last star had to take one character more.
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        let step = match pattern.get(p) {
+            Some(b'*') => {
+                retry = Some((p + 1, t));
+                p += 1;
+                continue;
+            }
+            Some(_) => text.get(t).and_then(|c| one(&pattern[p..], *c)),
+            None if t == text.len() => return true,
+            None => None,
+        };
+        match (step, retry) {
+            (Some(length), _) => (p, t) = (p + length, t + 1),
+            (None, Some((after, taken))) if text.get(taken).is_some_and(|c| *c != b'/') => {
+                retry = Some((after, taken + 1));
+                (p, t) = (after, taken + 1);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// How long the first element of `pattern` is when it stands for `c`.
+fn one(pattern: &[u8], c: u8) -> Option<usize> {
+    match pattern {
+        [b'?', ..] => (c != b'/').then_some(1),
+        [b'\\', escaped, ..] => (*escaped == c).then_some(2),
+        [b'[', rest @ ..] => {
+            let (negated, set) = rest.strip_prefix(b"^").map_or((false, rest), |set| (true, set));
+            let length = set.iter().skip(1).position(|b| *b == b']')? + 1;
+            let (mut n, mut found) = (0, false);
+            while n < length {
+                let range = n + 2 < length && set[n + 1] == b'-';
+                let last = if range { set[n + 2] } else { set[n] };
+                found |= (set[n]..=last).contains(&c);
+                n += if range { 3 } else { 1 };
+            }
+            (found != negated && c != b'/').then_some(1 + usize::from(negated) + length + 1)
+        }
+        [first, ..] => (*first == c).then_some(1),
+        [] => None,
+    }
+}
+
+/// Everything about one image, in docker's form and in the original's.
 pub fn inspect(daemon: &Daemon, reference: &str) -> Result<ImageInspect> {
-    let _ = (daemon, reference);
-    todo!()
+    let image = daemon.images.find(reference)?;
+    let config = &image.config;
+    let size = i64::try_from(image.size).unwrap_or(i64::MAX);
+    Ok(ImageInspect {
+        id: format!("sha256:{}", image.id),
+        repo_tags: image.display_names(),
+        repo_digests: image.display_digests(),
+        parent: String::new(),
+        comment: config.history.last().map(|h| h.comment.clone()).unwrap_or_default(),
+        created: config.created.clone().unwrap_or_default(),
+        author: config.author.clone(),
+        config: config.config.clone().unwrap_or_default(),
+        architecture: config.architecture.clone(),
+        variant: config.variant.clone(),
+        os: config.os.clone(),
+        size,
+        graph_driver: graph_driver(daemon, &image),
+        rootfs: InspectRootFs { kind: "layers".into(), layers: config.rootfs.diff_ids.clone() },
+        metadata: [("LastTagTime".to_string(), image.loaded.rfc3339())].into(),
+        original: Some(OriginalInspect {
+            id: image.id.clone(),
+            repo_tags: image.display_names(),
+            repo_digests: image.display_digests(),
+            top_layer: image.layers.last().cloned().unwrap_or_default(),
+            size,
+            created: image.created.rfc3339(),
+            loaded: image.loaded.rfc3339(),
+            spec: config.clone(),
+        }),
+    })
+}
+
+/// The top layer is what docker calls the upper directory of an image.
+fn graph_driver(daemon: &Daemon, image: &Image) -> GraphDriver {
+    let mut layers = daemon.images.lower_directories(image).into_iter().map(|p| p.to_string_lossy().into_owned());
+    let mut data = std::collections::BTreeMap::new();
+    if let Some(top) = layers.next() {
+        data.insert("UpperDir".to_string(), top);
+    }
+    let lower: Vec<String> = layers.collect();
+    if !lower.is_empty() {
+        data.insert("LowerDir".to_string(), lower.join(":"));
+    }
+    GraphDriver { name: "overlay2".into(), data }
 }
 
 /// Makes an image from a tar stream; gives its id (`sha256:…`).
 pub fn import(daemon: &Daemon, import: Import<'_>) -> Result<String> {
-    let _ = (daemon, import);
-    todo!()
+    let image = daemon.images.import(import)?;
+    log::info!("image {}: imported as {:?}, {} bytes", image.id, image.display_names(), image.size);
+    Ok(format!("sha256:{}", image.id))
 }
 
 /// Gives a further name.
 pub fn tag(daemon: &Daemon, source: &str, target: &str) -> Result<()> {
-    let _ = (daemon, source, target);
-    todo!()
+    daemon.images.tag(source, target)?;
+    log::info!("image {source:?}: named {target:?}");
+    Ok(())
 }
 
 /// Removes a name or image.
 pub fn delete(daemon: &Daemon, reference: &str, force: bool) -> Result<Vec<DeleteEntry>> {
-    let _ = (daemon, reference, force);
-    todo!()
+    let gone = daemon.images.delete(reference, force, &|image| daemon.image_user(image))?;
+    for entry in &gone {
+        match (&entry.untagged, &entry.deleted) {
+            (Some(name), _) => log::info!("image name {name:?} removed"),
+            (_, Some(id)) => log::info!("{id} removed"),
+            _ => {}
+        }
+    }
+    Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (pattern, text, want) in [
+            ("busy*", "busybox", true),
+            ("busybox:*", "busybox:latest", true),
+            ("*", "a/b", false),
+            ("*/*", "a/b", true),
+            ("b?x", "box", true),
+            ("b?x", "b/x", false),
+            ("[a-c]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("[^a-c]x", "dx", true),
+            ("[]", "]", false),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
+            ("*a*b", "xaxxb", true),
+            ("*a*b", "xaxxc", false),
+            ("", "", true),
+            ("a", "", false),
+        ] {
+            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), want, "{pattern} {text}");
+        }
+        assert!(!glob("*a".repeat(200).as_bytes(), "a".repeat(150).as_bytes()));
+    }
 }

@@ -1,3 +1,11 @@
 //! Images: references, the layer store, unpacking.
 
+mod changes;
+mod import;
+mod layer;
+mod open;
+mod record;
+pub mod reference;
 pub mod store;
+mod tree;
+pub mod unpack;

@@ -1,21 +1,42 @@
 //! The image store on disk. Content-addressed layers; nothing exists before its final name does.
+//!
+//! Who uses a layer is never written down: it follows from the images that are there. A change on disk goes through
+//! the operation lock, so that a commit and a removal cannot cross; the index lock is held for moments only.
 
+use super::layer::{Directories, PRIVATE, Record, Temporary, remove_renamed};
+use super::reference::{Reference, display, is_none, repository};
+use super::{changes, import, open, record};
 use crate::api::image::DeleteEntry;
-use crate::api::oci::image::ImageConfig;
+use crate::api::oci::image::{ExecutionConfig, ImageConfig};
 use crate::api::shim::Overlay;
-use crate::error::Result;
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::digest;
+use crate::utils::id::is_full_id;
 use crate::utils::time::Timestamp;
+use std::collections::HashMap;
+use std::fs::DirBuilder;
 use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The store below `<graph>/storage`.
 pub struct Store {
-    // private: root, index behind a short lock
+    pub(super) directories: Directories,
+    /// Held while images and layers change on disk.
+    operation: Mutex<()>,
+    index: Mutex<Index>,
+}
+
+/// What is on disk.
+#[derive(Default)]
+pub(super) struct Index {
+    pub images: HashMap<String, Arc<Image>>,
+    pub layers: HashMap<String, Record>,
 }
 
 /// An image.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Image {
     /// 64 digits: SHA-256 of the configuration.
     pub id: String,
@@ -31,12 +52,23 @@ pub struct Image {
     pub layers: Vec<String>,
     /// When it came here.
     pub loaded: Timestamp,
+    /// When it was made, as its configuration says.
+    pub created: Timestamp,
 }
 
 impl Image {
     /// Names as users see them: default registry and `library/` left out.
     pub fn display_names(&self) -> Vec<String> {
-        todo!()
+        self.names.iter().map(|name| display(name).to_owned()).collect()
+    }
+
+    /// Names with digest as users see them.
+    pub fn display_digests(&self) -> Vec<String> {
+        self.digests.iter().map(|name| display(name).to_owned()).collect()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().chain(&self.digests).any(|n| n == name)
     }
 }
 
@@ -55,18 +87,29 @@ pub struct Import<'a> {
 
 impl Store {
     /// Opens the store, making it when it is not there. Removes what is not whole; damaged images are reported in the
-    /// log and left out.
+    /// log and left out. What takes time to remove goes on in the background.
     ///
     /// # Errors
     /// When the directories cannot be made or read.
     pub fn open(graph: &Path) -> Result<Store> {
-        let _ = graph;
-        todo!()
+        let directories = Directories::open(graph)?;
+        let index = open::read(&directories)?;
+        Ok(Store { directories, operation: Mutex::new(()), index: Mutex::new(index) })
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().expect("a panic ends the process, so no lock is poisoned")
+    }
+
+    fn operate(&self) -> MutexGuard<'_, ()> {
+        self.operation.lock().expect("a panic ends the process, so no lock is poisoned")
     }
 
     /// All images, newest first.
     pub fn list(&self) -> Vec<Arc<Image>> {
-        todo!()
+        let mut images: Vec<Arc<Image>> = self.index().images.values().cloned().collect();
+        images.sort_by(|a, b| (b.created, b.loaded, &b.id).cmp(&(a.created, a.loaded, &a.id)));
+        images
     }
 
     /// Finds by name, name and digest, id or unique prefix of the id.
@@ -74,26 +117,125 @@ impl Store {
     /// # Errors
     /// `Kind::NotFound` (`No such image:NAME`), `Kind::Invalid` for a malformed or ambiguous reference.
     pub fn find(&self, reference: &str) -> Result<Arc<Image>> {
-        let _ = reference;
-        todo!()
+        self.search(reference).map(|(image, _)| image)
+    }
+
+    /// Finds an image; with the name when it was found by that and not by its id.
+    fn search(&self, text: &str) -> Result<(Arc<Image>, Option<String>)> {
+        let missing = || Error::not_found(format!("No such image:{text}"));
+        let index = self.index();
+        if is_none(text) {
+            return Err(missing());
+        }
+        if let Some(image) = index.images.get(text.strip_prefix("sha256:").unwrap_or(text)) {
+            return Ok((image.clone(), None));
+        }
+        let parsed = Reference::parse(text);
+        if let Ok(reference) = &parsed {
+            let name = reference.normalised();
+            if let Some(image) = index.images.values().find(|image| image.has(&name)) {
+                return Ok((image.clone(), Some(name)));
+            }
+        }
+        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+        let digits = (1..=64).contains(&prefix.len()) && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !digits {
+            return parsed.and(Err(missing()));
+        }
+        let mut matching = index.images.values().filter(|image| image.id.starts_with(prefix));
+        match (matching.next(), matching.next()) {
+            (Some(image), None) => Ok((image.clone(), None)),
+            (Some(_), Some(_)) => Err(Error::invalid(format!("image id prefix {text:?} is ambiguous"))),
+            (None, _) => Err(missing()),
+        }
     }
 
     /// Makes an image of one layer from a tar stream.
     ///
     /// # Errors
-    /// `Kind::Invalid` for a stream that is not a tar archive or holds nothing, for a malformed reference or change.
+    /// `Kind::Invalid` for a stream that is not a tar archive or holds nothing, for a malformed reference or change;
+    /// `Kind::Corrupt` for a damaged or truncated stream. Nothing is left then.
     pub fn import(&self, import: Import<'_>) -> Result<Arc<Image>> {
-        let _ = import;
-        todo!()
+        let name = match import.reference {
+            "" => None,
+            text => Some(Reference::parse_name(text)?.normalised()),
+        };
+        let mut config = ExecutionConfig::default();
+        for change in import.changes {
+            changes::apply(&mut config, change)?;
+        }
+        let layer = import::base_layer(&self.directories, import.source)?;
+        let id = layer.record.id.clone();
+        let config = import::configuration(&layer.record.diff_digest, config, import.message);
+        if !self.index().layers.contains_key(&id) {
+            sync_file_system(&self.directories.overlay)?;
+        }
+
+        let _operation = self.operate();
+        let size = layer.record.unpacked_size;
+        let made = !self.index().layers.contains_key(&id);
+        if made {
+            let record = layer.record.clone();
+            self.directories.commit_layer(layer.work, &record)?;
+            self.index().layers.insert(id.clone(), record);
+        }
+        let image = self.commit_image(config, name, size);
+        if image.is_err() && made {
+            self.remove_unused(std::slice::from_ref(&id));
+        }
+        image
+    }
+
+    /// Writes an image whose layers are there. The operation lock is held.
+    fn commit_image(&self, config: ImageConfig, name: Option<String>, size: u64) -> Result<Arc<Image>> {
+        let bytes = crate::utils::json::to_vec(&config);
+        let (config, layers) = record::parse_config(&bytes)?;
+        let id = digest::sha256(&bytes);
+        let names = name.clone().into_iter().collect();
+        let (loaded, created) = (Timestamp::now(), record::created(&config));
+        let image = Arc::new(Image { id, names, digests: Vec::new(), size, config, layers, loaded, created });
+        record::create(&self.directories, &image, &bytes)?;
+        self.index().images.insert(image.id.clone(), image.clone());
+        if let Some(name) = name {
+            self.take_name(&name, &image.id)?;
+        }
+        Ok(image)
+    }
+
+    /// Takes a name from the images that have it, but for one. The operation lock is held.
+    fn take_name(&self, name: &str, except: &str) -> Result<()> {
+        let losers: Vec<Arc<Image>> =
+            self.index().images.values().filter(|i| i.id != except && i.has(name)).cloned().collect();
+        for loser in losers {
+            let mut image = Image::clone(&loser);
+            image.names.retain(|n| n != name);
+            self.replace(image)?;
+        }
+        Ok(())
+    }
+
+    /// Writes an image's new names.
+    fn replace(&self, image: Image) -> Result<()> {
+        record::update(&self.directories, &image)?;
+        self.index().images.insert(image.id.clone(), Arc::new(image));
+        Ok(())
     }
 
     /// Gives an image a further name, which moves from the image that had it.
     ///
     /// # Errors
-    /// As [`Store::find`].
+    /// As [`Store::find`]; `Kind::Invalid` for a target with a digest or a reserved name.
     pub fn tag(&self, source: &str, target: &str) -> Result<()> {
-        let _ = (source, target);
-        todo!()
+        let name = Reference::parse_name(target)?.normalised();
+        let _operation = self.operate();
+        let found = self.find(source)?;
+        if !found.has(&name) {
+            // First the new owner: a crash in between leaves two, of which the next start keeps the newer.
+            let mut image = Image::clone(&found);
+            image.names.push(name.clone());
+            self.replace(image)?;
+        }
+        self.take_name(&name, &found.id)
     }
 
     /// Removes a name, and the image with its unshared layers when that was the last one or an id was given.
@@ -107,23 +249,106 @@ impl Store {
         force: bool,
         user_of: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Vec<DeleteEntry>> {
-        let _ = (reference, force, user_of);
-        todo!()
+        let _operation = self.operate();
+        let (found, name) = self.search(reference)?;
+        if let Some(name) = &name
+            && found.names.len() + found.digests.len() > 1
+        {
+            let mut image = Image::clone(&found);
+            image.names.retain(|n| n != name);
+            image.digests.retain(|n| n != name);
+            // A digest goes with the last tag of its repository; the image stays while any tag of another is left.
+            let tagged = image.names.iter().any(|n| repository(n) == repository(name));
+            if !tagged && !name.contains('@') {
+                image.digests.retain(|n| repository(n) != repository(name));
+            }
+            if !(image.names.is_empty() && image.digests.is_empty()) {
+                let gone = removed_names(&found, &image);
+                self.replace(image)?;
+                return Ok(gone);
+            }
+        }
+        if name.is_none() && found.names.len() > 1 && !force {
+            return Err(Error::conflict(format!(
+                "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+                crate::utils::id::short(&found.id)
+            )));
+        }
+        if let Some(user) = user_of(&found.id) {
+            return Err(Error::conflict(format!("Image used by {user}")));
+        }
+        remove_renamed(&self.directories.images.join(&found.id))?;
+        self.index().images.remove(&found.id);
+        let mut gone = removed_names(&found, &Image { names: Vec::new(), digests: Vec::new(), ..Image::clone(&found) });
+        let deleted = |id: &String| DeleteEntry { untagged: None, deleted: Some(format!("sha256:{id}")) };
+        gone.push(deleted(&found.id));
+        gone.extend(self.remove_unused(&found.layers).iter().map(deleted));
+        Ok(gone)
+    }
+
+    /// Removes those of `layers` that no image has, topmost first. What cannot be removed now is at the next start.
+    fn remove_unused(&self, layers: &[String]) -> Vec<String> {
+        let mut gone = Vec::new();
+        for id in layers.iter().rev() {
+            let mut index = self.index();
+            if index.images.values().any(|image| image.layers.contains(id)) || index.layers.remove(id).is_none() {
+                continue;
+            }
+            drop(index);
+            if let Err(e) = self.directories.remove_layer(id) {
+                log::warn!("layer {id} is left for the next start: {e}");
+            }
+            gone.push(id.clone());
+        }
+        gone
     }
 
     /// The read-only layers of an image as overlayfs wants them: topmost first.
     pub fn lower_directories(&self, image: &Image) -> Vec<PathBuf> {
-        let _ = image;
-        todo!()
+        let index = self.index();
+        let mut lower = Vec::with_capacity(image.layers.len());
+        for id in image.layers.iter().rev() {
+            lower.push(self.directories.diff(id));
+            if index.layers.get(id).is_some_and(|layer| layer.opaque) {
+                break;
+            }
+        }
+        lower
     }
 
     /// Makes the writable layer of a container. Not durable by itself: it is part of the container's creation.
     ///
     /// # Errors
-    /// The failing call; nothing is left then.
+    /// `Kind::NotFound` when the image is gone; the failing call. Nothing is left then.
     pub fn create_container_layer(&self, container: &str, image: &Image) -> Result<Overlay> {
-        let _ = (container, image);
-        todo!()
+        let path = self.container_path(container)?;
+        // An image must not go between this look and the layer.
+        let _operation = self.operate();
+        if !self.index().images.contains_key(&image.id) {
+            return Err(Error::not_found(format!("No such image:{}", image.id)));
+        }
+        let new = Temporary::directory(&path)?;
+        let make = |name: &str, mode: u32| {
+            let path = new.path().join(name);
+            DirBuilder::new().mode(mode).create(&path).context(|| format!("mkdir({path:?})"))
+        };
+        for name in ["diff", "work", "merged"] {
+            make(name, PRIVATE)?;
+        }
+        match self.lower_directories(image).first() {
+            // The merged root shows the owner and mode of the uppermost layer, which is this one.
+            Some(top) => {
+                let metadata = top.metadata().context(|| format!("stat({top:?})"))?;
+                let diff = new.path().join("diff");
+                std::os::unix::fs::chown(&diff, Some(metadata.uid()), Some(metadata.gid()))
+                    .and_then(|()| std::fs::set_permissions(&diff, PermissionsExt::from_mode(metadata.mode() & 0o7777)))
+                    .context(|| format!("chown, chmod({diff:?})"))?;
+            }
+            // overlayfs wants at least one layer below.
+            None => make("empty", 0o755)?,
+        }
+        new.rename(&path)?;
+        Ok(self.overlay(&path, image))
     }
 
     /// The overlay of an existing container.
@@ -131,8 +356,31 @@ impl Store {
     /// # Errors
     /// `Kind::NotFound` when there is none.
     pub fn container_layer(&self, container: &str, image: &Image) -> Result<Overlay> {
-        let _ = (container, image);
-        todo!()
+        let path = self.container_path(container)?;
+        let overlay = self.overlay(&path, image);
+        if let Some(missing) = overlay.lower.iter().chain([&overlay.upper, &overlay.work]).find(|p| !p.is_dir()) {
+            return Err(Error::not_found(format!("container {container}: {missing:?} is missing")));
+        }
+        Ok(overlay)
+    }
+
+    fn overlay(&self, path: &Path, image: &Image) -> Overlay {
+        let mut lower = self.lower_directories(image);
+        if lower.is_empty() {
+            lower.push(path.join("empty"));
+        }
+        // Where the kernel was built to keep an index, it ties upper and lower directories together for ever.
+        let index = Path::new("/sys/module/overlay/parameters/index").exists();
+        let options = if index { vec!["index=off".to_owned()] } else { Vec::new() };
+        Overlay { lower, upper: path.join("diff"), work: path.join("work"), options }
+    }
+
+    /// A container's directory; never one of a layer.
+    fn container_path(&self, container: &str) -> Result<PathBuf> {
+        if !is_full_id(container) || self.index().layers.contains_key(container) {
+            return Err(Error::invalid(format!("{container:?} is not the id of a container")));
+        }
+        Ok(self.directories.overlay.join(container))
     }
 
     /// Removes the writable layer of a container, however deep.
@@ -140,8 +388,7 @@ impl Store {
     /// # Errors
     /// The first failing call after everything was tried; no error when there is none.
     pub fn remove_container_layer(&self, container: &str) -> Result<()> {
-        let _ = container;
-        todo!()
+        remove_renamed(&self.container_path(container)?)
     }
 
     /// Containers that have a writable layer, for finding what belongs to nobody.
@@ -149,12 +396,42 @@ impl Store {
     /// # Errors
     /// The failing call.
     pub fn container_layers(&self) -> Result<Vec<String>> {
-        todo!()
+        let names = open::names(&self.directories.overlay)?;
+        // A layer that is being committed has no record yet and no work directory ever.
+        let container = |name: &String| {
+            is_full_id(name)
+                && !self.index().layers.contains_key(name)
+                && self.directories.overlay.join(name).join("work").is_dir()
+        };
+        Ok(names.into_iter().filter(container).collect())
     }
 
     /// The directory on which a container's overlay is mounted inside its mount namespace.
     pub fn mount_point(&self, container: &str) -> PathBuf {
-        let _ = container;
-        todo!()
+        self.directories.overlay.join(container).join("merged")
+    }
+
+    /// Where the files of a layer are.
+    pub fn layer_directory(&self, layer: &str) -> PathBuf {
+        self.directories.diff(layer)
     }
 }
+
+/// Names of `before` that `after` lacks.
+fn removed_names(before: &Image, after: &Image) -> Vec<DeleteEntry> {
+    let names = before.names.iter().chain(&before.digests);
+    names
+        .filter(|name| !after.has(name))
+        .map(|name| DeleteEntry { untagged: Some(display(name).to_owned()), deleted: None })
+        .collect()
+}
+
+/// Everything that was unpacked reaches the disk before it gets its name. One syncfs(2) for thousands of files: an
+/// fsync(2) each would commit the journal each time; and the kernel writes in the order it likes best.
+fn sync_file_system(directory: &Path) -> Result<()> {
+    let fd = std::fs::File::open(directory).context(|| format!("open({directory:?})"))?;
+    nix::unistd::syncfs(&fd).map_err(|e| Error::new(Kind::Os(e as i32), format!("syncfs({directory:?})")))
+}
+
+#[cfg(test)]
+mod tests;

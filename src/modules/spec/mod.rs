@@ -1,1 +1,138 @@
 //! From a container configuration to the OCI runtime document.
+//!
+//! Three steps at three times: [`validate`] and [`merge_image`] when a container is created, [`generate`] at each
+//! start, since devices, processors and joined namespaces may have changed by then.
+
+mod capability;
+mod command;
+mod device;
+mod kernel;
+mod limit;
+mod mount;
+mod namespace;
+mod paths;
+mod process;
+mod resource;
+pub mod seccomp_profile;
+mod security;
+pub mod signal;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod volume;
+
+pub use command::{command_line, merge_image};
+pub use namespace::{Mode, host_name, mode};
+pub use process::exec_process;
+pub use validate::validate;
+
+use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
+use crate::api::oci::runtime::{Linux, Root, Spec};
+use crate::error::Result;
+use std::path::{Path, PathBuf};
+
+/// Everything a document is made of.
+pub struct Input<'a> {
+    /// Container id, 64 digits.
+    pub id: &'a str,
+    /// What runs, after [`merge_image`].
+    pub config: &'a ContainerConfig,
+    /// How it runs here, after [`validate`].
+    pub host: &'a HostConfig,
+    /// Where the root file system will be mounted; the document's root path.
+    pub rootfs: &'a Path,
+    /// Files that are mounted over those of the image.
+    pub files: &'a ContainerFiles,
+    /// What the modes `container:ID` stand for at this moment.
+    pub namespaces: &'a JoinedNamespaces,
+    /// The daemon's settings.
+    pub defaults: &'a Defaults,
+    /// The host name the container sees, [`host_name`] unless it shares another container's network: goes to
+    /// `HOSTNAME` and, with an own UTS namespace, to the kernel.
+    pub hostname: &'a str,
+}
+
+/// Host files that are mounted over those of the image; absent ones are not mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerFiles {
+    /// `/etc/hostname`.
+    pub hostname: Option<PathBuf>,
+    /// `/etc/hosts`.
+    pub hosts: Option<PathBuf>,
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// Namespace files of the containers whose namespaces are joined (`/proc/PID/ns/net` and the like). Must be set for
+/// each mode `container:ID`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JoinedNamespaces {
+    /// For `NetworkMode`.
+    pub network: Option<PathBuf>,
+    /// For `PidMode`.
+    pub pid: Option<PathBuf>,
+    /// For `IpcMode`.
+    pub ipc: Option<PathBuf>,
+    /// For `UTSMode`.
+    pub uts: Option<PathBuf>,
+    /// For `CgroupnsMode`.
+    pub cgroup: Option<PathBuf>,
+    /// Directory that becomes `/dev/shm` in place of an own tmpfs: that of the container whose IPC namespace is
+    /// joined.
+    pub shm: Option<PathBuf>,
+}
+
+/// The daemon's settings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Defaults {
+    /// Cgroup parent; `/isulad` when empty.
+    pub cgroup_parent: String,
+    /// Limits that a container has unless it sets its own of the same name.
+    pub ulimits: Vec<Ulimit>,
+    /// File mode creation mask; the kernel's 0022 when absent.
+    pub umask: Option<u32>,
+    /// A profile in docker's format in place of the built-in one.
+    pub seccomp_profile: Option<PathBuf>,
+}
+
+/// Version of the OCI runtime specification that documents name.
+const OCI_VERSION: &str = "1.0.1";
+
+/// Makes the document for one start. A missing source of a `-v` bind is made as a directory, as users of docker
+/// expect; nothing else is touched.
+///
+/// # Errors
+/// As [`validate`]; and what cannot be found on the host (devices, bind sources), or a namespace that
+/// [`JoinedNamespaces`] lacks.
+pub fn generate(input: &Input<'_>) -> Result<Spec> {
+    let (config, host) = (input.config, input.host);
+    let security = security::parse(&host.security_opt)?;
+    let capabilities = capability::of_container(host)?;
+    let devices = device::of_container(host)?;
+    let (masked_paths, readonly_paths) = paths::hidden(host);
+    let own_uts = namespace::own(&host.uts_mode);
+    let mut annotations = config.annotations.clone();
+    annotations.extend(host.annotations.iter().map(|(k, v)| (k.clone(), v.clone())));
+    Ok(Spec {
+        oci_version: OCI_VERSION.into(),
+        process: Some(process::of_container(input, &security, &capabilities, &annotations)?),
+        root: Some(Root { path: input.rootfs.to_owned(), readonly: host.readonly_rootfs }),
+        hostname: if own_uts { input.hostname.to_owned() } else { String::new() },
+        domainname: if own_uts { config.domainname.clone() } else { String::new() },
+        mounts: mount::of_container(input)?,
+        hooks: None,
+        annotations,
+        linux: Some(Linux {
+            sysctl: host.sysctls.clone(),
+            resources: Some(resource::of_container(host, devices.rules)?),
+            cgroups_path: resource::cgroups_path(input)?,
+            namespaces: namespace::of_container(host, input.namespaces)?,
+            devices: devices.nodes,
+            seccomp: security::seccomp(&security, host.privileged, input.defaults, &capabilities)?,
+            rootfs_propagation: mount::rootfs_propagation(host)?.to_owned(),
+            masked_paths,
+            readonly_paths,
+            ..Linux::default()
+        }),
+    })
+}

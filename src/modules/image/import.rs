@@ -1,0 +1,176 @@
+//! From a tar stream to a layer in place, in one pass and without a temporary archive.
+
+use super::layer::Directories;
+use super::layer::{Temporary, record};
+use super::unpack::{Unpacked, unpack};
+use crate::api::oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
+use crate::error::{Context, Error, Result};
+use crate::utils::archive::{Decompressed, read_error, tar};
+use crate::utils::digest::Hashing;
+use crate::utils::time::Timestamp;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fchmod};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Bytes read from a source at once, and of a buffer that travels between threads.
+const CHUNK: usize = 128 << 10;
+/// Buffers under way.
+const CHUNKS: usize = 4;
+/// Enough for the deepest calls of the unpacking thread, in builds without optimisation too.
+const STACK: usize = 256 << 10;
+
+/// A layer that is unpacked under a temporary name.
+pub(super) struct NewLayer {
+    pub work: Temporary,
+    pub record: super::layer::Record,
+}
+
+/// What came out of a stream.
+struct Outcome {
+    /// SHA-256 of the uncompressed stream.
+    digest: String,
+    length: u64,
+    unpacked: Unpacked,
+    members: u64,
+}
+
+/// Unpacks a base layer. The digest is of the whole uncompressed stream, to its last byte.
+pub(super) fn base_layer(directories: &Directories, source: &mut dyn Read) -> Result<NewLayer> {
+    let name = crate::utils::id::random_id()?;
+    let work = Temporary::directory(&directories.overlay.join(&name[..12]))?;
+    let diff = work.path().join("diff");
+    std::fs::create_dir(&diff).context(|| format!("mkdir({diff:?})"))?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let root = open(&diff, flags, Mode::empty()).context(|| format!("open({diff:?})"))?;
+    // What a root is when no member of the archive describes it.
+    fchmod(&root, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({diff:?})"))?;
+
+    let stream = Decompressed::detect(BufReader::with_capacity(CHUNK, source))?;
+    let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+    let outcome = if parallel { in_two_threads(stream, root)? } else { consume(stream, root)? };
+    if outcome.members == 0 {
+        return Err(Error::invalid("the archive holds nothing"));
+    }
+    let diff_id = format!("sha256:{}", outcome.digest);
+    Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked) })
+}
+
+fn consume(stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
+    let mut archive = tar::Reader::new(Hashing::new(stream));
+    let unpacked = unpack(&mut archive, root)?;
+    let members = archive.members();
+    let mut rest = archive.into_inner();
+    loop {
+        let n = rest.fill_buf().map_err(read_error)?.len();
+        if n == 0 {
+            break;
+        }
+        rest.consume(n);
+    }
+    let (digest, length) = rest.finish();
+    Ok(Outcome { digest, length, unpacked, members })
+}
+
+type Chunk = std::io::Result<Vec<u8>>;
+
+/// This thread reads and inflates, another hashes and writes: the two halves cost about the same.
+fn in_two_threads(mut stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
+    let (full_in, full_out) = sync_channel::<Chunk>(CHUNKS);
+    let (empty_in, empty_out) = sync_channel::<Vec<u8>>(CHUNKS);
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("image-unpack".into()).stack_size(STACK);
+        let reader = Chunks { full: full_out, empty: empty_in, now: Vec::new(), at: 0, ended: false };
+        let unpacker = builder
+            .spawn_scoped(scope, move || consume(reader, root))
+            .context(|| "start the thread image-unpack".into())?;
+        loop {
+            let mut chunk = empty_out.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));
+            chunk.clear();
+            let read = fill(&mut stream, &mut chunk);
+            let last = read.is_err() || chunk.is_empty();
+            // An error of sending means that the unpacker has given up; it says why.
+            if full_in.send(read.map(|()| chunk)).is_err() || last {
+                break;
+            }
+        }
+        drop(full_in);
+        unpacker.join().map_err(|_| Error::internal("the thread image-unpack panicked"))?
+    })
+}
+
+/// Fills a buffer; an empty one is the end.
+fn fill(stream: &mut impl BufRead, chunk: &mut Vec<u8>) -> std::io::Result<()> {
+    while chunk.len() < CHUNK {
+        let available = match stream.fill_buf() {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
+        let n = available.len().min(CHUNK - chunk.len());
+        if n == 0 {
+            break;
+        }
+        chunk.extend_from_slice(&available[..n]);
+        stream.consume(n);
+    }
+    Ok(())
+}
+
+/// The other end: a reader of buffers that go back when they are read.
+struct Chunks {
+    full: Receiver<Chunk>,
+    empty: SyncSender<Vec<u8>>,
+    now: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let available = self.fill_buf()?;
+        let n = available.len().min(out.len());
+        out[..n].copy_from_slice(&available[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Chunks {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.at == self.now.len() && !self.ended {
+            let next = self.full.recv().unwrap_or(Ok(Vec::new()))?;
+            self.ended = next.is_empty();
+            self.at = 0;
+            // Nobody waits for it when the stream has been read to its end.
+            let _ = self.empty.try_send(std::mem::replace(&mut self.now, next));
+        }
+        Ok(&self.now[self.at..])
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n;
+    }
+}
+
+/// The configuration of an imported image, as docker writes it.
+pub(super) fn configuration(diff_id: &str, config: ExecutionConfig, message: &str) -> ImageConfig {
+    let now = Timestamp::now().rfc3339();
+    let (architecture, variant) = match std::env::consts::ARCH {
+        "x86_64" => ("amd64", ""),
+        "x86" => ("386", ""),
+        "aarch64" => ("arm64", ""),
+        "arm" => ("arm", "v7"),
+        other => (other, ""),
+    };
+    ImageConfig {
+        created: Some(now.clone()),
+        architecture: architecture.into(),
+        variant: variant.into(),
+        os: "linux".into(),
+        config: Some(config),
+        rootfs: RootFs { kind: "layers".into(), diff_ids: vec![diff_id.to_owned()] },
+        history: vec![History { created: Some(now), comment: message.to_owned(), ..History::default() }],
+        ..ImageConfig::default()
+    }
+}

@@ -1,0 +1,165 @@
+//! Layers on disk: `overlay-layers/<chain id>/layer.json` and `overlay/<chain id>/diff`, the original's names.
+//!
+//! A layer exists when both are there under their final names; the record is renamed into place last.
+
+use crate::error::{Context, Result};
+use crate::utils::atomic_file::{Durability, sync_directory, temporary_name, write_new};
+use crate::utils::remove_tree::remove_tree;
+use crate::utils::time::Timestamp;
+use crate::utils::{digest, json};
+use serde::{Deserialize, Serialize};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Modes of everything that leads to file systems with set-id programs in them.
+pub(super) const PRIVATE: u32 = 0o700;
+
+/// `layer.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Record {
+    /// Chain id, 64 digits.
+    pub id: String,
+    /// Chain id of the layer below.
+    pub parent: String,
+    /// RFC 3339.
+    pub created: String,
+    /// `sha256:…` of the uncompressed archive.
+    pub diff_digest: String,
+    /// Bytes of the uncompressed archive.
+    pub diff_size: u64,
+    /// Bytes of the files.
+    pub unpacked_size: u64,
+    /// Whether it hides everything below it.
+    pub opaque: bool,
+}
+
+/// The chain id of a layer upon another (OCI image specification, config.md, "Layer ChainID"), without prefix.
+pub(super) fn chain_id(parent: Option<&str>, diff_id: &str) -> Result<String> {
+    let diff = digest::parse(diff_id)?;
+    Ok(match parent {
+        None => diff.to_owned(),
+        Some(parent) => digest::sha256(format!("sha256:{parent} sha256:{diff}").as_bytes()),
+    })
+}
+
+/// The directories of a store.
+pub(super) struct Directories {
+    pub images: PathBuf,
+    pub layers: PathBuf,
+    pub overlay: PathBuf,
+}
+
+impl Directories {
+    pub(super) fn open(graph: &Path) -> Result<Directories> {
+        let storage = graph.join("storage");
+        let directories = Directories {
+            images: storage.join("overlay-images"),
+            layers: storage.join("overlay-layers"),
+            overlay: storage.join("overlay"),
+        };
+        for path in [&directories.images, &directories.layers, &directories.overlay] {
+            DirBuilder::new().recursive(true).mode(PRIVATE).create(path).context(|| format!("mkdir({path:?})"))?;
+        }
+        Ok(directories)
+    }
+
+    pub(super) fn diff(&self, layer: &str) -> PathBuf {
+        self.overlay.join(layer).join("diff")
+    }
+
+    /// Puts an unpacked and synced `work` directory in place as the layer of `record`.
+    pub(super) fn commit_layer(&self, work: Temporary, record: &Record) -> Result<()> {
+        let (data, entry) = (self.overlay.join(&record.id), self.layers.join(&record.id));
+        // Without its record it is what an interrupted commit left.
+        remove_tree(&data)?;
+        remove_tree(&entry)?;
+        let json = json::to_vec(record);
+        let new_entry = Temporary::directory(&entry)?;
+        write_new(&new_entry.path().join("layer.json"), &json, 0o640, Durability::Durable)?;
+        sync_directory(new_entry.path())?;
+        work.rename(&data)?;
+        sync_directory(&self.overlay)?;
+        new_entry.rename(&entry)?;
+        sync_directory(&self.layers)
+    }
+
+    /// Takes a layer away: the record first, so that it is either whole or not there.
+    pub(super) fn remove_layer(&self, id: &str) -> Result<()> {
+        remove_renamed(&self.layers.join(id))?;
+        remove_renamed(&self.overlay.join(id))
+    }
+}
+
+/// Removes a directory that must not be seen half empty: it loses its name first.
+pub(super) fn remove_renamed(path: &Path) -> Result<()> {
+    let garbage = temporary_name(path);
+    match std::fs::rename(path, &garbage) {
+        Ok(()) => remove_tree(&garbage),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e).context(|| format!("rename({path:?}, {garbage:?})")),
+    }
+}
+
+/// A directory under a temporary name, removed when it is dropped before it got its own.
+pub(super) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Makes one beside `path`.
+    pub(super) fn directory(path: &Path) -> Result<Temporary> {
+        let temporary = temporary_name(path);
+        DirBuilder::new().mode(PRIVATE).create(&temporary).context(|| format!("mkdir({temporary:?})"))?;
+        Ok(Temporary(temporary))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Gives it its name.
+    pub(super) fn rename(mut self, path: &Path) -> Result<()> {
+        std::fs::rename(&self.0, path).context(|| format!("rename({:?}, {path:?})", self.0))?;
+        self.0 = PathBuf::new();
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty()
+            && let Err(e) = remove_tree(&self.0)
+        {
+            // The next start removes it.
+            log::warn!("{e}");
+        }
+    }
+}
+
+/// A record for a layer that was made now.
+pub(super) fn record(id: String, diff_id: String, diff_size: u64, unpacked: super::unpack::Unpacked) -> Record {
+    Record {
+        id,
+        created: Timestamp::now().rfc3339(),
+        diff_digest: diff_id,
+        diff_size,
+        unpacked_size: unpacked.size,
+        opaque: unpacked.opaque,
+        ..Record::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chain_ids() {
+        let (a, b) = ("1".repeat(64), "2".repeat(64));
+        assert_eq!(chain_id(None, &format!("sha256:{a}")).unwrap(), a);
+        // printf 'sha256:1…1 sha256:2…2' | sha256sum
+        let want = digest::sha256(format!("sha256:{a} sha256:{b}").as_bytes());
+        assert_eq!(chain_id(Some(&a), &format!("sha256:{b}")).unwrap(), want);
+        assert!(chain_id(None, "sha256:../../x").is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! Images on disk: `overlay-images/<id>/images.json`, with the configuration document beside it.
+
+use super::layer::{Directories, Temporary, chain_id};
+use super::reference::Reference;
+use super::store::Image;
+use crate::api::oci::image::ImageConfig;
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::atomic_file::{Durability, replace, sync_directory, write_new};
+use crate::utils::time::Timestamp;
+use crate::utils::{digest, json};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A document larger than this is not one.
+const DOCUMENT_LIMIT: u64 = 8 << 20;
+/// More layers than overlayfs stacks.
+const LAYER_LIMIT: usize = 500;
+const FILE: &str = "images.json";
+
+/// `images.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Record {
+    id: String,
+    /// Names with tag, and names with digest.
+    names: Vec<String>,
+    /// Chain id of the topmost layer.
+    layer: String,
+    /// Files beside this one, by key.
+    big_data_names: Vec<String>,
+    big_data_sizes: BTreeMap<String, u64>,
+    big_data_digests: BTreeMap<String, String>,
+    created: String,
+    loaded: Timestamp,
+    /// Bytes of the files of all layers.
+    size: u64,
+}
+
+impl Record {
+    fn of(image: &Image, config_size: u64) -> Record {
+        let key = config_key(&image.id);
+        Record {
+            id: image.id.clone(),
+            names: image.names.iter().chain(&image.digests).cloned().collect(),
+            layer: image.layers.last().cloned().unwrap_or_default(),
+            big_data_names: vec![key.clone()],
+            big_data_sizes: [(key.clone(), config_size)].into(),
+            big_data_digests: [(key.clone(), key)].into(),
+            created: image.config.created.clone().unwrap_or_default(),
+            loaded: image.loaded,
+            size: image.size,
+        }
+    }
+}
+
+fn config_key(id: &str) -> String {
+    format!("sha256:{id}")
+}
+
+/// A key that is not made of dots, digits and lower-case letters is a file name only in base 64.
+fn config_file(directory: &Path, id: &str) -> PathBuf {
+    directory.join(format!("={}", base64(config_key(id).as_bytes())))
+}
+
+/// Writes an image that is not on disk yet.
+pub(super) fn create(directories: &Directories, image: &Image, config: &[u8]) -> Result<()> {
+    let path = directories.images.join(&image.id);
+    let new = Temporary::directory(&path)?;
+    write_new(&config_file(new.path(), &image.id), config, 0o640, Durability::Durable)?;
+    let record = json::to_vec(&Record::of(image, config.len() as u64));
+    write_new(&new.path().join(FILE), &record, 0o640, Durability::Durable)?;
+    sync_directory(new.path())?;
+    new.rename(&path)?;
+    sync_directory(&directories.images)
+}
+
+/// Writes the names of an image.
+pub(super) fn update(directories: &Directories, image: &Image) -> Result<()> {
+    let directory = directories.images.join(&image.id);
+    let config = config_file(&directory, &image.id);
+    let size = std::fs::metadata(&config).context(|| format!("stat({config:?})"))?.len();
+    replace(&directory.join(FILE), &json::to_vec(&Record::of(image, size)), 0o640, Durability::Durable)
+}
+
+/// Reads an image. Its names may be lost and it is still whole; its configuration may not.
+///
+/// # Errors
+/// `Kind::Corrupt` for an image that can never be used; others may pass.
+pub(super) fn load(directories: &Directories, id: &str) -> Result<Image> {
+    let directory = directories.images.join(id);
+    let path = config_file(&directory, id);
+    let bytes = read(&path)?;
+    if digest::sha256(&bytes) != id {
+        return Err(Error::corrupt(format!("{path:?} does not have the digest sha256:{id}")));
+    }
+    let (config, layers) = parse_config(&bytes).map_err(|e| e.with_kind(Kind::Corrupt))?;
+    let record: Record = match read(&directory.join(FILE)).and_then(|bytes| json::parse(&bytes)) {
+        Ok(record) => record,
+        Err(e) if matches!(e.kind(), Kind::Os(_)) => return Err(e),
+        Err(e) => {
+            log::error!("image {id}: its names are lost: {e}");
+            Record::default()
+        }
+    };
+    let normal = |name: &String| Reference::parse(name).ok().map(|r| r.normalised());
+    let (digests, names) = record.names.iter().filter_map(normal).partition(|name: &String| name.contains('@'));
+    Ok(Image {
+        id: id.to_owned(),
+        names,
+        digests,
+        size: record.size,
+        created: created(&config),
+        config,
+        layers,
+        loaded: record.loaded,
+    })
+}
+
+/// The configuration and the chain ids that follow from it.
+pub(super) fn parse_config(bytes: &[u8]) -> Result<(ImageConfig, Vec<String>)> {
+    let config: ImageConfig = json::parse(bytes)?;
+    if config.rootfs.diff_ids.len() > LAYER_LIMIT {
+        return Err(Error::invalid(format!("an image of more than {LAYER_LIMIT} layers")));
+    }
+    let mut layers: Vec<String> = Vec::with_capacity(config.rootfs.diff_ids.len());
+    for diff_id in &config.rootfs.diff_ids {
+        layers.push(chain_id(layers.last().map(String::as_str), diff_id)?);
+    }
+    Ok((config, layers))
+}
+
+/// When the image was made, as far as it says so.
+pub(super) fn created(config: &ImageConfig) -> Timestamp {
+    config.created.as_deref().and_then(|text| Timestamp::parse_rfc3339(text).ok()).unwrap_or_default()
+}
+
+/// Reads a document; one that is missing or too large is `Kind::Corrupt`.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::corrupt(format!("{path:?} is missing")));
+        }
+        Err(e) => return Err(e).context(|| format!("open({path:?})")),
+    };
+    file.take(DOCUMENT_LIMIT + 1).read_to_end(&mut bytes).context(|| format!("read({path:?})"))?;
+    if bytes.len() as u64 > DOCUMENT_LIMIT {
+        return Err(Error::corrupt(format!("{path:?} is larger than {DOCUMENT_LIMIT} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |n: usize| u32::from(chunk.get(n).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for n in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * n) & 63) as usize] as char;
+            out.push(if n > chunk.len() { '=' } else { digit });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_as_the_standard_has_it() {
+        for (text, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(text.as_bytes()), want);
+        }
+        // Keys have no byte that would give a slash.
+        assert!(!base64(config_key(&"0123456789abcdef".repeat(4)).as_bytes()).contains('/'));
+    }
+
+    #[test]
+    fn configurations_are_checked() {
+        assert!(parse_config(b"{\"rootfs\":{\"diff_ids\":[\"sha256:../../etc\"]}}").is_err());
+        let many = format!("{{\"rootfs\":{{\"diff_ids\":[{}]}}}}", vec!["\"x\""; 501].join(","));
+        assert!(parse_config(many.as_bytes()).unwrap_err().to_string().contains("more than 500 layers"));
+        assert!(parse_config(b"3").is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! The way to a directory below a layer's root, as a process sees it whose root that is.
+//!
+//! Nothing that a layer says leads outside: components are opened one by one and never through a link; a link's target
+//! is walked from the layer's own root, and `..` stops there. Nobody else changes the tree meanwhile, so that no more
+//! than this is needed, on any kernel.
+//!
+//! Directories get their time of modification from the archive, and each entry made in one would change it. So the
+//! time is kept while a directory is open here and set again when it is left: no list of directories is needed.
+
+use crate::error::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens, mkdirat};
+use nix::sys::time::TimeSpec;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+/// How to open a directory that is not a link.
+pub(super) const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// Links in one path, as many as the kernel follows (path_resolution(7)).
+const LINKS: usize = 40;
+/// Directories kept open on the way to the current one. Deeper ones are walked to each time.
+const LEVELS: usize = 32;
+/// Components that a chain of links may unfold to.
+const COMPONENTS: usize = 16_384;
+
+/// What to do about a directory on the way that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Make it, 0755 and root's.
+    Create,
+    /// There is no way then.
+    Stop,
+}
+
+/// An open directory.
+struct Level {
+    name: Vec<u8>,
+    fd: OwnedFd,
+    modified: TimeSpec,
+    changed: bool,
+}
+
+impl Level {
+    fn new(name: &[u8], fd: OwnedFd) -> Result<Level> {
+        let stat = fstat(&fd).context(|| "fstat(directory of a layer)".into())?;
+        Ok(Level {
+            name: name.to_vec(),
+            fd,
+            modified: TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec as _),
+            changed: false,
+        })
+    }
+
+    fn leave(self) -> Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        futimens(&self.fd, &TimeSpec::UTIME_OMIT, &self.modified).context(|| "futimens(directory of a layer)".into())
+    }
+}
+
+/// A layer's tree and where in it we are.
+pub(super) struct Tree {
+    /// From the root to the current directory.
+    levels: Vec<Level>,
+    /// The current directory when the way to it went through a link or deeper than the levels.
+    aside: Option<Level>,
+}
+
+impl Tree {
+    pub(super) fn new(root: OwnedFd) -> Result<Tree> {
+        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None })
+    }
+
+    /// Goes to the directory with these components; false when a missing one stopped it.
+    pub(super) fn enter(&mut self, components: &[&[u8]], missing: Missing) -> Result<bool> {
+        self.leave_aside()?;
+        let known = self.levels[1..].iter().zip(components).take_while(|(l, c)| l.name == **c).count();
+        self.leave_to(known + 1)?;
+        for (n, name) in components.iter().enumerate().skip(known) {
+            if self.levels.len() >= LEVELS {
+                return self.walk(components, missing);
+            }
+            let parent = self.current();
+            let fd = match openat(parent, *name, DIRECTORY, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT) if missing == Missing::Stop => return Ok(false),
+                Err(Errno::ENOENT) => {
+                    let fd = make_directory(parent, name)?;
+                    self.changed();
+                    fd
+                }
+                // Whatever else it may be, the walk finds out.
+                Err(Errno::ENOTDIR | Errno::ELOOP) => return self.walk(components, missing),
+                Err(e) => return Err(Error::os(format!("openat({:?})", path_text(&components[..=n])), e as i32)),
+            };
+            self.levels.push(Level::new(name, fd)?);
+        }
+        Ok(true)
+    }
+
+    /// The current directory.
+    pub(super) fn current(&self) -> BorrowedFd<'_> {
+        self.here().fd.as_fd()
+    }
+
+    /// Says that an entry of the current directory was made or removed.
+    pub(super) fn changed(&mut self) {
+        match &mut self.aside {
+            Some(level) => level.changed = true,
+            None => self.levels.last_mut().expect("the root is never left").changed = true,
+        }
+    }
+
+    /// The root's own time of modification.
+    pub(super) fn set_root_time(&mut self, modified: TimeSpec) {
+        let root = &mut self.levels[0];
+        (root.modified, root.changed) = (modified, true);
+    }
+
+    /// The root.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.levels[0].fd.as_fd()
+    }
+
+    /// Leaves every directory.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.leave_aside()?;
+        self.leave_to(0)
+    }
+
+    fn here(&self) -> &Level {
+        self.aside.as_ref().unwrap_or_else(|| self.levels.last().expect("the root is never left"))
+    }
+
+    fn leave_aside(&mut self) -> Result<()> {
+        self.aside.take().map_or(Ok(()), Level::leave)
+    }
+
+    fn leave_to(&mut self, length: usize) -> Result<()> {
+        while self.levels.len() > length {
+            self.levels.pop().map_or(Ok(()), Level::leave)?;
+        }
+        Ok(())
+    }
+
+    /// From the root, following links within it (path_resolution(7) with the layer as root).
+    fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<bool> {
+        // A link may lead to a directory that is open as a level: its time must be right before it is read again.
+        self.leave_to(1)?;
+        let root = fstat(self.root()).context(|| "fstat(root of a layer)".into())?;
+        let reopen = || openat(self.root(), ".", DIRECTORY, Mode::empty()).context(|| "openat(root of a layer)".into());
+        let mut here = reopen()?;
+        let mut pending: Vec<Vec<u8>> = components.iter().rev().map(|c| c.to_vec()).collect();
+        let (mut links, mut steps) = (0, 0);
+        while let Some(name) = pending.pop() {
+            steps += 1;
+            if steps > COMPONENTS {
+                return Err(Error::os(format!("path {:?}", path_text(components)), libc::ELOOP));
+            }
+            if name == b".." {
+                let stat = fstat(&here).context(|| "fstat(directory of a layer)".into())?;
+                if (stat.st_dev, stat.st_ino) != (root.st_dev, root.st_ino) {
+                    here = openat(&here, "..", DIRECTORY, Mode::empty()).context(|| "openat(\"..\")".into())?;
+                }
+                continue;
+            }
+            match openat(&here, name.as_slice(), DIRECTORY, Mode::empty()) {
+                Ok(fd) => here = fd,
+                Err(Errno::ENOENT) if missing == Missing::Stop => return Ok(false),
+                Err(Errno::ENOENT) => {
+                    let mut parent = Level::new(b"", here)?;
+                    here = make_directory(parent.fd.as_fd(), &name)?;
+                    parent.changed = true;
+                    // The root's time is kept by its own level.
+                    parent.leave()?;
+                }
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    let target = readlinkat(&here, name.as_slice()).map_err(|e| match e {
+                        Errno::EINVAL => Error::os(format!("a parent of {:?}", path_text(components)), libc::ENOTDIR),
+                        e => Error::os(format!("readlinkat({:?})", String::from_utf8_lossy(&name)), e as i32),
+                    })?;
+                    links += 1;
+                    if links > LINKS {
+                        return Err(Error::os(format!("path {:?}", path_text(components)), libc::ELOOP));
+                    }
+                    let target = target.into_vec();
+                    if target.starts_with(b"/") {
+                        here = reopen()?;
+                    }
+                    let parts = target.split(|b| *b == b'/').filter(|c| !matches!(*c, b"" | b"."));
+                    pending.extend(parts.rev().map(<[u8]>::to_vec));
+                }
+                Err(e) => return Err(Error::os(format!("openat({:?})", path_text(components)), e as i32)),
+            }
+        }
+        self.aside = Some(Level::new(b"", here)?);
+        Ok(true)
+    }
+}
+
+/// Makes and opens a directory that no member of the archive describes so far.
+fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let text = || String::from_utf8_lossy(name).into_owned();
+    mkdirat(parent, name, Mode::S_IRWXU).context(|| format!("mkdirat({:?})", text()))?;
+    let fd = openat(parent, name, DIRECTORY, Mode::empty()).context(|| format!("openat({:?})", text()))?;
+    // The mode of mkdirat is subject to the process's mask.
+    fchmod(&fd, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({:?})", text()))?;
+    Ok(fd)
+}
+
+/// lstat(2); `None` when there is nothing.
+pub(super) fn lstat(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<FileStat>> {
+    match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(Error::os(format!("fstatat({:?})", String::from_utf8_lossy(name)), e as i32)),
+    }
+}
+
+/// The file type bits of a mode.
+pub(super) fn type_of(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// The components of a path as the words say it: `..` goes up and stops at the root.
+pub(super) fn components(path: &[u8]) -> Vec<&[u8]> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
+/// For messages.
+pub(super) fn path_text(components: &[&[u8]]) -> String {
+    String::from_utf8_lossy(&components.join(&b'/')).into_owned()
+}

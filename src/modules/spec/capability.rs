@@ -1,0 +1,159 @@
+//! Capability sets (capabilities(7)): the default list, what users add and drop, what privileged means.
+
+use crate::api::container::HostConfig;
+use crate::error::{Error, Result};
+
+/// Names by number, without `CAP_`. A flat table.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// What a container has by default, in the order of the original's template.
+const DEFAULT: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
+
+/// The capabilities of a container, as `CAP_…`.
+///
+/// Dropping `all` begins with none, adding `all` with every one of this process's bounding set; then names are added,
+/// then names are dropped.
+pub(super) fn of_container(host: &HostConfig) -> Result<Vec<String>> {
+    let add = parse(&host.cap_add, "add")?;
+    let drop = parse(&host.cap_drop, "drop")?;
+    if host.privileged {
+        return Ok(all());
+    }
+    let mut set: Vec<&str> = match (add.all, drop.all) {
+        (true, _) => bounding(),
+        (false, true) => Vec::new(),
+        (false, false) => DEFAULT.to_vec(),
+    };
+    for name in add.names {
+        if !set.contains(&name) {
+            set.push(name);
+        }
+    }
+    set.retain(|name| !drop.names.contains(name));
+    Ok(prefixed(&set))
+}
+
+/// Every capability that this process may hand on.
+pub(super) fn all() -> Vec<String> {
+    prefixed(&bounding())
+}
+
+fn prefixed(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
+struct Names {
+    all: bool,
+    names: Vec<&'static str>,
+}
+
+fn parse(list: &[String], verb: &str) -> Result<Names> {
+    let mut parsed = Names { all: false, names: Vec::with_capacity(list.len()) };
+    for word in list {
+        let upper = word.to_ascii_uppercase();
+        if upper == "ALL" {
+            parsed.all = true;
+            continue;
+        }
+        let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        match NAMES.iter().find(|name| **name == bare) {
+            Some(name) => parsed.names.push(name),
+            None => return Err(Error::invalid(format!("Unknown capability to {verb}: '{word}'"))),
+        }
+    }
+    Ok(parsed)
+}
+
+/// The bounding set of this process (`CapBnd` of proc(5)); capabilities that the kernel does not know are not in it.
+fn bounding() -> Vec<&'static str> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bits = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    NAMES.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, name)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caps(add: &[&str], drop: &[&str]) -> Result<Vec<String>> {
+        let own = |l: &[&str]| l.iter().map(|s| s.to_string()).collect();
+        of_container(&HostConfig { cap_add: own(add), cap_drop: own(drop), ..HostConfig::default() })
+    }
+
+    #[test]
+    fn adding_and_dropping() {
+        assert_eq!(caps(&[], &[]).unwrap(), prefixed(&DEFAULT));
+        assert_eq!(caps(&["net_admin", "CAP_SYS_PTRACE"], &["all"]).unwrap(), ["CAP_NET_ADMIN", "CAP_SYS_PTRACE"]);
+        assert!(!caps(&["ALL"], &["mknod"]).unwrap().contains(&"CAP_MKNOD".to_string()));
+        assert_eq!(caps(&["ALL"], &[]).unwrap().len(), bounding().len());
+        assert_eq!(caps(&["KILL"], &["Cap_Kill"]).unwrap().len(), DEFAULT.len() - 1);
+        assert!(caps(&[], &["ALL"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn unknown_names_are_refused_as_the_original_does() {
+        assert_eq!(caps(&["NOSUCH"], &[]).unwrap_err().to_string(), "Unknown capability to add: 'NOSUCH'");
+        assert_eq!(caps(&[], &["cap_x"]).unwrap_err().to_string(), "Unknown capability to drop: 'cap_x'");
+    }
+}

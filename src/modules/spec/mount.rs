@@ -1,0 +1,215 @@
+//! The list of mounts: the template's, the request's in their place, in an order in which children follow parents.
+
+use super::namespace::{Mode, mode};
+use super::volume::{self, Propagation, Wanted};
+use super::{Input, kernel};
+use crate::api::container::{ContainerConfig, HostConfig};
+use crate::api::oci::runtime::Mount;
+use crate::error::{Context, Error, Result};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+const SHM_SIZE: i64 = 64 << 20;
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.into(),
+        kind: kind.into(),
+        source: source.into(),
+        options: options.iter().map(|s| s.to_string()).collect(),
+        ..Mount::default()
+    }
+}
+
+fn bind(destination: &str, source: &Path) -> Result<Mount> {
+    let source =
+        source.to_str().ok_or_else(|| Error::invalid(format!("path {source:?} is not UTF-8 and cannot be mounted")))?;
+    Ok(mount(destination, "bind", source, &["rbind", "rprivate"]))
+}
+
+/// All mounts of a container. Makes the missing sources of `-v`.
+pub(super) fn of_container(input: &Input<'_>) -> Result<Vec<Mount>> {
+    // Paths that the image declares as volumes stay in the writable layer: the user's are refused at creation.
+    let config = ContainerConfig { volumes: Default::default(), ..ContainerConfig::default() };
+    let wanted = volume::of_request(input.host, &config)?;
+    for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
+        let source = Path::new(&w.mount.source);
+        if w.create_source && source.symlink_metadata().is_err() {
+            std::fs::create_dir_all(source).context(|| format!("mkdir({source:?}) for a volume"))?;
+        }
+    }
+    check_sources(&wanted)?;
+    let wanted: Vec<Mount> = wanted.into_iter().map(|w| w.mount).collect();
+    let over_dev = wanted.iter().any(|m| m.destination == "/dev");
+    let mut mounts = template(input)?;
+    // The request's mount takes the place of the template's; with an own /dev nothing is put below it.
+    let replaced = |m: &Mount| {
+        wanted.iter().any(|w| w.destination == m.destination) || (over_dev && m.destination.starts_with("/dev/"))
+    };
+    mounts.retain(|m| !replaced(m));
+    mounts.extend(wanted);
+    mounts.sort_by_key(|m| m.destination.split('/').filter(|part| !part.is_empty()).count());
+    Ok(mounts)
+}
+
+fn template(input: &Input<'_>) -> Result<Vec<Mount>> {
+    let access: &[&str] = if input.host.privileged { &[] } else { &["ro"] };
+    let kernel_files = [&["nosuid", "noexec", "nodev"], access].concat();
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/sys", "sysfs", "sysfs", &kernel_files),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &kernel_files),
+    ];
+    // Boards without POSIX message queues or System V IPC.
+    if kernel::has_file_system("mqueue") {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    }
+    mounts.extend(shm(input)?);
+    for (destination, source) in [
+        ("/etc/hostname", &input.files.hostname),
+        ("/etc/hosts", &input.files.hosts),
+        ("/etc/resolv.conf", &input.files.resolv_conf),
+    ] {
+        if let Some(source) = source {
+            mounts.push(bind(destination, source)?);
+        }
+    }
+    Ok(mounts)
+}
+
+/// `/dev/shm` belongs to the IPC namespace: own, the host's, a peer's, or none.
+fn shm(input: &Input<'_>) -> Result<Option<Mount>> {
+    const AT: &str = "/dev/shm";
+    if let Some(directory) = &input.namespaces.shm {
+        return bind(AT, directory).map(Some);
+    }
+    let host = Path::new(AT);
+    match mode(&input.host.ipc_mode) {
+        Mode::Host if host.is_dir() => return bind(AT, host).map(Some),
+        _ if input.host.ipc_mode == "none" => return Ok(None),
+        _ => {}
+    }
+    let size = if input.host.shm_size == 0 { SHM_SIZE } else { input.host.shm_size };
+    let size = format!("size={size}");
+    Ok(Some(mount(AT, "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])))
+}
+
+/// Checks at creation what can be known then: `-v` sources may still be made, others must be there.
+pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
+    if host.shm_size < 0 {
+        return Err(Error::invalid("SHM size can not be less than 0"));
+    }
+    check_sources(&volume::of_request(host, config)?)
+}
+
+fn check_sources(wanted: &[Wanted]) -> Result<()> {
+    for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
+        let source = Path::new(&w.mount.source);
+        match source.metadata() {
+            Err(_) if w.create_source => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::invalid(format!(
+                    "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                    w.mount.source
+                )));
+            }
+            Err(e) => return Err(Error::io(format!("stat({source:?})"), e)),
+            Ok(_) if w.propagation != Propagation::Private => check_propagation(source, w.propagation)?,
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Events travel only from a mount that is itself shared (or a slave, for `slave`).
+fn check_propagation(source: &Path, wanted: Propagation) -> Result<()> {
+    let real = std::fs::canonicalize(source).context(|| format!("realpath({source:?})"))?;
+    let mountinfo = std::fs::read("/proc/self/mountinfo").context(|| "read(\"/proc/self/mountinfo\")".into())?;
+    let Some((at, tags)) = mount_of(&mountinfo, &real) else { return Ok(()) };
+    let shared = tags.iter().any(|t| t.starts_with("shared:"));
+    let slave = tags.iter().any(|t| t.starts_with("master:"));
+    let word = match wanted {
+        Propagation::Shared if !shared => "shared",
+        Propagation::Slave if !shared && !slave => "shared or slave",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!(
+        "path {} is mounted on {} but it is not a {word} mount",
+        source.display(),
+        at.display()
+    )))
+}
+
+/// The mount that holds `path`, with its optional fields (proc(5), `/proc/PID/mountinfo`). The last of several on one
+/// directory is the visible one.
+fn mount_of(mountinfo: &[u8], path: &Path) -> Option<(PathBuf, Vec<String>)> {
+    let mut best: Option<(PathBuf, Vec<String>)> = None;
+    for line in mountinfo.split(|b| *b == b'\n') {
+        let mut words = line.split(|b| *b == b' ');
+        let Some(at) = words.nth(4) else { continue };
+        let at = PathBuf::from(std::ffi::OsString::from_vec(unescape(at)));
+        let length = |p: &Path| p.as_os_str().as_bytes().len();
+        if !path.starts_with(&at) || best.as_ref().is_some_and(|(b, _)| length(b) > length(&at)) {
+            continue;
+        }
+        let tags = words.skip(1).take_while(|w| *w != b"-").map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        best = Some((at, tags));
+    }
+    best
+}
+
+/// The kernel writes blanks, newlines and backslashes as three octal digits.
+fn unescape(word: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digits = (byte == b'\\').then(|| tail.get(..3)).flatten();
+        match digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok()) {
+            Some(value) => {
+                out.push(value);
+                rest = &tail[3..];
+            }
+            None => {
+                out.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// The root must take part in what its mounts propagate; empty is the engine's default, private.
+pub(super) fn rootfs_propagation(host: &HostConfig) -> Result<&'static str> {
+    let config = ContainerConfig::default();
+    let strongest = volume::of_request(host, &config)?.iter().map(|w| w.propagation).max();
+    Ok(match strongest {
+        Some(Propagation::Shared) => "shared",
+        Some(Propagation::Slave) => "slave",
+        _ => "",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_is_found() {
+        let info = b"1 0 8:1 / / rw shared:1 - ext4 /dev/a rw\n\
+            2 1 8:2 / /mnt rw - ext4 /dev/b rw\n\
+            3 2 8:3 / /mnt/a\\040b rw shared:2 master:3 - ext4 /dev/c rw\n\
+            4 1 8:2 / /mnt rw master:9 - ext4 /dev/b rw\n";
+        let at = |path: &str| mount_of(info, Path::new(path)).unwrap();
+        assert_eq!(at("/x"), ("/".into(), vec!["shared:1".into()]));
+        assert_eq!(at("/mnt/x"), ("/mnt".into(), vec!["master:9".into()]));
+        assert_eq!(at("/mnt/a b/c"), ("/mnt/a b".into(), vec!["shared:2".into(), "master:3".into()]));
+        assert_eq!(at("/mntx").0, Path::new("/"));
+    }
+}

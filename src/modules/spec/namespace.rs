@@ -1,0 +1,130 @@
+//! Namespaces: own, the host's, or another container's.
+
+use super::{JoinedNamespaces, kernel};
+use crate::api::container::{ContainerConfig, HostConfig};
+use crate::api::oci::runtime::Namespace;
+use crate::error::{Error, Kind, Result};
+use std::path::PathBuf;
+
+/// The parts of a mode such as `container:ID`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode<'a> {
+    /// Own namespace (empty, `private`, `shareable`, `default`, `none`).
+    Own,
+    /// The host's.
+    Host,
+    /// That of the container with this name or id.
+    Container(&'a str),
+}
+
+/// Reads a mode; anything that is neither `host` nor `container:…` is [`Mode::Own`].
+pub fn mode(text: &str) -> Mode<'_> {
+    match text.strip_prefix("container:") {
+        Some(reference) => Mode::Container(reference),
+        None if text == "host" => Mode::Host,
+        None => Mode::Own,
+    }
+}
+
+pub(super) fn own(text: &str) -> bool {
+    mode(text) == Mode::Own
+}
+
+/// The host name of a container that does not share another's: the configured one; with the host's network or UTS
+/// namespace the host's; else the first 12 digits of the id.
+pub fn host_name(id: &str, config: &ContainerConfig, host: &HostConfig) -> String {
+    if !config.hostname.is_empty() {
+        return config.hostname.clone();
+    }
+    if (host.network_mode == "host" || host.uts_mode == "host")
+        && let Ok(name) = nix::unistd::gethostname()
+    {
+        return name.to_string_lossy().into_owned();
+    }
+    crate::utils::id::short(id).to_owned()
+}
+
+/// One row per mode: option, value, accepted words for an own namespace.
+fn modes(host: &HostConfig) -> [(&'static str, &str, &'static [&'static str]); 6] {
+    [
+        ("network mode", &host.network_mode, &["", "none", "default"]),
+        ("pid mode", &host.pid_mode, &["", "private"]),
+        ("ipc mode", &host.ipc_mode, &["", "private", "shareable", "none"]),
+        ("uts mode", &host.uts_mode, &["", "private"]),
+        ("cgroup namespace mode", &host.cgroupns_mode, &["", "private", "none"]),
+        ("user namespace mode", &host.userns_mode, &["", "host", "none"]),
+    ]
+}
+
+/// Checks the modes and the host name, which needs an own UTS namespace and network identity.
+pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
+    for (what, value, words) in modes(host) {
+        match mode(value) {
+            Mode::Container("") => return Err(Error::invalid(format!("{what} {value:?} names no container"))),
+            Mode::Container(_) | Mode::Host if what == "user namespace mode" && value != "host" => {
+                return Err(Error::new(Kind::Unsupported, format!("{what} {value:?} is not supported")));
+            }
+            Mode::Own if !words.contains(&value) => {
+                return Err(match what {
+                    "network mode" => Error::not_found(format!("network {value:?} not found")),
+                    _ => Error::invalid(format!("invalid {what}: {value:?}")),
+                });
+            }
+            _ => {}
+        }
+    }
+    if !config.hostname.is_empty() {
+        if !valid_host_name(&config.hostname) {
+            return Err(Error::invalid(format!(
+                "invalid host name {:?}: want at most 64 letters, digits, '-' and '.', and no part that begins or ends with '-'",
+                config.hostname
+            )));
+        }
+        if !own(&host.uts_mode) {
+            return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
+        }
+        if matches!(mode(&host.network_mode), Mode::Container(_)) {
+            return Err(Error::invalid("conflicting options: hostname and the network mode"));
+        }
+    }
+    if !config.domainname.is_empty() && (!own(&host.uts_mode) || config.domainname.len() > 64) {
+        return Err(Error::invalid("a domain name needs an own UTS namespace and at most 64 characters"));
+    }
+    Ok(())
+}
+
+fn valid_host_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.split('.').all(|part| {
+            !part.is_empty()
+                && !part.starts_with('-')
+                && !part.ends_with('-')
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+}
+
+/// The namespaces to make or join. Those that this kernel was built without and that nobody asked for are left out:
+/// boards without System V IPC or cgroup namespaces have nothing to isolate there.
+pub(super) fn of_container(host: &HostConfig, joined: &JoinedNamespaces) -> Result<Vec<Namespace>> {
+    let rows = [
+        ("pid", host.pid_mode.as_str(), &joined.pid),
+        ("network", &host.network_mode, &joined.network),
+        ("ipc", &host.ipc_mode, &joined.ipc),
+        ("uts", &host.uts_mode, &joined.uts),
+        ("mount", "", &None),
+        ("cgroup", &host.cgroupns_mode, &joined.cgroup),
+    ];
+    let mut namespaces = Vec::with_capacity(rows.len());
+    for (kind, value, path) in rows {
+        let path = match mode(value) {
+            Mode::Host => continue,
+            Mode::Own if matches!(kind, "ipc" | "cgroup") && !kernel::has_namespace(kind) => continue,
+            Mode::Own => PathBuf::new(),
+            Mode::Container(name) => path
+                .clone()
+                .ok_or_else(|| Error::internal(format!("no {kind} namespace was given for container {name:?}")))?,
+        };
+        namespaces.push(Namespace { kind: kind.into(), path });
+    }
+    Ok(namespaces)
+}

@@ -1,0 +1,139 @@
+//! The first process of a container, and further ones.
+
+use super::command::{apply_env, command_line, variable};
+use super::security::Security;
+use super::{Input, capability, limit, paths};
+use crate::api::exec::ExecCreateRequest;
+use crate::api::oci::runtime::{Capabilities, ConsoleSize, Process, Spec, User};
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const TERM: &str = "TERM=xterm";
+/// The file mode creation mask where the daemon's settings name none: a container must not inherit whatever the
+/// daemon was started with.
+const UMASK: u32 = 0o022;
+/// The original's annotation for the mask, with its two words.
+const UMASK_ANNOTATION: &str = "native.umask";
+
+pub(super) fn of_container(
+    input: &Input<'_>,
+    security: &Security<'_>,
+    capabilities: &[String],
+    annotations: &BTreeMap<String, String>,
+) -> Result<Process> {
+    let (config, host) = (input.config, input.host);
+    let args = command_line(config);
+    if args.is_empty() {
+        return Err(Error::invalid("No command specified"));
+    }
+    let mut env = vec![PATH.to_owned(), TERM.to_owned()];
+    apply_env(&mut env, &config.env);
+    if !env.iter().any(|e| variable(e) == Some("HOSTNAME")) {
+        env.push(format!("HOSTNAME={}", input.hostname));
+    }
+    let umask = match annotations.get(UMASK_ANNOTATION).map(String::as_str) {
+        None => input.defaults.umask.unwrap_or(UMASK),
+        Some(word) => umask_word(word)?,
+    };
+    Ok(Process {
+        terminal: config.tty,
+        console_size: None,
+        user: User {
+            umask: Some(umask),
+            username: config.user.clone(),
+            additional_groups: host.group_add.clone(),
+            ..User::default()
+        },
+        args,
+        env,
+        cwd: working_directory(&config.working_dir)?.unwrap_or_else(|| "/".into()),
+        capabilities: Some(sets(capabilities)),
+        rlimits: limit::rlimits(&input.defaults.ulimits, &host.ulimits)?,
+        no_new_privileges: security.no_new_privileges,
+        apparmor_profile: security.apparmor.clone(),
+        // Always set: the shim may run under the daemon's own, lower value.
+        oom_score_adj: Some(host.oom_score_adj),
+        selinux_label: String::new(),
+    })
+}
+
+/// The process of an exec session in a container that runs with `container`.
+///
+/// # Errors
+/// `Kind::Invalid` for an empty command, a relative working directory or malformed environment.
+pub fn exec_process(container: &Spec, request: &ExecCreateRequest) -> Result<Process> {
+    let first = container.process.as_ref().ok_or_else(|| Error::internal("a container without a process"))?;
+    if request.cmd.is_empty() {
+        return Err(Error::invalid("No exec command specified"));
+    }
+    validate_env(&request.env)?;
+    let mut env = first.env.clone();
+    apply_env(&mut env, &request.env);
+    for default in [PATH, TERM] {
+        if !env.iter().any(|e| variable(e) == variable(default)) {
+            env.push(default.to_owned());
+        }
+    }
+    if !env.iter().any(|e| variable(e) == Some("HOSTNAME")) && !container.hostname.is_empty() {
+        env.push(format!("HOSTNAME={}", container.hostname));
+    }
+    let mut process = Process {
+        terminal: request.tty,
+        console_size: request.console_size.map(|[height, width]| ConsoleSize { height, width }),
+        args: request.cmd.clone(),
+        env,
+        ..first.clone()
+    };
+    if let Some(directory) = working_directory(&request.working_dir)? {
+        process.cwd = directory;
+    }
+    if !request.user.is_empty() {
+        process.user = User {
+            umask: first.user.umask,
+            username: request.user.clone(),
+            additional_groups: first.user.additional_groups.clone(),
+            ..User::default()
+        };
+    }
+    if request.privileged {
+        process.capabilities = Some(sets(&capability::all()));
+    }
+    Ok(process)
+}
+
+/// Inheritable and ambient stay empty: what a program gains, it gains by its file's capabilities or as root.
+fn sets(capabilities: &[String]) -> Capabilities {
+    let set = capabilities.to_vec();
+    Capabilities { bounding: set.clone(), effective: set.clone(), permitted: set, ..Capabilities::default() }
+}
+
+fn umask_word(word: &str) -> Result<u32> {
+    match word {
+        "normal" => Ok(0o022),
+        "secure" => Ok(0o027),
+        _ => Err(Error::invalid(format!("annotation {UMASK_ANNOTATION} is {word:?}: want \"normal\" or \"secure\""))),
+    }
+}
+
+pub(super) fn validate_umask(annotations: &BTreeMap<String, String>) -> Result<()> {
+    annotations.get(UMASK_ANNOTATION).map_or(Ok(()), |word| umask_word(word).map(drop))
+}
+
+/// A directory, cleaned; `None` when none was named.
+pub(super) fn working_directory(path: &str) -> Result<Option<String>> {
+    match path {
+        "" => Ok(None),
+        path if path.starts_with('/') && !path.contains('\0') => Ok(Some(paths::clean(path))),
+        path => {
+            Err(Error::invalid(format!("the working directory '{path}' is invalid, it needs to be an absolute path")))
+        }
+    }
+}
+
+pub(super) fn validate_env(env: &[String]) -> Result<()> {
+    match env.iter().find(|e| e.is_empty() || e.starts_with('=') || e.contains('\0')) {
+        Some(e) => Err(Error::invalid(format!("invalid environment variable: {e:?}"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,345 @@
+//! Limits of the control group: rules for what is asked, and how it is written in the document.
+
+use super::kernel::{self, Controllers};
+use super::{Input, paths};
+use crate::api::container::HostConfig;
+use crate::api::oci::runtime::{BlockIo, Cpu, DeviceRule, Memory, Pids, Resources};
+use crate::error::{Error, Kind, Result};
+use std::collections::BTreeSet;
+
+const MEMORY_MINIMUM: i64 = 4 << 20;
+const CGROUP_PARENT: &str = "/isulad";
+/// Period in microseconds that a number of processors is expressed with.
+const NANO_PERIOD: i64 = 100_000;
+/// Set sizes beyond this are a mistake; the kernel's own ceiling is 8192 processors.
+const CPUSET_LIMIT: u32 = 65_536;
+
+/// Checks the numbers against each other and the machine.
+pub(super) fn validate(host: &HostConfig, warnings: &mut Vec<String>) -> Result<()> {
+    validate_memory(host)?;
+    validate_cpu(host)?;
+    validate_cpusets(host)?;
+    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
+    }
+    if let Some(limit) = host.pids_limit
+        && limit < -1
+    {
+        return Err(Error::invalid(format!("invalid pids limit {limit}: want a number, or -1 for none")));
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return Err(Error::invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    validate_unified(host, kernel::controllers())?;
+    validate_parent(&host.cgroup_parent)?;
+    warnings.extend(discarded(host, kernel::controllers()));
+    Ok(())
+}
+
+fn validate_memory(host: &HostConfig) -> Result<()> {
+    let text = if host.memory != 0 && host.memory < MEMORY_MINIMUM {
+        "Minimum memory limit allowed is 4MB".to_owned()
+    } else if host.memory_reservation != 0 && host.memory_reservation < MEMORY_MINIMUM {
+        "Minimum memory reservation allowed is 4MB".to_owned()
+    } else if host.memory > 0 && host.memory_reservation > host.memory {
+        "Minimum memory limit should be larger than memory reservation limit, see usage.".to_owned()
+    } else if host.memory_swap < -1 {
+        format!("invalid memory swap limit {}: want bytes, or -1 for no limit", host.memory_swap)
+    } else if host.memory_swap != 0 && host.memory == 0 {
+        "You should always set the Memory limit when using Memoryswap limit, see usage.".to_owned()
+    } else if host.memory_swap > 0 && host.memory_swap < host.memory {
+        "Minimum memoryswap limit should be larger than memory limit, see usage.".to_owned()
+    } else {
+        match host.memory_swappiness {
+            Some(n) if !(-1..=100).contains(&n) => {
+                format!("Invalid value: {n}, valid memory swappiness range is 0-100")
+            }
+            _ => return Ok(()),
+        }
+    };
+    Err(Error::invalid(text))
+}
+
+fn validate_cpu(host: &HostConfig) -> Result<()> {
+    let text = if host.nano_cpus != 0 && host.cpu_period != 0 {
+        "Nano CPUs and CPU Period cannot both be set".to_owned()
+    } else if host.nano_cpus != 0 && host.cpu_quota != 0 {
+        "Nano CPUs and CPU Quota cannot both be set".to_owned()
+    } else if host.cpu_shares < 0 {
+        format!("invalid CPU shares {}: want at least 0", host.cpu_shares)
+    } else if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
+        "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned()
+    } else if host.cpu_quota != 0 && host.cpu_quota != -1 && host.cpu_quota < 1_000 {
+        "CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned()
+    } else if host.nano_cpus != 0 {
+        let online = online("/sys/devices/system/cpu/online").len();
+        let most = i64::try_from(online).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        // A hundredth of a processor is the kernel's least quota in our period.
+        if (10_000_000..=most).contains(&host.nano_cpus) {
+            return Ok(());
+        }
+        format!("Range of CPUs is from 0.01 to {online}.00, as there are only {online} CPUs available")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(text))
+}
+
+fn validate_cpusets(host: &HostConfig) -> Result<()> {
+    for (list, file, what, word) in [
+        (&host.cpuset_cpus, "/sys/devices/system/cpu/online", "CPUs", "cpus"),
+        (&host.cpuset_mems, "/sys/devices/system/node/online", "memory nodes", "mems"),
+    ] {
+        if list.is_empty() {
+            continue;
+        }
+        let wanted =
+            parse_list(list).ok_or_else(|| Error::invalid(format!("Invalid value {list} for cpuset {word}.")))?;
+        let online = online(file);
+        if !wanted.is_subset(&online) {
+            return Err(Error::invalid(format!(
+                "Requested {what} are not available - requested {list}, available: {}.",
+                list_text(&online)
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn validate_unified(host: &HostConfig, have: &Controllers) -> Result<()> {
+    if host.unified.is_empty() {
+        return Ok(());
+    }
+    if !have.unified {
+        return Err(Error::new(Kind::Unsupported, "unified resources need a host with cgroup v2 alone"));
+    }
+    match host.unified.keys().find(|k| k.is_empty() || k.contains(['/', '\0']) || !k.contains('.')) {
+        Some(key) => Err(Error::invalid(format!("unified resource {key:?} is not the name of a cgroup file"))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn validate_parent(parent: &str) -> Result<()> {
+    if parent.contains('\0') || parent.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("cgroup parent {parent:?} climbs")));
+    }
+    Ok(())
+}
+
+/// One line for each limit that this kernel cannot keep. [`of_container`] leaves the same ones out.
+fn discarded(host: &HostConfig, have: &Controllers) -> Vec<String> {
+    const UNMOUNTED: &str = "capabilities or the cgroup is not mounted.";
+    let mut lines = Vec::new();
+    let mut check = |lost: bool, text: String| {
+        if lost {
+            lines.push(format!("Your kernel does not support {text}"));
+        }
+    };
+    let any_memory = host.memory != 0 || host.memory_reservation != 0;
+    check(any_memory && !have.memory, format!("memory limit {UNMOUNTED} Limitation discarded."));
+    check(
+        host.memory != 0 && have.memory && !have.swap,
+        format!("swap limit {UNMOUNTED} Memory limited without swap."),
+    );
+    check(
+        host.memory_swappiness.is_some_and(|n| n >= 0) && !have.swappiness,
+        format!("memory swappiness {UNMOUNTED} Memory swappiness discarded."),
+    );
+    check(host.oom_kill_disable == Some(true) && !have.oom_control, "OomKillDisable. OomKillDisable discarded.".into());
+    check(
+        host.pids_limit.is_some_and(|n| n > 0) && !have.pids,
+        format!("PIDs limit {UNMOUNTED} PIDs limit discarded."),
+    );
+    check(
+        host.cpu_shares != 0 && !have.cpu_shares,
+        "CPU shares or the cgroup is not mounted. Shares discarded.".into(),
+    );
+    check(
+        (host.cpu_period != 0 || host.cpu_quota != 0 || host.nano_cpus != 0) && !have.cpu_quota,
+        "CPU CFS scheduler or the cgroup is not mounted. CPU period/quota discarded.".into(),
+    );
+    let any_cpuset = !host.cpuset_cpus.is_empty() || !host.cpuset_mems.is_empty();
+    check(any_cpuset && !have.cpuset, "cpuset or the cgroup is not mounted. Cpuset discarded.".into());
+    check(
+        host.blkio_weight != 0 && !have.blkio_weight,
+        "Block I/O weight or the cgroup is not mounted. Weight discarded.".into(),
+    );
+    lines
+}
+
+/// The limits of a container, without those that this kernel cannot keep.
+pub(super) fn of_container(host: &HostConfig, devices: Vec<DeviceRule>) -> Result<Resources> {
+    Ok(convert(host, devices, kernel::controllers()))
+}
+
+fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> Resources {
+    let some = |n: i64, have: bool| (n != 0 && have).then_some(n);
+    let swap = match (host.memory_swap, host.memory) {
+        (0, memory) if memory > 0 => memory.saturating_mul(2),
+        (swap, _) => swap,
+    };
+    let memory = Memory {
+        limit: some(host.memory, have.memory),
+        reservation: some(host.memory_reservation, have.memory),
+        swap: some(swap, have.memory && have.swap),
+        kernel: None,
+        swappiness: host.memory_swappiness.and_then(|n| u64::try_from(n).ok()).filter(|_| have.swappiness),
+        disable_oom_killer: host.oom_kill_disable == Some(true) && have.oom_control,
+    };
+    let (quota, period) = match host.nano_cpus {
+        0 => (host.cpu_quota, host.cpu_period),
+        nano => (nano / (1_000_000_000 / NANO_PERIOD), NANO_PERIOD),
+    };
+    let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
+    let set = |list: &String| if have.cpuset { list.clone() } else { String::new() };
+    let cpu = Cpu {
+        shares: some(host.cpu_shares, have.cpu_shares).map(unsigned),
+        quota: some(quota, have.cpu_quota),
+        period: some(period, have.cpu_quota).map(unsigned),
+        cpus: set(&host.cpuset_cpus),
+        mems: set(&host.cpuset_mems),
+        ..Cpu::default()
+    };
+    let weight = (host.blkio_weight != 0 && have.blkio_weight).then_some(host.blkio_weight);
+    Resources {
+        devices,
+        memory: Some(memory).filter(|m| *m != Memory::default()),
+        cpu: Some(cpu).filter(|c| *c != Cpu::default()),
+        pids: host.pids_limit.filter(|n| *n > 0 && have.pids).map(|n| Pids { limit: Some(n) }),
+        block_io: weight.map(|w| BlockIo { weight: Some(w), ..BlockIo::default() }),
+        hugepage_limits: Vec::new(),
+        unified: host.unified.clone(),
+    }
+}
+
+/// The container's cgroup: its own parent, else the daemon's, else `/isulad`; absolute.
+pub(super) fn cgroups_path(input: &Input<'_>) -> Result<String> {
+    let parent = [input.host.cgroup_parent.as_str(), &input.defaults.cgroup_parent, CGROUP_PARENT]
+        .into_iter()
+        .find(|p| !p.is_empty())
+        .unwrap_or(CGROUP_PARENT);
+    validate_parent(parent)?;
+    Ok(paths::clean(&format!("/{parent}/{}", input.id)))
+}
+
+/// A list as the kernel reads it: `0-3,7`. `None` when it is malformed.
+fn parse_list(text: &str) -> Option<BTreeSet<u32>> {
+    let mut set = BTreeSet::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse::<u32>().ok()).flatten();
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || last > CPUSET_LIMIT {
+            return None;
+        }
+        set.extend(first..=last);
+    }
+    Some(set)
+}
+
+/// What is online; `0` where the kernel does not say (a machine without NUMA has no such file).
+fn online(file: &str) -> BTreeSet<u32> {
+    std::fs::read_to_string(file).ok().and_then(|text| parse_list(&text)).unwrap_or_else(|| [0].into())
+}
+
+fn list_text(set: &BTreeSet<u32>) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for &n in set {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == n => *last = n,
+            _ => ranges.push((n, n)),
+        }
+    }
+    let texts: Vec<String> =
+        ranges.iter().map(|&(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect();
+    texts.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Controllers = Controllers {
+        unified: false,
+        memory: true,
+        swap: true,
+        swappiness: true,
+        oom_control: true,
+        cpu_shares: true,
+        cpu_quota: true,
+        cpuset: true,
+        pids: true,
+        blkio_weight: true,
+    };
+
+    #[test]
+    fn lists() {
+        for (text, want) in [("0", "0"), ("0-2,4", "0-2,4"), ("3,1,2\n", "1-3")] {
+            assert_eq!(list_text(&parse_list(text).unwrap()), want);
+        }
+        for text in ["", "a", "1-", "-1", "2-1", "1,,2", "0-4000000000", "+1"] {
+            assert!(parse_list(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules() {
+        let host = HostConfig::default;
+        let m = 1 << 20;
+        for (host, want) in vec![
+            (HostConfig { memory: m, ..host() }, "Minimum memory limit allowed is 4MB"),
+            (HostConfig { memory_reservation: m, ..host() }, "Minimum memory reservation allowed is 4MB"),
+            (HostConfig { memory: 8 * m, memory_reservation: 9 * m, ..host() }, "larger than memory reservation"),
+            (HostConfig { memory_swap: 8 * m, ..host() }, "You should always set the Memory limit"),
+            (HostConfig { memory_swap: 8 * m, memory: 9 * m, ..host() }, "Minimum memoryswap limit"),
+            (HostConfig { memory_swappiness: Some(101), ..host() }, "swappiness range is 0-100"),
+            (HostConfig { nano_cpus: 1, cpu_period: 1, ..host() }, "Nano CPUs and CPU Period cannot both be set"),
+            (HostConfig { nano_cpus: 1, cpu_quota: 1, ..host() }, "Nano CPUs and CPU Quota cannot both be set"),
+            (HostConfig { nano_cpus: 1 << 60, ..host() }, "Range of CPUs is from 0.01 to"),
+            (HostConfig { cpu_period: 999, ..host() }, "CPU cfs period can not be less"),
+            (HostConfig { cpu_quota: 999, ..host() }, "CPU cfs quota can not be less"),
+            (HostConfig { cpuset_cpus: "x".into(), ..host() }, "Invalid value x for cpuset cpus."),
+            (HostConfig { cpuset_cpus: "60000".into(), ..host() }, "Requested CPUs are not available"),
+            (HostConfig { cpuset_mems: "600".into(), ..host() }, "Requested memory nodes are not available"),
+            (HostConfig { blkio_weight: 9, ..host() }, "Range of blkio weight is from 10 to 1000"),
+            (HostConfig { pids_limit: Some(-2), ..host() }, "invalid pids limit"),
+            (HostConfig { oom_score_adj: 1001, ..host() }, "range for oom score adj"),
+            (HostConfig { cgroup_parent: "/a/../..".into(), ..host() }, "climbs"),
+        ] {
+            let text = validate(&host, &mut Vec::new()).unwrap_err().to_string();
+            assert!(text.contains(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn conversion() {
+        let host = HostConfig {
+            memory: 64 << 20,
+            nano_cpus: 1_500_000_000,
+            cpu_shares: 512,
+            pids_limit: Some(-1),
+            memory_swappiness: Some(-1),
+            ..HostConfig::default()
+        };
+        let r = convert(&host, Vec::new(), &ALL);
+        assert_eq!(r.memory, Some(Memory { limit: Some(64 << 20), swap: Some(128 << 20), ..Memory::default() }));
+        let cpu = Cpu { shares: Some(512), quota: Some(150_000), period: Some(100_000), ..Cpu::default() };
+        assert_eq!((r.cpu, r.pids, r.block_io), (Some(cpu), None, None));
+        let unlimited = HostConfig { memory_swap: -1, ..host };
+        assert_eq!(convert(&unlimited, Vec::new(), &ALL).memory.unwrap().swap, Some(-1));
+        assert_eq!(convert(&HostConfig::default(), Vec::new(), &ALL), Resources::default());
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_left_out_with_a_warning() {
+        let host = HostConfig { memory: 64 << 20, pids_limit: Some(5), ..HostConfig::default() };
+        let have = Controllers { swap: false, pids: false, ..ALL };
+        assert_eq!(discarded(&host, &have).len(), 2);
+        let r = convert(&host, Vec::new(), &have);
+        assert_eq!((r.memory.unwrap().swap, r.pids), (None, None));
+        assert!(discarded(&host, &ALL).is_empty());
+    }
+}

@@ -1,0 +1,120 @@
+//! Checks of a creation request, before anything is made.
+
+use super::namespace::{self, Mode, mode};
+use super::{capability, device, limit, mount, process, resource, security, signal};
+use crate::api::container::{ContainerConfig, HostConfig};
+use crate::error::{Error, Kind, Result};
+
+/// Most entries of one list option.
+const LIST: usize = 1_000;
+const DEVICES: usize = 10_000;
+const ENVIRONMENT: usize = 200_000;
+
+/// Checks a request before anything is made for it. Gives warnings for what is left out.
+///
+/// # Errors
+/// `Kind::Invalid` for a broken rule, `Kind::Unsupported` for what this build or kernel lacks; each text names the
+/// option.
+pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    validate_lengths(host, config)?;
+    validate_restart(host)?;
+    refuse_unknown_ground(host, config)?;
+    process::validate_env(&config.env)?;
+    process::working_directory(&config.working_dir)?;
+    process::validate_umask(&config.annotations)?;
+    process::validate_umask(&host.annotations)?;
+    if !config.stop_signal.is_empty() {
+        signal::parse(&config.stop_signal)?;
+    }
+    if config.user.contains('\0') || host.group_add.iter().any(|g| g.is_empty() || g.contains('\0')) {
+        return Err(Error::invalid("a user or group is empty or holds a NUL"));
+    }
+    if config.cmd.iter().chain(&config.entrypoint).flatten().any(|word| word.contains('\0')) {
+        return Err(Error::invalid("an argument of the command holds a NUL"));
+    }
+    namespace::validate(host, config)?;
+    capability::of_container(host)?;
+    security::parse(&host.security_opt)?;
+    limit::validate_ulimits(&host.ulimits)?;
+    limit::validate_sysctls(host)?;
+    for mapping in &host.devices {
+        device::validate_mapping(mapping)?;
+    }
+    for rule in &host.device_cgroup_rules {
+        device::parse_rule(rule)?;
+    }
+    resource::validate(host, &mut warnings)?;
+    mount::validate(host, config)?;
+    if host.port_bindings.values().any(|v| !v.is_null()) || host.publish_all_ports {
+        warnings.push(format!("published ports are discarded with network mode {:?}", host.network_mode));
+    }
+    Ok(warnings)
+}
+
+fn validate_lengths(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
+    for (what, length, most) in [
+        ("added capabilities", host.cap_add.len(), LIST),
+        ("dropped capabilities", host.cap_drop.len(), LIST),
+        ("mounts", host.binds.len() + host.mounts.len() + host.tmpfs.len(), LIST),
+        ("ulimits", host.ulimits.len(), LIST),
+        ("annotations", host.annotations.len() + config.annotations.len(), LIST),
+        ("sysctls", host.sysctls.len(), LIST),
+        ("arguments", config.cmd.as_ref().map_or(0, Vec::len) + config.entrypoint.as_ref().map_or(0, Vec::len), LIST),
+        ("supplementary groups", host.group_add.len(), LIST),
+        ("device rules", host.device_cgroup_rules.len(), DEVICES),
+        ("devices", host.devices.len(), DEVICES),
+        ("environment variables", config.env.len(), ENVIRONMENT),
+    ] {
+        if length > most {
+            return Err(Error::invalid(format!("too many {what}: {length}, at most {most}")));
+        }
+    }
+    Ok(())
+}
+
+fn validate_restart(host: &HostConfig) -> Result<()> {
+    let policy = &host.restart_policy;
+    match policy.name.as_str() {
+        "" | "no" => return Ok(()),
+        "always" | "unless-stopped" | "on-failure" | "on-reboot" => {}
+        other => return Err(Error::invalid(format!("invalid restart policy {other:?}"))),
+    }
+    if host.auto_remove {
+        return Err(Error::invalid("Conflicting options: --restart and --rm"));
+    }
+    if policy.maximum_retry_count < 0 || (policy.maximum_retry_count > 0 && policy.name != "on-failure") {
+        return Err(Error::invalid("maximum retry count goes with the restart policy on-failure and is not negative"));
+    }
+    Ok(())
+}
+
+/// Options that are known and that nothing here carries out: refused by name, never ignored.
+fn refuse_unknown_ground(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
+    let no = |text: String| Err(Error::new(Kind::Unsupported, format!("{text} is not supported")));
+    if host.restart_policy.name.len() > 2 {
+        return no(format!("restart policy {:?}", host.restart_policy.name));
+    }
+    if host.init == Some(true) {
+        return no("an init as first process (Init)".into());
+    }
+    if let Some(from) = host.volumes_from.first() {
+        return no(format!("volumes of another container ({from:?})"));
+    }
+    if let Some(option) = host.storage_opt.keys().next() {
+        return no(format!("storage option {option:?}"));
+    }
+    let probe = config.healthcheck.as_ref().and_then(|h| h.test.first());
+    if probe.is_some_and(|word| word != "NONE") {
+        return no("a health check".into());
+    }
+    // With none and host the original warns and discards; a peer's ports are the peer's.
+    let published = host.port_bindings.values().any(|v| !v.is_null()) || host.publish_all_ports;
+    match mode(&host.network_mode) {
+        Mode::Container(_) if published => {
+            Err(Error::invalid("conflicting options: port publishing and the container type network mode"))
+        }
+        Mode::Own if published && host.network_mode != "none" => no("publishing ports".into()),
+        _ => Ok(()),
+    }
+}
