@@ -53,7 +53,8 @@ pub(super) struct Directories {
 
 impl Directories {
     pub(super) fn open(graph: &Path) -> Result<Directories> {
-        let storage = graph.join("storage");
+        // Mounts are made by processes with other working directories.
+        let storage = std::path::absolute(graph).context(|| format!("getcwd() for {graph:?}"))?.join("storage");
         let directories = Directories {
             images: storage.join("overlay-images"),
             layers: storage.join("overlay-layers"),
