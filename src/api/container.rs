@@ -219,6 +219,73 @@ pub struct HostConfig {
     /// Annotations, docker's place for them.
     #[serde(deserialize_with = "null_default")]
     pub annotations: BTreeMap<String, String>,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing)]
+    pub kernel_memory: i64,
+    /// Read so that it can be refused.
+    #[serde(deserialize_with = "null_default", skip_serializing)]
+    pub blkio_weight_device: Vec<serde_json::Value>,
+    /// Read so that it can be refused.
+    #[serde(deserialize_with = "null_default", skip_serializing)]
+    pub blkio_device_read_bps: Vec<serde_json::Value>,
+    /// Read so that it can be refused.
+    #[serde(deserialize_with = "null_default", skip_serializing)]
+    pub blkio_device_write_bps: Vec<serde_json::Value>,
+    /// Read so that it can be refused.
+    #[serde(
+        rename = "BlkioDeviceReadIOps",
+        alias = "BlkioDeviceReadIops",
+        deserialize_with = "null_default",
+        skip_serializing
+    )]
+    pub blkio_device_read_iops: Vec<serde_json::Value>,
+    /// Read so that it can be refused.
+    #[serde(
+        rename = "BlkioDeviceWriteIOps",
+        alias = "BlkioDeviceWriteIops",
+        deserialize_with = "null_default",
+        skip_serializing
+    )]
+    pub blkio_device_write_iops: Vec<serde_json::Value>,
+    /// Read so that it can be refused.
+    #[serde(alias = "CPURealtimePeriod", skip_serializing)]
+    pub cpu_realtime_period: i64,
+    /// Read so that it can be refused.
+    #[serde(alias = "CPURealtimeRuntime", skip_serializing)]
+    pub cpu_realtime_runtime: i64,
+    /// Read so that it can be refused.
+    #[serde(deserialize_with = "null_default", skip_serializing)]
+    pub device_requests: Vec<serde_json::Value>,
+    /// Read so that it can be refused.
+    #[serde(deserialize_with = "null_default", skip_serializing)]
+    pub links: Vec<String>,
+    /// Read so that it can be refused.
+    #[serde(deserialize_with = "null_default", skip_serializing)]
+    pub hugetlbs: Vec<serde_json::Value>,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing)]
+    pub files_limit: i64,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing)]
+    pub hook_spec: String,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing)]
+    pub user_remap: String,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing)]
+    pub system_container: bool,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing)]
+    pub external_rootfs: String,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing)]
+    pub env_target_file: String,
+    /// Read so that it can be refused.
+    #[serde(deserialize_with = "null_default", skip_serializing)]
+    pub ns_change_files: Vec<String>,
+    /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk. The original's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_pivot_root: bool,
 }
 
 /// `null` where the default is meant, as Go clients send empty lists and maps.

@@ -7,4 +7,5 @@ pub mod exec;
 pub mod image;
 pub mod oci;
 pub mod shim;
+pub mod stats;
 pub mod system;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! daemon                                      shim
-//!   spawn, descriptor 3 = watch socket ------->
+//!   spawn, standard input = watch socket ----->
 //!   Request::Launch (watch) ------------------>   makes the container
 //!   <------------- Reply::Launched or Failed (watch)
 //!   <------------- Event::… (watch) as they happen; Event::Exited comes once
@@ -16,7 +16,10 @@
 //!   connect(shim.sock), Request::Watch ------->   becomes the watch socket; replaces an older one
 //!   <--------- Reply::Watching, then events; Event::Exited again when it was not released
 //!   Request::Release (watch) ----------------->   exit is recorded: the shim ends
+//!   <------------- end of the connection, or Reply::Done when clients still take output: it ends after them
 //! ```
+//! The first message on a watch socket is a plain [`Reply`], everything after it a [`FromShim`].
+//!
 //! The shim ends by itself after an exit that nobody releases: what it knew is in the exit file by then. A daemon that
 //! finds no shim reads that file.
 
@@ -31,8 +34,8 @@ pub const VERSION: u32 = 1;
 pub const SOCKET: &str = "shim.sock";
 /// Name of the exit file ([`Exit`] as JSON), in [`Launch::exit_directory`].
 pub const EXIT_FILE: &str = "exit.json";
-/// The descriptor on which a spawned shim finds its watch socket.
-pub const WATCH_FD: i32 = 3;
+/// The descriptor on which a spawned shim finds its watch socket: standard input, which every way to spawn can set.
+pub const WATCH_FD: i32 = 0;
 
 /// What the daemon asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -250,6 +253,21 @@ pub struct Launched {
     /// Exec sessions that run.
     #[serde(default)]
     pub execs: Vec<String>,
+    /// The latest exec sessions that have ended, oldest first.
+    #[serde(default)]
+    pub ended_execs: Vec<EndedExec>,
+    /// Whether its cgroup is frozen.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// An exec session that has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedExec {
+    /// Which.
+    pub exec_id: String,
+    /// 0 to 255.
+    pub exit_code: u8,
 }
 
 /// A further process.

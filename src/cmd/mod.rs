@@ -1,5 +1,6 @@
 //! The user interface: words in, exit codes out.
 
+pub mod argv;
 pub mod isula;
 pub mod isulad;
 pub mod runtime;

@@ -1,11 +1,19 @@
 //! Makes a container up to the point before its program runs, and lets it run.
 
-use crate::api::oci::runtime::Spec;
+use super::hook;
+use super::process::parent::{self, ChildrenElsewhere, Newborn};
+use super::process::plan::Plan;
+use super::process::sync::{self, CallerEnd, ToInit};
+use super::process::{child, sync::InitEnd};
+use super::{cgroup, process, rlimit};
+use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
 use crate::api::shim::Overlay;
 use crate::engine::cgroup::Cgroup;
-use crate::error::Result;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use crate::error::{Context, Error, Result};
+use crate::utils::sys::clone;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// What to make.
 pub struct Request<'a> {
@@ -17,7 +25,7 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     /// Mounted at the root path inside the new mount namespace when present.
     pub overlay: Option<&'a Overlay>,
-    /// Standard input, output and error; `None` when the process has a terminal.
+    /// Standard input, output and error; the caller's own when absent. Not used when the process has a terminal.
     pub stdio: Option<[OwnedFd; 3]>,
     /// MS_MOVE and chroot in place of pivot_root.
     pub no_pivot: bool,
@@ -38,15 +46,26 @@ pub struct Started {
 
 /// A container whose program has not run yet. Dropped without [`Created::start`], everything made for it is undone.
 pub struct Created {
-    // private: guards for process, cgroup
+    // Dropped in this order: a cgroup can only go when its processes have.
+    init: Newborn,
+    cgroup: CgroupGuard,
+    sync: CallerEnd,
+    terminal: Option<OwnedFd>,
+    program: CString,
+    poststart: Option<Poststart>,
 }
 
 /// A container whose program runs.
 pub struct Running {
     /// The first process.
     pub init: Started,
-    /// Its cgroup; the caller destroys it after the end.
-    pub cgroup: Cgroup,
+    /// Its cgroup; the caller destroys it after the end. `None` when the configuration names neither path nor limits.
+    pub cgroup: Option<Cgroup>,
+}
+
+struct Poststart {
+    hooks: Vec<Hook>,
+    state: Vec<u8>,
 }
 
 /// Makes the container: cgroup, namespaces, mounts, identity; stops before execve(2).
@@ -56,16 +75,145 @@ pub struct Running {
 /// `Kind::CommandNotExecutable` for the program, `Kind::Invalid` for a broken rule, `Kind::Unsupported` for what this
 /// kernel lacks.
 pub fn create(request: Request<'_>) -> Result<Created> {
-    let _ = request;
-    todo!()
+    let plan = Plan::new(&request)?;
+    let (caller, init_end) = sync::pair()?;
+    let path = cgroup_path(plan.id, plan.linux);
+    // Into v2 a process is best born. The many directories of v1 take longer to make than all else here, so they are
+    // made while the first process prepares its root, and it joins them itself.
+    let mut cgroup = CgroupGuard(None);
+    let birth = match &path {
+        Some(path) => cgroup.begin(path)?,
+        None => None,
+    };
+    let child = spawn(&plan, birth.as_ref(), request.stdio.as_ref(), &init_end)?;
+    let in_cgroup = child.in_cgroup;
+    let mut newborn = Newborn::new(child);
+    drop((init_end, request.stdio));
+    if plan.namespaces.has_user() {
+        newborn = parent::adopt(&plan, newborn, &caller)?;
+    }
+    let mut files = Vec::new();
+    if let Some(path) = &path {
+        let entry = cgroup.complete(path, plan.linux.resources.as_ref())?;
+        files.extend(process::late_entry(&entry, in_cgroup)?);
+        files.extend(entry.join);
+    }
+    caller.send(&ToInit::Enter(files))?;
+    let bundle = absolute(request.bundle)?;
+    let terminal = parent::await_ready(&mut newborn, &caller, |pid| {
+        let Some(hooks) = &plan.spec.hooks else { return Ok(()) };
+        let state = hook::state(plan.id, plan.spec, "creating", pid, &bundle);
+        hook::run_all("prestart", &hooks.prestart, &state)?;
+        hook::run_all("createRuntime", &hooks.create_runtime, &state)
+    })?;
+    if plan.namespaces.has_user() {
+        // Only the host's root may raise limits; inside, nobody is.
+        rlimit::apply(newborn.pid(), &plan.program.limits)?;
+    }
+    let poststart = plan.spec.hooks.as_ref().filter(|h| !h.poststart.is_empty()).map(|h| Poststart {
+        hooks: h.poststart.clone(),
+        state: hook::state(plan.id, plan.spec, "running", newborn.pid(), &bundle),
+    });
+    let program = plan.program.args[0].clone();
+    Ok(Created { init: newborn, cgroup, sync: caller, terminal, program, poststart })
 }
 
 impl Created {
+    /// Process id of the waiting first process, in the caller's namespace.
+    pub fn pid(&self) -> i32 {
+        self.init.pid()
+    }
+
     /// Lets the program run; returns after execve(2) succeeded.
     ///
     /// # Errors
     /// As [`create`].
     pub fn start(self) -> Result<Running> {
-        todo!()
+        let Created { init, mut cgroup, sync, terminal, program, poststart } = self;
+        sync.send(&ToInit::Start)?;
+        if let Err(e) = parent::await_exec(&sync, &program) {
+            drop(init); // before the cgroup it is in
+            return Err(e);
+        }
+        if let Some(p) = poststart {
+            // The specification wants a warning, and the container to go on.
+            if let Err(e) = hook::run_all("poststart", &p.hooks, &p.state) {
+                log::warn!("{e}");
+            }
+        }
+        Ok(Running { init: init.into_started(terminal)?, cgroup: cgroup.0.take() })
+    }
+}
+
+fn spawn(
+    plan: &Plan<'_>,
+    cgroup: Option<&OwnedFd>,
+    stdio: Option<&[OwnedFd; 3]>,
+    init_end: &InitEnd,
+) -> Result<clone::Child> {
+    let namespaces = &plan.namespaces;
+    // Of a user namespace's container only the stage is made here: in a mount namespace of its own where that is
+    // allowed. The cgroup namespace follows the cgroup, the time namespace its offsets.
+    let flags = match namespaces.has_user() {
+        true if plan.program.privileged => libc::CLONE_NEWNS,
+        true => 0,
+        false => namespaces.new & !(clone::CLONE_NEWCGROUP | clone::CLONE_NEWTIME),
+    };
+    let elsewhere = match namespaces.joined.iter().find(|j| j.kind == libc::CLONE_NEWPID) {
+        Some(pid) if !namespaces.has_user() => {
+            Some(ChildrenElsewhere::enter(pid.file.as_fd()).context(|| format!("setns({:?})", pid.path))?)
+        }
+        _ => None,
+    };
+    let child = clone::spawn(flags, cgroup.map(AsFd::as_fd), |_| child::first(plan, stdio, init_end));
+    match elsewhere.map(ChildrenElsewhere::leave) {
+        Some(Err(e)) => {
+            drop(child.map(Newborn::new));
+            Err(e)
+        }
+        _ => child,
+    }
+}
+
+/// Where the container's cgroup is; without path and limits it stays in the caller's.
+fn cgroup_path(id: &str, linux: &Linux) -> Option<String> {
+    let limited = linux.resources.as_ref().is_some_and(|r| *r != Resources::default());
+    match linux.cgroups_path.as_str() {
+        "" => limited.then(|| format!("/{id}")),
+        path => Some(path.to_string()),
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).context(|| format!("bundle {path:?}"))
+}
+
+/// A cgroup that goes again unless it is taken.
+struct CgroupGuard(Option<Cgroup>);
+
+impl CgroupGuard {
+    /// The directory in which a process can be born.
+    fn begin(&mut self, path: &str) -> Result<Option<OwnedFd>> {
+        let cgroup = self.0.insert(Cgroup::begin(path).context(|| format!("cgroup {path:?}"))?);
+        Ok(cgroup.entry().context(|| format!("cgroup {path:?}"))?.clone_into)
+    }
+
+    fn complete(&mut self, path: &str, resources: Option<&Resources>) -> Result<cgroup::Entry> {
+        let cgroup = self.0.as_mut().ok_or_else(|| Error::internal("a cgroup that was not begun"))?;
+        cgroup.complete().context(|| format!("cgroup {path:?}"))?;
+        if let Some(resources) = resources {
+            cgroup.apply(resources).context(|| format!("cgroup {path:?}"))?;
+        }
+        cgroup.entry().context(|| format!("cgroup {path:?}"))
+    }
+}
+
+impl Drop for CgroupGuard {
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.0.take()
+            && let Err(e) = cgroup.destroy()
+        {
+            log::warn!("remove the cgroup of a container that did not start: {e}");
+        }
     }
 }

@@ -1,36 +1,356 @@
 //! Exec sessions.
 
+use super::container::{attach, signal, start as launch};
 use super::{Daemon, Handover, Upgrade};
-use crate::api::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse};
-use crate::error::Result;
+use crate::api::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse, ProcessConfig};
+use crate::api::oci::runtime::ConsoleSize;
+use crate::api::shim::{Exec, Reply, Request, StreamMode, Streams};
+use crate::error::{Error, Kind, Result};
+use crate::modules::container::run::{Verb, permit};
+use crate::modules::container::{Container, keys, lock};
+use crate::modules::runtime::shim;
+use crate::modules::spec;
+use crate::utils::id;
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex};
+
+/// Most sessions that are kept though they do not run: not started yet, or ended and perhaps not asked after yet.
+const MOST_IDLE: usize = 128;
+/// Exit code of a session whose container ended.
+const CONTAINER_ENDED: i32 = 137;
+
+/// All sessions. The lock is short.
+#[derive(Default)]
+pub struct Sessions(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    by_id: BTreeMap<String, Session>,
+    next: u64,
+}
+
+struct Session {
+    /// Order of creation.
+    number: u64,
+    container: Arc<Container>,
+    request: Arc<ExecCreateRequest>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    Starting,
+    Running(i32),
+    Ended(i32),
+}
+
+impl Sessions {
+    fn add(&self, id: &str, container: Arc<Container>, request: ExecCreateRequest) {
+        let mut table = lock(&self.0);
+        let idle = |s: &Session| matches!(s.phase, Phase::New | Phase::Ended(_));
+        if table.by_id.values().filter(|s| idle(s)).count() >= MOST_IDLE {
+            // Ended ones first, then the oldest.
+            let oldest = table
+                .by_id
+                .iter()
+                .filter(|(_, s)| idle(s))
+                .min_by_key(|(_, s)| (s.phase == Phase::New, s.number))
+                .map(|(id, _)| id.clone());
+            oldest.and_then(|id| table.by_id.remove(&id));
+        }
+        let number = table.next;
+        table.next += 1;
+        let session = Session { number, container, request: Arc::new(request), phase: Phase::New };
+        table.by_id.insert(id.into(), session);
+    }
+
+    fn with<T>(&self, id: &str, act: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        match lock(&self.0).by_id.get_mut(id) {
+            Some(session) => act(session),
+            None => Err(Error::not_found(format!("No such exec instance: {id}"))),
+        }
+    }
+
+    /// A shim tells the end of a session.
+    pub(super) fn ended(&self, id: &str, exit_code: i32) {
+        if let Some(session) = lock(&self.0).by_id.get_mut(id) {
+            session.phase = Phase::Ended(exit_code);
+        }
+    }
+
+    /// A session is known to run; its end may have been told before.
+    fn started(&self, id: &str, pid: i32) {
+        if let Some(session) = lock(&self.0).by_id.get_mut(id)
+            && session.phase == Phase::Starting
+        {
+            session.phase = Phase::Running(pid);
+        }
+    }
+
+    /// The container ended and all its sessions with it.
+    pub(super) fn container_ended(&self, container: &str) {
+        for session in lock(&self.0).by_id.values_mut().filter(|s| s.container.id == container) {
+            if matches!(session.phase, Phase::Running(_) | Phase::Starting) {
+                session.phase = Phase::Ended(CONTAINER_ENDED);
+            }
+        }
+    }
+
+    /// The container is removed.
+    pub(super) fn forget_container(&self, container: &str) {
+        lock(&self.0).by_id.retain(|_, s| s.container.id != container);
+    }
+
+    /// Sessions of a container that run; `None` when there are none.
+    pub(super) fn running(&self, container: &str) -> Option<Vec<String>> {
+        let table = lock(&self.0);
+        let list: Vec<String> = table
+            .by_id
+            .iter()
+            .filter(|(_, s)| s.container.id == container && matches!(s.phase, Phase::Running(_)))
+            .map(|(id, _)| id.clone())
+            .collect();
+        (!list.is_empty()).then_some(list)
+    }
+}
 
 /// Makes a session.
-pub fn create(daemon: &Daemon, container: &str, request: ExecCreateRequest) -> Result<IdResponse> {
-    let _ = (daemon, container, request);
-    todo!()
+///
+/// # Errors
+/// `Kind::NotFound` for the container, `Kind::Conflict` when it does not run or is frozen, `Kind::Invalid` for the
+/// request.
+pub fn create(daemon: &Daemon, reference: &str, request: ExecCreateRequest) -> Result<IdResponse> {
+    let container = daemon.containers.find(reference).map_err(|e| match e.kind() {
+        Kind::NotFound => Error::not_found(format!("No such image or container or accelerator:{reference}")),
+        _ => e,
+    })?;
+    permit(Verb::Exec, container.run().phase(), &container.id)?;
+    if request.cmd.first().is_none_or(String::is_empty) {
+        return Err(Error::invalid("No exec command specified"));
+    }
+    keys::parse(&request.detach_keys)?;
+    let id = id::random_id()?;
+    daemon.execs.add(&id, container, request);
+    Ok(IdResponse { id })
 }
 
 /// Starts a session that nobody is attached to.
+///
+/// # Errors
+/// As [`start`].
 pub fn start_detached(daemon: &Daemon, id: &str, request: ExecStartRequest) -> Result<()> {
-    let _ = (daemon, id, request);
-    todo!()
+    let (container, session) = claim(daemon, id)?;
+    run(daemon, id, &container, &session, &request, None, &[])
 }
 
 /// Starts a session with a client. A program that cannot be run is refused with `Kind::CommandNotFound` or
-/// `Kind::CommandNotExecutable`, and the session's exit code is 127 or 126.
-pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, upgrade: Upgrade) -> Handover {
-    let _ = (daemon, id, request, upgrade);
-    todo!()
+/// `Kind::CommandNotExecutable`, and the session's exit code is 127 or 126. A docker client, which hands no descriptors
+/// along, is told on its stream instead: it looks for the exit code afterwards and does not read a refusal's body.
+pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: Upgrade) -> Handover {
+    let (container, session) = match claim(daemon, id) {
+        Ok(claimed) => claimed,
+        Err(e) => return Handover::Refused(e, upgrade),
+    };
+    let streams = Streams {
+        mode: attach::mode(session.tty, &upgrade),
+        stdin: session.attach_stdin,
+        stdout: session.attach_stdout,
+        stderr: session.attach_stderr,
+        preamble: upgrade.preamble.clone(),
+        early: upgrade.early.clone(),
+        // Checked at creation.
+        detach_keys: if session.tty { keys::parse(&session.detach_keys).unwrap_or_default() } else { Vec::new() },
+    };
+    let framed = streams.mode == StreamMode::Multiplexed;
+    let fds = attach::descriptors(&upgrade);
+    match run(daemon, id, &container, &session, &request, Some(streams), &fds) {
+        Ok(()) => Handover::Done,
+        Err(e)
+            if upgrade.handed.is_none() && matches!(e.kind(), Kind::CommandNotFound | Kind::CommandNotExecutable) =>
+        {
+            let text = format!("{e}\r\n");
+            let told = attach::answer(&mut upgrade).and_then(|()| {
+                let connection = attach::descriptors(&upgrade)[0];
+                if framed {
+                    attach::write_all(connection, &attach::frame_head(2, text.len()))?;
+                }
+                attach::write_all(connection, text.as_bytes())
+            });
+            if let Err(e) = told {
+                log::debug!("exec {id}: the client left before it was told of the failure: {e}");
+            }
+            Handover::Done
+        }
+        Err(e) => Handover::Refused(e, upgrade),
+    }
 }
 
-/// A session's state.
+/// Takes a session for its only start.
+fn claim(daemon: &Daemon, id: &str) -> Result<(Arc<Container>, Arc<ExecCreateRequest>)> {
+    daemon.execs.with(id, |s| {
+        if s.phase != Phase::New {
+            return Err(Error::conflict(format!("exec session {id} has been started before")));
+        }
+        permit(Verb::Exec, s.container.run().phase(), &s.container.id)?;
+        s.phase = Phase::Starting;
+        Ok((Arc::clone(&s.container), Arc::clone(&s.request)))
+    })
+}
+
+fn run(
+    daemon: &Daemon,
+    id: &str,
+    container: &Container,
+    session: &ExecCreateRequest,
+    request: &ExecStartRequest,
+    streams: Option<Streams>,
+    fds: &[BorrowedFd<'_>],
+) -> Result<()> {
+    let result = ask(daemon, id, container, session, request, streams, fds);
+    match &result {
+        Ok(pid) => daemon.execs.started(id, *pid),
+        Err(e) => daemon.execs.ended(id, launch::exit_code(e.kind())),
+    }
+    result.map(|_| ())
+}
+
+fn ask(
+    daemon: &Daemon,
+    id: &str,
+    container: &Container,
+    session: &ExecCreateRequest,
+    request: &ExecStartRequest,
+    streams: Option<Streams>,
+    fds: &[BorrowedFd<'_>],
+) -> Result<i32> {
+    let mut process = spec::exec_process(&daemon.disk.spec(&container.id)?, session)?;
+    if let Some([height, width]) = request.console_size.filter(|size| *size != [0, 0]) {
+        process.console_size = Some(ConsoleSize { height, width });
+    }
+    let exec = Exec {
+        exec_id: id.into(),
+        process,
+        open_stdin: session.attach_stdin && streams.is_some(),
+        privileged: session.privileged,
+        streams,
+    };
+    let directory = daemon.disk.state_directory(&container.id);
+    match shim::request(&directory, &Request::Exec(Box::new(exec)), fds) {
+        Ok(Reply::Executed { pid }) => Ok(pid),
+        Ok(_) => Err(signal::unexpected()),
+        // The container ended in between.
+        Err(e) if e.kind() == Kind::NotFound => {
+            Err(Error::conflict(format!("Container {} is not running", container.id)))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// A session's state. A client that saw its stream end finds the exit code.
+///
+/// # Errors
+/// `Kind::NotFound`.
 pub fn inspect(daemon: &Daemon, id: &str) -> Result<ExecInspect> {
-    let _ = (daemon, id);
-    todo!()
+    let phase = daemon.execs.with(id, |s| Ok(s.phase))?;
+    if matches!(phase, Phase::Running(_) | Phase::Starting) {
+        daemon.monitor.catch_up();
+    }
+    daemon.execs.with(id, |s| {
+        let request = &s.request;
+        let (running, exit_code, pid) = match s.phase {
+            Phase::New | Phase::Starting => (false, None, 0),
+            Phase::Running(pid) => (true, None, pid),
+            Phase::Ended(code) => (false, Some(code), 0),
+        };
+        Ok(ExecInspect {
+            id: id.into(),
+            running,
+            exit_code,
+            process_config: ProcessConfig {
+                tty: request.tty,
+                entrypoint: request.cmd.first().cloned().unwrap_or_default(),
+                arguments: request.cmd.iter().skip(1).cloned().collect(),
+                privileged: request.privileged,
+                user: request.user.clone(),
+            },
+            open_stdin: request.attach_stdin,
+            open_stderr: request.attach_stderr,
+            open_stdout: request.attach_stdout,
+            can_remove: exit_code.is_some(),
+            container_id: s.container.id.clone(),
+            detach_keys: request.detach_keys.clone(),
+            pid,
+        })
+    })
 }
 
 /// Sets its terminal's size.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` without a terminal.
 pub fn resize(daemon: &Daemon, id: &str, height: u16, width: u16) -> Result<()> {
-    let _ = (daemon, id, height, width);
-    todo!()
+    let container = daemon.execs.with(id, |s| {
+        if !s.request.tty {
+            return Err(Error::invalid(format!("exec session {id} has no terminal")));
+        }
+        match s.phase {
+            Phase::Running(_) => Ok(Arc::clone(&s.container)),
+            _ => Err(Error::conflict(format!("exec session {id} is not running"))),
+        }
+    })?;
+    let size = ConsoleSize { height, width };
+    signal::ask(daemon, &container, &Request::Resize { exec_id: Some(id.into()), size }).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::container::head::Head;
+    use crate::modules::container::run::Run;
+
+    fn container() -> Arc<Container> {
+        Arc::new(Container::new("c".into(), Head::default(), Run::default()))
+    }
+
+    fn starting(sessions: &Sessions, id: &str) {
+        let taken = sessions.with(id, |s| {
+            s.phase = Phase::Starting;
+            Ok(())
+        });
+        taken.unwrap();
+    }
+
+    #[test]
+    fn idle_sessions_are_bounded_and_running_ones_stay() {
+        let sessions = Sessions::default();
+        let c = container();
+        sessions.add("run", Arc::clone(&c), ExecCreateRequest::default());
+        starting(&sessions, "run");
+        sessions.started("run", 7);
+        sessions.add("new", Arc::clone(&c), ExecCreateRequest::default());
+        for i in 0..MOST_IDLE * 2 {
+            sessions.add(&format!("e{i}"), Arc::clone(&c), ExecCreateRequest::default());
+            sessions.ended(&format!("e{i}"), 0);
+        }
+        assert_eq!(lock(&sessions.0).by_id.len(), MOST_IDLE + 1);
+        assert_eq!(sessions.running("c"), Some(vec!["run".to_string()]));
+        assert!(sessions.with("new", |_| Ok(())).is_ok(), "an ended one goes before one that waits for its start");
+        sessions.container_ended("c");
+        assert_eq!(sessions.with("run", |s| Ok(s.phase)).unwrap(), Phase::Ended(CONTAINER_ENDED));
+        assert_eq!(sessions.running("c"), None);
+        sessions.forget_container("c");
+        assert_eq!(sessions.with("run", |_| Ok(())).unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn an_end_told_before_the_start_is_kept() {
+        let sessions = Sessions::default();
+        sessions.add("a", container(), ExecCreateRequest::default());
+        starting(&sessions, "a");
+        sessions.ended("a", 3);
+        sessions.started("a", 7);
+        assert_eq!(sessions.with("a", |s| Ok(s.phase)).unwrap(), Phase::Ended(3));
+    }
 }

@@ -1,17 +1,88 @@
-//! The use cases: order, locks, undo. No system calls, no words of HTTP.
+//! The use cases: order, locks, undo. No words of HTTP.
 
+use crate::error::Result;
+use crate::modules::container::disk::Disk;
+use crate::modules::container::index::Index;
+use crate::modules::container::logging::Logging;
+use crate::modules::image::store::Store;
+use crate::modules::spec::Defaults;
+use crate::utils::workers::Workers;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub mod container;
 pub mod exec;
 pub mod image;
+pub mod monitor;
+pub mod restore;
 pub mod system;
 
 /// The daemon's state, passed by reference to everything.
 pub struct Daemon {
     /// Images.
-    pub images: crate::modules::image::store::Store,
-    // containers, configuration, exec sessions, …
+    pub images: Store,
+    /// Containers.
+    pub containers: Index,
+    /// Their directories.
+    pub disk: Disk,
+    /// Exec sessions.
+    pub execs: exec::Sessions,
+    /// What an operator chose.
+    pub settings: Settings,
+    monitor: monitor::Monitor,
+    workers: Workers,
+}
+
+/// What an operator chose.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Directory of what lasts.
+    pub graph: PathBuf,
+    /// Directory of what a reboot makes void.
+    pub state: PathBuf,
+    /// Logging of containers that ask for nothing else.
+    pub logging: Logging,
+    /// What goes into every container's document.
+    pub defaults: Defaults,
+    /// In which a container must have started; zero is no limit.
+    pub start_timeout: Duration,
+}
+
+/// Most background threads: settling of exits, removals.
+const WORKERS: usize = 4;
+
+impl Daemon {
+    /// Opens the stores, finds what runs, and begins to watch it. Everything that a client may ask is ready when this
+    /// returns; removal of garbage goes on behind.
+    ///
+    /// # Errors
+    /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
+    pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
+        let daemon = Arc::new(Daemon {
+            images: Store::open(&settings.graph)?,
+            disk: Disk::open(&settings.graph, &settings.state)?,
+            containers: Index::default(),
+            execs: exec::Sessions::default(),
+            settings,
+            monitor: monitor::Monitor::new()?,
+            workers: Workers::new("worker", WORKERS),
+        });
+        monitor::start(&daemon)?;
+        restore::all(&daemon)?;
+        Ok(daemon)
+    }
+
+    /// Lets background work end; containers go on without the daemon.
+    pub fn close(&self) {
+        self.workers.drain(Duration::from_secs(5));
+    }
+
+    /// A container that uses this image (64 digits), also one that is just being created.
+    pub fn image_user(&self, image_id: &str) -> Option<String> {
+        self.containers.image_user(image_id)
+    }
 }
 
 /// A client's connection that is to become a stream.
@@ -49,12 +120,4 @@ pub enum Change {
 pub trait Caller {
     /// A descriptor that polls readable or hung up when the client has left.
     fn gone(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
-}
-
-impl Daemon {
-    /// The id of a container that was made from this image.
-    pub fn container_using_image(&self, image: &str) -> Option<String> {
-        let _ = image;
-        todo!()
-    }
 }

@@ -219,6 +219,18 @@ document! {
         readonly_paths: Vec<String>,
         /// SELinux label of mounts.
         mount_label: String,
+        /// Offsets of the clocks `monotonic` and `boottime` in a new time namespace.
+        time_offsets: BTreeMap<String, TimeOffset>,
+    }
+}
+
+document! {
+    /// Offset of a clock.
+    TimeOffset {
+        /// Seconds.
+        secs: i64,
+        /// Nanoseconds.
+        nanosecs: u32,
     }
 }
 

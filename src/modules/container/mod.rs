@@ -1,1 +1,216 @@
-//! Containers: state, store, restore.
+//! Containers: what they are, in which state, where they lie on disk.
+//!
+//! # Locks
+//! A container has two. `operation` is held for a whole verb (start, pause, removal, settling an exit) and may be held
+//! over I/O. `state` guards what a listing shows and is never held over I/O or a wait, so `ps` and `inspect` never wait
+//! for a verb. `stop`, `kill` and `wait` hold no lock while they wait for the exit, so that a second `kill` gets
+//! through. Order: operation, then the [`index::Index`], then state. The image store's lock is a leaf.
+
+pub mod disk;
+pub mod document;
+pub mod files;
+pub mod filter;
+pub mod head;
+pub mod index;
+pub mod keys;
+pub mod logging;
+pub mod name;
+pub mod restriction;
+pub mod run;
+pub mod status;
+
+use crate::utils::sys::eventfd::EventFd;
+use head::Head;
+use run::Run;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One container. Its configuration stays on disk; here is what listings and policy need.
+pub struct Container {
+    /// 64 digits.
+    pub id: String,
+    /// What it is.
+    pub head: Head,
+    /// Held for a whole verb.
+    operation: Mutex<()>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What the state lock guards.
+#[derive(Default)]
+pub struct State {
+    /// Run state.
+    pub run: Run,
+    /// Clients that attached before the start.
+    pub pending: Vec<Arc<PendingClient>>,
+    /// Whoever waits for an exit or the removal.
+    watchers: Vec<Watcher>,
+    /// Set by a removal.
+    pub removed: bool,
+    /// The connection to the shim of a run that has ended and is not settled yet.
+    pub unsettled: Option<crate::modules::runtime::shim::Watch>,
+    /// The shim went away without telling an exit.
+    pub lost: bool,
+    /// Counts ends of runs.
+    pub exits: u64,
+}
+
+/// What a watcher waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// The next end of a run, or the removal.
+    Exit,
+    /// The removal.
+    Removal,
+}
+
+struct Watcher {
+    awaited: Awaited,
+    event: Arc<EventFd>,
+}
+
+/// A client whose connection is kept until the container starts.
+pub struct PendingClient {
+    /// How it is to be connected.
+    pub streams: crate::api::shim::Streams,
+    /// Its descriptors; taken by the start.
+    pub fds: Mutex<Option<Vec<OwnedFd>>>,
+}
+
+impl PendingClient {
+    /// Takes the descriptors; `None` when somebody did before or the client left.
+    pub fn take(&self) -> Option<Vec<OwnedFd>> {
+        lock(&self.fds).take()
+    }
+}
+
+impl State {
+    /// Closes the connections of the clients that wait for a start.
+    pub fn dismiss_pending(&mut self) {
+        for client in self.pending.drain(..) {
+            client.take();
+        }
+    }
+}
+
+impl Container {
+    /// A container in this state.
+    pub fn new(id: String, head: Head, run: Run) -> Container {
+        let state = State { run, ..State::default() };
+        Container { id, head, operation: Mutex::new(()), state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Begins a verb.
+    pub fn operate(&self) -> MutexGuard<'_, ()> {
+        lock(&self.operation)
+    }
+
+    /// The state; not to be held over I/O.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// A copy of the run state.
+    pub fn run(&self) -> Run {
+        self.state().run.clone()
+    }
+
+    /// Changes the state and wakes those whom it concerns.
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let (exits, removed) = (state.exits, state.removed);
+        let result = change(&mut state);
+        let (exited, gone) = (state.exits != exits, state.removed && !removed);
+        if exited || gone {
+            state.watchers.retain(|w| {
+                let due = gone || w.awaited == Awaited::Exit;
+                if due {
+                    w.event.signal();
+                }
+                !due
+            });
+        }
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+
+    /// An event descriptor that is signalled at the next change of this kind. Give it back with
+    /// [`Container::forget`].
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn watch(state: &mut State, awaited: Awaited) -> crate::error::Result<Arc<EventFd>> {
+        let event = Arc::new(EventFd::new()?);
+        if state.removed {
+            event.signal();
+        } else {
+            state.watchers.push(Watcher { awaited, event: Arc::clone(&event) });
+        }
+        Ok(event)
+    }
+
+    /// Ends a watch.
+    pub fn forget(&self, event: &Arc<EventFd>) {
+        self.state().watchers.retain(|w| !Arc::ptr_eq(&w.event, event));
+    }
+
+    /// Waits until `done` holds or the limit has passed; gives whether it holds.
+    pub fn wait_until(&self, limit: Option<Duration>, done: impl Fn(&State) -> bool) -> bool {
+        let deadline = limit.map(|l| Instant::now() + l);
+        let mut state = self.state();
+        loop {
+            if done(&state) {
+                return true;
+            }
+            state = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return false,
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+}
+
+/// Locks; a panic aborts the process, so no lock is ever poisoned.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+
+    fn ready(e: &EventFd) -> bool {
+        poll(&mut [PollFd::new(e.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn watchers_hear_what_they_wait_for_and_no_more() {
+        let c = Container::new("a".into(), Head::default(), Run::default());
+        let (exit, removal) = {
+            let mut s = c.state();
+            (Container::watch(&mut s, Awaited::Exit).unwrap(), Container::watch(&mut s, Awaited::Removal).unwrap())
+        };
+        c.change(|s| s.run.restart_count += 1);
+        assert!(!ready(&exit) && !ready(&removal));
+        c.change(|s| s.exits += 1);
+        assert!(ready(&exit) && !ready(&removal));
+        c.change(|s| s.removed = true);
+        assert!(ready(&removal));
+        assert!(ready(&Container::watch(&mut c.state(), Awaited::Exit).unwrap()), "nothing is awaited in vain");
+        assert!(c.state().watchers.is_empty());
+    }
+
+    #[test]
+    fn wait_until_ends_at_its_limit() {
+        let c = Container::new("a".into(), Head::default(), Run::default());
+        assert!(!c.wait_until(Some(Duration::from_millis(5)), |s| s.removed));
+        c.change(|s| s.removed = true);
+        assert!(c.wait_until(None, |s| s.removed));
+    }
+}

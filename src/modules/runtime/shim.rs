@@ -1,13 +1,43 @@
 //! Starts shims and talks to them: [`crate::api::shim`] has the conversation.
 
-use crate::api::shim::{Event, Exit, Launch, Launched, Reply, Request};
-use crate::error::Result;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use crate::api::oci::runtime::Spec;
+use crate::api::shim::{
+    EXIT_FILE, Event, Exit, Failure, FailureClass, FromShim, Launch, Launched, Reply, Request, SOCKET, VERSION,
+};
+use crate::error::{Context, Error, Kind, Result, errno_text};
+use crate::utils::json;
+use crate::utils::sys::poll::{POLLIN, PollSet};
+use crate::utils::sys::{descriptor, sealed_exe, socket};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The applet.
+const NAME: &str = "isulad-shim";
+/// For how long a running shim may think about a request. Freezing a cgroup takes 10 s at most, an exec as long as
+/// reading the program does.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long a shim may take to end after its exit was recorded.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connection on which a shim's events arrive.
 pub struct Watch {
-    // private: socket, pidfd of the shim
+    socket: OwnedFd,
+    /// Set when this process started the shim and so has to wait for it.
+    child: Option<Child>,
+}
+
+/// Shims that were released while a client still took output, or died: waited for at the next occasion.
+static ENDING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// Waits for released shims that have ended since. Never blocks. Launching and releasing do it by themselves.
+pub fn reap() {
+    let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
 /// Spawns a shim from the sealed executable, sends the launch and waits for its answer.
@@ -16,8 +46,49 @@ pub struct Watch {
 /// What the shim reports, with the kind of its class; `Kind::Timeout` past the start timeout. The shim has ended then
 /// and nothing is left behind.
 pub fn launch(launch: &Launch, fds: &[BorrowedFd<'_>]) -> Result<(Watch, Launched)> {
-    let _ = (launch, fds);
-    todo!()
+    reap();
+    let (socket, theirs) = socket::message_pair()?;
+    let mut child = command()?
+        .stdin(theirs)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context(|| format!("spawn({NAME:?})"))?;
+    let limit = (launch.start_timeout_ms > 0).then(|| Duration::from_millis(launch.start_timeout_ms));
+    let request = json::to_vec(&Request::Launch(Box::new(launch.clone())));
+    let answer = socket::send(socket.as_fd(), &request, fds).and_then(|()| first_reply(&socket, limit));
+    match answer {
+        Ok(Reply::Launched(launched)) => match descriptor::set_nonblocking(socket.as_fd()) {
+            Ok(()) => Ok((Watch { socket, child: Some(child) }, launched)),
+            Err(e) => Err(abandon(launch, child, e)),
+        },
+        Ok(Reply::Failed(failure)) => {
+            // It undid everything before it said so, and ends at once.
+            let _ = child.wait();
+            Err(error(failure))
+        }
+        Ok(_) => Err(abandon(launch, child, Error::new(Kind::Remote, "the shim gave a wrong answer"))),
+        Err(e) => Err(abandon(launch, child, e)),
+    }
+}
+
+/// Ends a shim that did not do what it should, and what it may have made.
+fn abandon(launch: &Launch, mut child: Child, e: Error) -> Error {
+    let _ = child.kill(); // has ended: as good
+    let _ = child.wait();
+    let _ = std::fs::remove_file(launch.state_directory.join(SOCKET)); // mostly not there yet
+    let spec = std::fs::read(launch.bundle.join("config.json")).ok().and_then(|bytes| json::parse::<Spec>(&bytes).ok());
+    let path = spec.and_then(|spec| spec.linux).map(|linux| linux.cgroups_path).unwrap_or_default();
+    if path.is_empty() {
+        return e;
+    }
+    match clean_up(&path, 0, 0) {
+        Ok(()) => e,
+        Err(left) => {
+            let kind = e.kind();
+            Error::new(kind, format!("{e}; cleaning up: {left}"))
+        }
+    }
 }
 
 /// Connects to a running shim after a restart of the daemon.
@@ -25,8 +96,16 @@ pub fn launch(launch: &Launch, fds: &[BorrowedFd<'_>]) -> Result<(Watch, Launche
 /// # Errors
 /// `Kind::NotFound` when no shim listens.
 pub fn watch(state_directory: &Path) -> Result<(Watch, Launched)> {
-    let _ = state_directory;
-    todo!()
+    let socket = connect(state_directory)?;
+    socket::send(socket.as_fd(), &json::to_vec(&Request::Watch { version: VERSION }), &[]).map_err(gone)?;
+    match first_reply(&socket, Some(REPLY_TIMEOUT))? {
+        Reply::Watching(launched) => {
+            descriptor::set_nonblocking(socket.as_fd())?;
+            Ok((Watch { socket, child: None }, launched))
+        }
+        Reply::Failed(failure) => Err(error(failure)),
+        _ => Err(Error::new(Kind::Remote, "the shim gave a wrong answer")),
+    }
 }
 
 /// Sends one request on a connection of its own and gives the answer; [`Reply::Failed`] becomes an error.
@@ -34,14 +113,70 @@ pub fn watch(state_directory: &Path) -> Result<(Watch, Launched)> {
 /// # Errors
 /// `Kind::NotFound` when no shim listens, otherwise what the shim reports.
 pub fn request(state_directory: &Path, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Reply> {
-    let _ = (state_directory, request, fds);
-    todo!()
+    let socket = connect(state_directory)?;
+    socket::send(socket.as_fd(), &json::to_vec(request), fds).map_err(gone)?;
+    match first_reply(&socket, Some(REPLY_TIMEOUT))? {
+        Reply::Failed(failure) => Err(error(failure)),
+        reply => Ok(reply),
+    }
+}
+
+fn connect(state_directory: &Path) -> Result<OwnedFd> {
+    socket::connect_at(state_directory, SOCKET).map_err(gone)
+}
+
+/// A shim that is not there, or ends at this moment.
+fn gone(e: Error) -> Error {
+    match e.errno() {
+        Some(libc::ENOENT | libc::ECONNREFUSED | libc::EPIPE | libc::ECONNRESET) => e.with_kind(Kind::NotFound),
+        _ => e,
+    }
+}
+
+fn first_reply(socket: &OwnedFd, limit: Option<Duration>) -> Result<Reply> {
+    if !wait_readable(socket, limit)? {
+        return Err(Error::new(Kind::Timeout, format!("no answer from the shim in {:?}", limit.unwrap_or_default())));
+    }
+    match socket::recv(socket.as_fd())? {
+        Some(message) => json::parse(&message.body).map_err(|e| e.with_kind(Kind::Remote)),
+        None => Err(Error::new(Kind::Remote, "the shim ended without an answer")),
+    }
+}
+
+fn wait_readable(socket: &OwnedFd, limit: Option<Duration>) -> Result<bool> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut set = PollSet::default();
+    set.add(socket.as_fd(), POLLIN);
+    loop {
+        let rest = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if set.wait(rest)? > 0 {
+            return Ok(true);
+        }
+        if rest.is_some_and(|rest| rest.is_zero()) {
+            return Ok(false);
+        }
+    }
+}
+
+fn error(failure: Failure) -> Error {
+    let kind = match failure.class {
+        FailureClass::CommandNotFound => Kind::CommandNotFound,
+        FailureClass::CommandNotExecutable => Kind::CommandNotExecutable,
+        FailureClass::Invalid => Kind::Invalid,
+        FailureClass::NotFound => Kind::NotFound,
+        FailureClass::Conflict => Kind::Conflict,
+        FailureClass::Unsupported => Kind::Unsupported,
+        FailureClass::Other if failure.errno != 0 => Kind::Os(failure.errno),
+        FailureClass::Other => Kind::Internal,
+    };
+    let text = if failure.message.is_empty() { errno_text(failure.errno) } else { failure.message };
+    Error::new(kind, text)
 }
 
 impl Watch {
     /// For poll(2).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        todo!()
+        self.socket.as_fd()
     }
 
     /// The next event without waiting; `None` when there is none yet.
@@ -49,12 +184,59 @@ impl Watch {
     /// # Errors
     /// `Kind::Remote` when the shim is gone.
     pub fn next(&mut self) -> Result<Option<Event>> {
-        todo!()
+        loop {
+            let message = match socket::recv(self.socket.as_fd()) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Err(Error::new(Kind::Remote, "the shim is gone")),
+                Err(e) if e.errno() == Some(libc::EAGAIN) => return Ok(None),
+                Err(e) => return Err(e.with_kind(Kind::Remote)),
+            };
+            // What a newer shim says and this daemon does not know is passed over.
+            if let Ok(FromShim::Event(event)) = json::parse(&message.body) {
+                return Ok(Some(event));
+            }
+        }
     }
 
-    /// Tells the shim that its exit is recorded, and reaps it when it is a child of this process.
-    pub fn release(self) {
-        todo!()
+    /// Tells the shim that its exit is recorded, and reaps it when it is a child of this process. A shim that still
+    /// serves a slow client goes on alone; the container's directories are not its any more.
+    pub fn release(mut self) {
+        reap();
+        let sent = socket::send(self.socket.as_fd(), &json::to_vec(&Request::Release), &[]);
+        let deadline = Instant::now() + END_TIMEOUT;
+        let mut lingers = false;
+        while sent.is_ok() && !lingers {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if rest.is_zero() || !wait_readable(&self.socket, Some(rest)).unwrap_or(false) {
+                lingers = true;
+                break;
+            }
+            match socket::recv(self.socket.as_fd()) {
+                Ok(Some(message)) => {
+                    lingers = matches!(json::parse(&message.body), Ok(FromShim::Reply(Reply::Done)));
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        if let Some(mut child) = self.child.take() {
+            // The end of the connection comes a moment before the end of the process.
+            match lingers {
+                false if child.wait().is_ok() => {}
+                _ => keep(child),
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.child.take().into_iter().for_each(keep);
+    }
+}
+
+fn keep(mut child: Child) {
+    if matches!(child.try_wait(), Ok(None)) {
+        ENDING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 }
 
@@ -63,8 +245,15 @@ impl Watch {
 /// # Errors
 /// `Kind::Corrupt` when it is damaged.
 pub fn read_exit(directory: &Path) -> Result<Option<Exit>> {
-    let _ = directory;
-    todo!()
+    let path = directory.join(EXIT_FILE);
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(format!("open({path:?})"), e)),
+    };
+    let mut content = Vec::new();
+    file.take(64 * 1024).read_to_end(&mut content).context(|| format!("read({path:?})"))?;
+    json::parse(&content).map(Some).map_err(|e| e.with_kind(Kind::Corrupt).context(format!("{path:?}")))
 }
 
 /// After a shim died without an exit: kills what its container left in the cgroup `cgroups_path` and removes the
@@ -73,8 +262,27 @@ pub fn read_exit(directory: &Path) -> Result<Option<Exit>> {
 /// # Errors
 /// What that process reports.
 pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64) -> Result<()> {
-    let _ = (cgroups_path, pid, start_time);
-    todo!()
+    let output = command()?
+        .args(["cleanup", cgroups_path, &pid.to_string(), &start_time.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .context(|| format!("spawn({NAME:?})"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let text = text.trim().strip_prefix("isulad-shim: ").unwrap_or(text.trim());
+    Err(Error::internal(format!("cleaning up {cgroups_path:?}: {text}")))
+}
+
+fn command() -> Result<Command> {
+    let mut command = Command::new(sealed_exe::path(sealed_executable()?.as_fd()));
+    command.arg0(NAME).env_clear();
+    #[cfg(test)]
+    tests::run_fake(&mut command);
+    Ok(command)
 }
 
 /// A descriptor of the own executable that cannot be written through, opened once per process (CVE-2019-5736): a
@@ -84,5 +292,13 @@ pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64) -> Result<()> {
 /// # Errors
 /// When every way fails.
 pub fn sealed_executable() -> Result<&'static OwnedFd> {
-    todo!()
+    static SEALED: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(fd) = SEALED.get() {
+        return Ok(fd);
+    }
+    let fd = sealed_exe::open([NAME, "seal"])?;
+    Ok(SEALED.get_or_init(|| fd))
 }
+
+#[cfg(test)]
+mod tests;

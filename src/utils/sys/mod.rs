@@ -2,8 +2,28 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
+pub mod child;
+pub mod clone;
+pub mod clone_into;
+pub mod descriptor;
+pub mod eventfd;
+pub mod fd;
 pub mod inode_flags;
+pub mod mount;
+pub mod net;
+pub mod pages;
+pub mod poll;
+pub mod prctl;
+pub mod probe;
 pub mod process;
+pub mod pty;
 pub mod random;
+pub mod sealed_exe;
+pub mod seccomp;
 pub mod socket;
+pub mod terminal;
 pub mod xattr;
+pub mod zone;
+#[cfg(test)]
+pub mod test;

@@ -20,11 +20,21 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
 /// Start time of a process in clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)). `None` when the
 /// process does not exist. Stored beside a pid it tells a process from a later one with the same number.
 pub fn start_time(pid: i32) -> Option<u64> {
+    stat_field(pid, 22)?.parse().ok()
+}
+
+/// Whether the process has ended and was not waited for by its parent.
+pub fn is_zombie(pid: i32) -> bool {
+    stat_field(pid, 3).is_some_and(|state| state == "Z" || state == "X")
+}
+
+/// Field `number` (from 3) of `/proc/PID/stat`.
+fn stat_field(pid: i32, number: usize) -> Option<String> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The command in parentheses may hold spaces and parentheses of its own.
     let after = stat.iter().rposition(|&b| b == b')')? + 2;
     let text = std::str::from_utf8(stat.get(after..)?).ok()?;
-    text.split_ascii_whitespace().nth(19)?.parse().ok()
+    text.split_ascii_whitespace().nth(number - 3).map(str::to_owned)
 }
 
 /// Whether the process `pid` that started at `start` is still there.

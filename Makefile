@@ -1,0 +1,102 @@
+# Every command of the project; `make help` lists them. Needs rustup's cargo; `make deps` installs the rest (Debian).
+
+TARGET ?= x86_64-unknown-linux-musl
+PREFIX ?= /usr
+DESTDIR ?=
+# Words that select integration tests by name, and options of their runner: make test TESTS='logs:: --jobs 1'
+TESTS ?=
+
+# The compiler that releases are made with; another installed one is used only when it is this version.
+RUST_VERSION := 1.95.0
+ifneq ($(word 2,$(shell rustc --version 2>/dev/null)),$(RUST_VERSION))
+export RUSTUP_TOOLCHAIN := $(RUST_VERSION)
+endif
+
+# CC, CC_PACKAGE, RUNNER, TARGET_RUSTFLAGS
+include targets/$(TARGET).mk
+
+# RUSTFLAGS of the caller would silently replace those of the target.
+unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
+
+APPLETS = $(shell sed -n 's/^ *Applet { name: "\([^"]*\)".*/\1/p' src/applet.rs)
+BINARY = target/$(TARGET)/release/isulabox
+PAYLOAD = target/$(TARGET)/release/examples/payload
+UPPER = $(shell echo $(TARGET) | tr a-z- A-Z_)
+UNDER = $(subst -,_,$(TARGET))
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# Of the commit, not of the build: two builds of one commit are equal.
+BUILD_TIME := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
+
+# $(call cargo,WORDS): cargo for TARGET, with the standard library that targets/toolchain finds or builds.
+cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TARGET)) && \
+	ISULABOX_COMMIT='$(COMMIT)' ISULABOX_BUILD_TIME='$(BUILD_TIME)' CC_$(UNDER)='$(CC)' \
+	CARGO_TARGET_$(UPPER)_LINKER=rust-lld \
+	$(if $(RUNNER),CARGO_TARGET_$(UPPER)_RUNNER='$(RUNNER)') \
+	CARGO_TARGET_$(UPPER)_RUSTFLAGS="$${sysroot:+--sysroot=$$sysroot }$(TARGET_RUSTFLAGS)" \
+	cargo $(1)
+
+.DEFAULT_GOAL := build
+.PHONY: all build payload help check test demo size bench install deps cross all-targets clean distclean
+
+all: build ## The same as build
+
+build: deps-build ## Release binary for TARGET, proven to be static and stripped (default)
+	$(call cargo,build --release --locked --target $(TARGET) --bin isulabox)
+	@targets/prove $(BINARY)
+
+all-targets: ## Release binaries for every file in targets/
+	set -e; for t in $(basename $(notdir $(wildcard targets/*.mk))); do $(MAKE) build TARGET=$$t; done
+
+check: deps-build ## Format, lints, unit tests, house rules, documentation; no root needed
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --quiet --lib --test house
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --no-deps --lib
+
+test: deps check build payload ## Everything that is called a test: check, then real containers (root)
+	ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
+		cargo test --locked --quiet --test integration -- $(TESTS)
+
+payload: deps-build # The program that runs inside the test containers
+	$(call cargo,build --release --locked --target $(TARGET) --example payload)
+
+demo: deps build ## The main job before your eyes, in a private root that is removed afterwards (root)
+	@tests/demo.sh $(CURDIR)/$(BINARY)
+
+bench: deps deps-bench build payload ## Times and memory as ratios against crun on the same bundle (root)
+	ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
+		cargo bench --locked --quiet --profile dev --bench bench -- $(BENCH)
+
+size: deps-build ## Size of the binary and its largest symbols
+	$(call cargo,build --release --locked --target $(TARGET) --bin isulabox \
+		--target-dir target/size --config profile.release.strip=false)
+	@targets/symbols target/size/$(TARGET)/release/isulabox
+
+install: build ## Binary and a link per applet into DESTDIR and PREFIX
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/isulabox
+	set -e; for a in $(APPLETS); do ln -sf isulabox $(DESTDIR)$(PREFIX)/bin/$$a; done
+
+cross: ## Release binary for TARGET with cross (github.com/cross-rs/cross), which brings its own toolchain
+	CROSS_CONFIG=cross.toml ISULABOX_COMMIT='$(COMMIT)' ISULABOX_BUILD_TIME='$(BUILD_TIME)' \
+		CARGO_TARGET_$(UPPER)_RUSTFLAGS='$(TARGET_RUSTFLAGS)' \
+		cross build --release --locked --target $(TARGET) --bin isulabox
+
+deps: deps-build ## Installs the Debian packages that build and tests need (root); asks apt for nothing when all are there
+	@targets/deps busybox:busybox-static ip:iproute2 script:bsdutils
+
+.PHONY: deps-build deps-bench
+deps-build:
+	@targets/deps cc:gcc readelf:binutils
+deps-bench:
+	@targets/deps crun:crun
+
+clean: ## Removes what was built
+	cargo clean
+
+distclean: clean ## The same, and the standard libraries built by targets/toolchain
+	rm -rf dist
+	targets/toolchain --clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | sort | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@echo "  Variables: TARGET=$(TARGET) PREFIX=$(PREFIX) DESTDIR= TESTS= NO_RUSTUP= RUST_LIBRARY_TAR="

@@ -1,0 +1,99 @@
+//! Images.
+
+use super::connection::Payload;
+use super::request::{ImageListRequest, ImportRequest};
+use super::{Client, target};
+use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary, ProgressLine};
+use crate::error::{Error, Kind, Result};
+use crate::utils::http::h1::Method;
+use crate::utils::json;
+use std::io::Read;
+
+impl Client {
+    /// Lists images, newest first.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for an unknown filter.
+    pub fn image_list(&self, request: &ImageListRequest) -> Result<Vec<ImageSummary>> {
+        self.exchange(Method::Get, &target("/images/json").filters(&request.filters), Payload::None)
+    }
+
+    /// Everything about one image.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`.
+    pub fn image_inspect(&self, name: &str) -> Result<ImageInspect> {
+        self.exchange(Method::Get, &target("/images").segment(name).segment("json"), Payload::None)
+    }
+
+    /// The same as the daemon wrote it.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`.
+    pub fn image_inspect_json(&self, name: &str) -> Result<Vec<u8>> {
+        self.bytes(Method::Get, &target("/images").segment(name).segment("json"), Payload::None)
+    }
+
+    /// Makes an image from a tar stream; gives its id (`sha256:…`).
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for a name or archive that breaks a rule; what reading the source gives.
+    pub fn image_import(&self, request: &ImportRequest, source: &mut dyn Read) -> Result<String> {
+        let some = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
+        let mut target = target("/images/create")
+            .parameter("fromSrc", "-")
+            .optional("repo", some(&request.repo).as_deref())
+            .optional("tag", some(&request.tag).as_deref())
+            .optional("message", some(&request.message).as_deref());
+        for change in &request.changes {
+            target = target.parameter("changes", change);
+        }
+        import_result(&self.bytes(Method::Post, &target, Payload::Archive(source))?)
+    }
+
+    /// Gives a further name.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`, `Kind::Invalid` for a malformed name.
+    pub fn image_tag(&self, name: &str, repo: &str, tag: &str) -> Result<()> {
+        let tag = Some(tag).filter(|t| !t.is_empty());
+        let target = target("/images").segment(name).segment("tag").parameter("repo", repo).optional("tag", tag);
+        self.change(&target).map(drop)
+    }
+
+    /// Removes a name or image.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`, `Kind::Conflict` when a container uses it.
+    pub fn image_remove(&self, name: &str, force: bool) -> Result<Vec<DeleteEntry>> {
+        self.exchange(Method::Delete, &target("/images").segment(name).flag("force", force), Payload::None)
+    }
+}
+
+/// The last status of a progress stream, or its error.
+fn import_result(lines: &[u8]) -> Result<String> {
+    let mut id = None;
+    for line in lines.split(|&b| b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
+        let line: ProgressLine = json::parse(line).map_err(|e| e.with_kind(Kind::Corrupt))?;
+        if let Some(error) = line.error {
+            return Err(Error::internal(error));
+        }
+        id = line.status.or(id);
+    }
+    id.ok_or_else(|| Error::corrupt("the daemon did not name the new image"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_lines() {
+        assert_eq!(import_result(b"{\"status\":\"a\"}\r\n{\"status\":\"sha256:b\"}\n").unwrap(), "sha256:b");
+        assert_eq!(
+            import_result(b"{\"status\":\"a\"}\n{\"error\":\"no space\"}\n").unwrap_err().to_string(),
+            "no space"
+        );
+        assert!(import_result(b"").is_err() && import_result(b"x\n").is_err());
+    }
+}

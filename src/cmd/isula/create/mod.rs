@@ -1,0 +1,229 @@
+//! From the flags of `run` and `create` to the request. All that can be checked without the daemon is checked here, in
+//! the words of the original; names, limits of this host and states are the daemon's to judge.
+
+mod environment;
+mod limits;
+mod mount;
+mod security;
+mod volume;
+
+use super::failure::Failure;
+use super::flags::ContainerFlags;
+use crate::api::container::{ContainerConfig, CreateRequest, HostConfig, LogConfig};
+use std::collections::BTreeMap;
+
+pub use environment::environment;
+
+/// Most entries of a list on the command line.
+const MAX_LIST: usize = 1000;
+
+/// Makes the request. Reads the files that flags name.
+///
+/// # Errors
+/// Exit code 125 with the rule that is broken.
+pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
+    refuse(flags)?;
+    let storage = storage(flags)?;
+    let config = ContainerConfig {
+        hostname: flags.hostname.clone().unwrap_or_default(),
+        user: flags.user.clone().unwrap_or_default(),
+        attach_stdin: flags.interactive && !flags.detach,
+        attach_stdout: !flags.detach,
+        attach_stderr: !flags.detach,
+        tty: flags.tty,
+        open_stdin: flags.interactive,
+        stdin_once: flags.interactive && !flags.detach,
+        env: environment(&flags.env_file, &flags.env)?,
+        cmd: (!flags.command.is_empty()).then(|| flags.command.clone()),
+        image: flags.image.clone(),
+        volumes: storage.anonymous.into_iter().map(|v| (v, Default::default())).collect(),
+        working_dir: working_directory(flags.workdir.as_deref())?,
+        entrypoint: flags.entrypoint.as_ref().map(|e| if e.is_empty() { vec![] } else { vec![e.clone()] }),
+        labels: environment::labels(&flags.label_file, &flags.label)?,
+        annotations: annotations(&flags.annotation)?,
+        stop_signal: flags.stop_signal.clone().unwrap_or_default(),
+        stop_timeout: flags.stop_timeout,
+        ..ContainerConfig::default()
+    };
+    let security = security::options(&flags.security_opt)?;
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let host_config = HostConfig {
+        binds: storage.binds,
+        mounts: storage.mounts,
+        network_mode: flags.network.clone().or_else(|| flags.net.clone()).unwrap_or_default(),
+        group_add: flags.group_add.clone(),
+        ipc_mode: text(&flags.ipc),
+        pid_mode: text(&flags.pid),
+        uts_mode: text(&flags.uts),
+        userns_mode: text(&flags.userns),
+        cgroupns_mode: text(&flags.cgroupns),
+        privileged: flags.privileged,
+        shm_size: limits::size("--shm-size", flags.shm_size.as_deref())?,
+        auto_remove: flags.rm,
+        readonly_rootfs: flags.read_only,
+        tmpfs: storage.tmpfs,
+        sysctls: pairs("sysctl", &flags.sysctl)?,
+        runtime: text(&flags.runtime),
+        cap_add: security::capabilities("add", &flags.cap_add)?,
+        cap_drop: security::capabilities("drop", &flags.cap_drop)?,
+        dns: addresses(&flags.dns)?,
+        dns_options: flags.dns_opt.clone(),
+        dns_search: flags.dns_search.clone(),
+        extra_hosts: extra_hosts(&flags.add_host)?,
+        cpu_shares: flags.cpu_shares.unwrap_or(0),
+        cpu_period: flags.cpu_period.unwrap_or(0),
+        cpu_quota: flags.cpu_quota.unwrap_or(0),
+        nano_cpus: limits::nano_cpus(flags.cpus.as_deref())?,
+        cpuset_cpus: text(&flags.cpuset_cpus),
+        cpuset_mems: text(&flags.cpuset_mems),
+        memory: limits::size("--memory", flags.memory.as_deref())?,
+        memory_reservation: limits::size("--memory-reservation", flags.memory_reservation.as_deref())?,
+        memory_swap: limits::size_or_unlimited("--memory-swap", flags.memory_swap.as_deref())?,
+        oom_score_adj: limits::oom_score_adj(flags.oom_score_adj)?,
+        pids_limit: flags.pids_limit,
+        ulimits: limits::ulimits(&flags.ulimit)?,
+        devices: limits::devices(&flags.device)?,
+        device_cgroup_rules: limits::device_rules(&flags.device_cgroup_rule)?,
+        security_opt: security.passed_on,
+        masked_paths: security.unmask.then(Vec::new),
+        readonly_paths: security.unmask.then(Vec::new),
+        cgroup_parent: text(&flags.cgroup_parent),
+        log_config: LogConfig { driver: text(&flags.log_driver), config: pairs("log-opt", &flags.log_opt)? },
+        ..HostConfig::default()
+    };
+    Ok(CreateRequest { config, host_config })
+}
+
+/// Conflicts, and values that a later release has.
+fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
+    if flags.name.as_deref() == Some("") {
+        // To the daemon an empty name is none.
+        return Err(Failure::usage("Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-]+ are allowed"));
+    }
+    if let Some(policy) = flags.restart.as_deref().filter(|p| *p != "no") {
+        return Err(Failure::usage(match flags.rm {
+            true => "Conflicting options: --restart and --rm".to_owned(),
+            false => format!("flag --restart is not available in this release: {policy:?}"),
+        }));
+    }
+    match flags.pull.as_deref() {
+        None | Some("missing" | "never") => {}
+        Some("always") => return Err(Failure::usage("flag --pull is not available in this release: \"always\"")),
+        Some(other) => {
+            return Err(Failure::usage(format!(
+                "invalid pull option: {other:?}: must be one of \"always\", \"missing\" or \"never\""
+            )));
+        }
+    }
+    if flags.command.len() > MAX_LIST {
+        return Err(Failure::usage("You specify too many arguments."));
+    }
+    let lists = [
+        ("--cap-add", flags.cap_add.len()),
+        ("--cap-drop", flags.cap_drop.len()),
+        ("--volume", flags.volume.len()),
+        ("--mount", flags.mount.len()),
+        ("--tmpfs", flags.tmpfs.len()),
+        ("--ulimit", flags.ulimit.len()),
+        ("--annotation", flags.annotation.len()),
+        ("--sysctl", flags.sysctl.len()),
+    ];
+    match lists.iter().find(|(_, n)| *n > MAX_LIST) {
+        Some((flag, n)) => Err(Failure::usage(format!("flag {flag} is given {n} times, at most {MAX_LIST}"))),
+        None => Ok(()),
+    }
+}
+
+/// Everything that is mounted.
+#[derive(Debug, Default)]
+struct Storage {
+    binds: Vec<String>,
+    anonymous: Vec<String>,
+    mounts: Vec<crate::api::container::MountPoint>,
+    tmpfs: BTreeMap<String, String>,
+}
+
+fn storage(flags: &ContainerFlags) -> Result<Storage, Failure> {
+    let mut storage = Storage::default();
+    let mut taken: Vec<String> = Vec::new();
+    let mut claim = |destination: &str| {
+        let clean = volume::clean(destination);
+        if taken.contains(&clean) {
+            return Err(Failure::usage(format!("Duplicate mount point: {clean}")));
+        }
+        taken.push(clean);
+        Ok(())
+    };
+    for text in &flags.volume {
+        let v = volume::parse(text)?;
+        claim(&v.destination)?;
+        match v.source {
+            Some(_) => storage.binds.push(v.bind()),
+            None => storage.anonymous.push(v.destination),
+        }
+    }
+    for text in &flags.mount {
+        let m = mount::parse(text)?;
+        claim(&m.target)?;
+        storage.mounts.push(m);
+    }
+    for text in &flags.tmpfs {
+        let (destination, options) = text.split_once(':').unwrap_or((text, ""));
+        if !destination.starts_with('/') || volume::clean(destination) == "/" {
+            return Err(Failure::usage(
+                "Invalid tmpfs: path must be absolute, and destination can't be '/'".to_owned(),
+            ));
+        }
+        claim(destination)?;
+        storage.tmpfs.insert(destination.to_owned(), options.to_owned());
+    }
+    Ok(storage)
+}
+
+fn working_directory(path: Option<&str>) -> Result<String, Failure> {
+    match path {
+        Some(path) if !path.is_empty() && !path.starts_with('/') => {
+            Err(Failure::usage(format!("The working directory '{path}' is invalid. It needs to be an absolute path.")))
+        }
+        path => Ok(path.unwrap_or_default().to_owned()),
+    }
+}
+
+/// `K[=V]`.
+fn annotations(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let one = |text: &String| match text.split_once('=').unwrap_or((text, "")) {
+        ("", _) => Err(Failure::usage(format!("Invalid annotation: {text:?}"))),
+        (key, value) => Ok((key.to_owned(), value.to_owned())),
+    };
+    list.iter().map(one).collect()
+}
+
+/// `K=V`.
+fn pairs(what: &str, list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let one = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(Failure::usage(format!("Invalid {what} {text:?}: want KEY=VALUE"))),
+    };
+    list.iter().map(one).collect()
+}
+
+fn addresses(list: &[String]) -> Result<Vec<String>, Failure> {
+    match list.iter().find(|a| a.parse::<std::net::IpAddr>().is_err()) {
+        Some(bad) => Err(Failure::usage(format!("{bad} is not an ip address"))),
+        None => Ok(list.to_vec()),
+    }
+}
+
+fn extra_hosts(list: &[String]) -> Result<Vec<String>, Failure> {
+    let is_good = |text: &String| {
+        let parts = text.split_once(':');
+        parts.is_some_and(|(name, address)| !name.is_empty() && address.parse::<std::net::IpAddr>().is_ok())
+    };
+    match list.iter().find(|text| !is_good(text)) {
+        Some(bad) => Err(Failure::usage(format!("bad format for add-host: {bad:?}"))),
+        None => Ok(list.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! `ps`: a row for each container.
+
+use super::failure::Failure;
+use super::ordered::Node;
+use super::template::{Format, JsonStyle};
+use super::{Session, filters, output, state_word, table};
+use crate::api::container::ContainerSummary;
+use crate::client::ListRequest;
+use crate::utils::id::short;
+use crate::utils::time::{Timestamp, human_duration};
+use argh::{ArgsInfo, FromArgs};
+
+/// list containers
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "ps")]
+pub struct Ps {
+    /// also those that do not run
+    #[argh(switch, short = 'a')]
+    all: bool,
+    /// only those that match, KEY=VALUE
+    #[argh(option, short = 'f', arg_name = "filter")]
+    filter: Vec<String>,
+    /// print each row with a Go template, `table TEMPLATE` or `json`
+    #[argh(option, arg_name = "string")]
+    format: Option<String>,
+    /// the newest container, in any state
+    #[argh(switch, short = 'l')]
+    latest: bool,
+    /// the newest N containers, in any state
+    #[argh(option, short = 'n', arg_name = "int")]
+    last: Option<i64>,
+    /// do not shorten ids and commands
+    #[argh(switch)]
+    no_trunc: bool,
+    /// print whole ids only
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+}
+
+/// Filters of the original, then those of docker.
+const FILTERS: &[&str] = &[
+    "id", "name", "label", "status", "ancestor", "before", "exited", "health", "is-task", "network", "publish",
+    "expose", "since", "volume",
+];
+
+/// Fields of `--format` with their heads: the original's, then docker's.
+#[rustfmt::skip]
+const FIELDS: &[(&str, &str)] = &[
+    ("ID", "CONTAINER ID"), ("Image", "IMAGE"), ("Command", "COMMAND"), ("Created", "CREATED"), ("Status", "STATUS"),
+    ("Ports", "PORTS"), ("Names", "NAMES"), ("Pid", "PID"), ("ExitCode", "EXIT CODE"),
+    ("RestartCount", "RESTART COUNT"), ("StartAt", "START AT"), ("FinishAt", "FINISH AT"), ("Runtime", "RUNTIME"),
+    ("State", "STATE"), ("CreatedAt", "CREATED AT"), ("RunningFor", "CREATED"), ("Labels", "LABELS"),
+    ("Mounts", "MOUNTS"), ("Networks", "NETWORKS"), ("LocalVolumes", "LOCAL VOLUMES"), ("Size", "SIZE"),
+];
+
+impl Ps {
+    /// Runs the verb.
+    pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        let limit = if self.latest { Some(1) } else { self.last.and_then(|n| u64::try_from(n).ok()) };
+        let request = ListRequest { all: self.all, limit, filters: filters(&self.filter, FILTERS)? };
+        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        let containers = session.client()?.container_list(&request)?;
+        output::print(&self.screen(&containers, Timestamp::now(), format)?)?;
+        Ok(0)
+    }
+
+    fn screen(&self, list: &[ContainerSummary], now: Timestamp, format: Option<Format>) -> Result<String, Failure> {
+        if self.quiet {
+            return Ok(list.iter().map(|c| format!("{}\n", c.id)).collect());
+        }
+        if let Some(format) = format {
+            let rows: Vec<Node> = list.iter().map(|c| self.fields(c, now)).collect();
+            return format.render_rows(FIELDS, &rows);
+        }
+        let row = |c: &ContainerSummary| {
+            [self.id(c), c.image.clone(), self.command(c), created(c, now), c.status.clone(), ports(c), names(c)]
+        };
+        let rows: Vec<_> = list.iter().map(row).collect();
+        Ok(table::tabbed(["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &rows))
+    }
+
+    fn id(&self, c: &ContainerSummary) -> String {
+        if self.no_trunc { c.id.clone() } else { short(&c.id).to_owned() }
+    }
+
+    /// In quotes; of a long one the first 17 letters.
+    fn command(&self, c: &ContainerSummary) -> String {
+        let is_long = !self.no_trunc && c.command.chars().count() > 20;
+        match is_long {
+            true => format!("\"{}...\"", c.command.chars().take(17).collect::<String>()),
+            false => format!("\"{}\"", c.command),
+        }
+    }
+
+    fn fields(&self, c: &ContainerSummary, now: Timestamp) -> Node {
+        let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let mounts = |only_volumes: bool| {
+            let of_kind = c.mounts.iter().filter(|m| !only_volumes || m.kind == "volume");
+            of_kind.map(|m| if m.name.is_empty() { m.source.as_str() } else { m.name.as_str() }).collect::<Vec<_>>()
+        };
+        let x = &c.extra;
+        Node::texts(FIELDS.iter().map(|(field, _)| {
+            let value = match *field {
+                "ID" => self.id(c),
+                "Image" => c.image.clone(),
+                "Command" => self.command(c),
+                "Created" | "RunningFor" => created(c, now),
+                "Status" => c.status.clone(),
+                "Ports" => ports(c),
+                "Names" => names(c),
+                "Pid" => x.pid.to_string(),
+                "ExitCode" => x.exit_code.to_string(),
+                "RestartCount" => x.restart_count.to_string(),
+                "StartAt" => x.started_at.rfc3339(),
+                "FinishAt" => x.finished_at.rfc3339(),
+                "Runtime" => x.runtime.clone(),
+                "State" => state_word(&c.state).to_owned(),
+                "CreatedAt" => creation(c).rfc3339(),
+                "Labels" => labels.join(","),
+                "Mounts" => mounts(false).join(","),
+                "Networks" => c.host_config.network_mode.clone(),
+                "LocalVolumes" => mounts(true).len().to_string(),
+                _ => String::new(),
+            };
+            (*field, value)
+        }))
+    }
+}
+
+fn creation(c: &ContainerSummary) -> Timestamp {
+    if c.extra.created_at.is_set() { c.extra.created_at } else { Timestamp::from_unix(c.created, 0) }
+}
+
+fn created(c: &ContainerSummary, now: Timestamp) -> String {
+    format!("{} ago", human_duration(now.since(creation(c))))
+}
+
+fn names(c: &ContainerSummary) -> String {
+    let names: Vec<&str> = c.names.iter().map(|n| n.strip_prefix('/').unwrap_or(n)).collect();
+    names.join(",")
+}
+
+/// `ip:host->container/proto`, or `container/proto` for one that is not published.
+fn ports(c: &ContainerSummary) -> String {
+    let one = |port: &serde_json::Value| {
+        let number = |key: &str| port.get(key).and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let text = |key: &str| port.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let inside = format!("{}/{}", number("PrivatePort"), text("Type"));
+        match number("PublicPort") {
+            0 => inside,
+            outside => format!("{}:{outside}->{inside}", text("IP")),
+        }
+    };
+    c.ports.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::container::SummaryExtra;
+    use crate::cmd::argv::parse;
+    use crate::cmd::isula::{Command, Top, flags};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn summary(id: &str, command: &str, status: &str, name: &str, age: i64) -> ContainerSummary {
+        ContainerSummary {
+            id: format!("{id:0<64}"),
+            names: vec![format!("/{name}")],
+            image: "busybox".into(),
+            command: command.into(),
+            created: NOW - age,
+            state: "created".into(),
+            status: status.into(),
+            extra: SummaryExtra { pid: 7, exit_code: 137, ..SummaryExtra::default() },
+            ..ContainerSummary::default()
+        }
+    }
+
+    fn screen(line: &str, list: &[ContainerSummary]) -> Result<String, Failure> {
+        let words = line.split(';').map(Into::into).collect();
+        let Some(Command::Ps(ps)) = parse::<Top>("isula", words, &flags::is_refused).unwrap().command else { panic!() };
+        let format = ps.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        ps.screen(list, Timestamp::from_unix(NOW, 0), format)
+    }
+
+    #[test]
+    fn the_table_is_that_of_the_original() {
+        let head = "CONTAINER ID\tIMAGE\tCOMMAND\tCREATED\tSTATUS\tPORTS\tNAMES\n";
+        assert_eq!(screen("ps", &[]).unwrap(), head);
+        let list = [
+            summary("c7ac14b0d6a6", "sh -c 'echo out; echo err >&2'", "Exited (0) 1 seconds ago", "log1", 1),
+            summary("afd138e71216", "sh", "Exited (137) 1 seconds ago", "obs3", 8),
+            summary("a4373022c922", "sh", "Exited (0) 8 seconds ago", "obs1", 8),
+        ];
+        let want = "\
+CONTAINER ID\tIMAGE  \tCOMMAND               \tCREATED      \tSTATUS                    \tPORTS\tNAMES
+c7ac14b0d6a6\tbusybox\t\"sh -c 'echo out; ...\"\t1 seconds ago\tExited (0) 1 seconds ago  \t     \tlog1 
+afd138e71216\tbusybox\t\"sh\"                  \t8 seconds ago\tExited (137) 1 seconds ago\t     \tobs3 
+a4373022c922\tbusybox\t\"sh\"                  \t8 seconds ago\tExited (0) 8 seconds ago  \t     \tobs1 
+";
+        assert_eq!(screen("ps;-a", &list).unwrap(), want);
+        let whole = screen("ps;-a;--no-trunc", &list[..1]).unwrap();
+        assert!(whole.contains(&format!("{:0<64}\t", "c7ac14b0d6a6")) && whole.contains("echo err >&2'\""), "{whole}");
+        assert_eq!(screen("ps;-aq", &list[1..2]).unwrap(), format!("{:0<64}\n", "afd138e71216"));
+    }
+
+    #[test]
+    fn formats() {
+        let list = [summary("a4373022c922", "sh", "Created", "obs1", 8)];
+        let print = |format: &str| screen(&format!("ps;--format;{format}"), &list);
+        assert_eq!(print("{{.ID}} {{.Names}} {{.Status}}").unwrap(), "a4373022c922 obs1 Created\n");
+        assert_eq!(print("{{.State}} {{.Pid}} {{.ExitCode}}").unwrap(), "inited 7 137\n");
+        assert_eq!(print("table {{.Names}}\\t{{.Created}}").unwrap(), "NAMES     CREATED\nobs1      8 seconds ago\n");
+        for (field, _) in FIELDS {
+            print(&format!("{{{{.{field}}}}}")).unwrap();
+        }
+        assert!(print("{{.Nosuch}}").unwrap_err().text.starts_with("invalid format field"));
+        assert!(print("json").unwrap().starts_with("{\"ID\":\"a4373022c922\",\"Image\":\"busybox\""));
+    }
+
+    #[test]
+    fn published_ports() {
+        let mut c = summary("a", "sh", "Up", "x", 1);
+        c.ports = vec![
+            serde_json::json!({"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}),
+            serde_json::json!({"PrivatePort": 53, "Type": "udp"}),
+        ];
+        assert_eq!(ports(&c), "0.0.0.0:8080->80/tcp, 53/udp");
+    }
+}

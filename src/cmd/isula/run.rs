@@ -1,0 +1,157 @@
+//! `run` and `create`, and what it takes to follow a container to its end.
+
+use super::failure::{FAILED, Failure};
+use super::flags::ContainerFlags;
+use super::stream::{self, End, Link, Target};
+use super::{Session, create as mapping, output};
+use crate::api::container::{CreateRequest, CreateResponse};
+use crate::client::{AttachRequest, Client, RemoveRequest, WaitCondition};
+use crate::error::Kind;
+use crate::utils::sys::terminal::is_terminal;
+use std::io::stdin;
+use std::os::fd::AsFd;
+
+/// What docker says for `-it` without a terminal.
+pub const NOT_A_TTY: &str = "the input device is not a TTY";
+
+/// `isula create`: prints the id.
+pub fn create(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
+    let request = mapping::request(flags)?;
+    let created = make(session.client()?, flags, &request)?;
+    output::print(&format!("{}\n", created.id))?;
+    Ok(0)
+}
+
+/// `isula run`: the process's exit code, or with `-d` the container's id.
+pub fn run(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
+    let request = mapping::request(flags)?;
+    if flags.tty && flags.interactive && !flags.detach && !is_terminal(stdin().as_fd()) {
+        return Err(Failure::usage(NOT_A_TTY));
+    }
+    stream::check_detach_keys(flags.detach_keys.as_deref())?;
+    let client = session.client().map_err(Failure::refused)?;
+    let id = make(client, flags, &request).map_err(Failure::refused)?.id;
+    let result = if flags.detach {
+        client.container_start(&id).map(|_| 0).map_err(|e| Failure::daemon(&e).refused())
+    } else {
+        attached(
+            session,
+            &Attachment {
+                id: &id,
+                tty: flags.tty,
+                stdin: flags.interactive,
+                sig_proxy: flags.sig_proxy && !flags.tty,
+                auto_remove: flags.rm,
+                detach_keys: flags.detach_keys.as_deref(),
+                start: true,
+            },
+        )
+    };
+    if flags.detach && result.is_ok() {
+        output::print(&format!("{id}\n"))?;
+    }
+    result
+}
+
+/// Makes the container and says what was left out.
+fn make(client: &Client, flags: &ContainerFlags, request: &CreateRequest) -> Result<CreateResponse, Failure> {
+    let created = client.container_create(flags.name.as_deref(), request).map_err(|e| {
+        let image_is_missing =
+            e.kind() == Kind::NotFound && client.image_inspect(&flags.image).is_err_and(|e| e.kind() == Kind::NotFound);
+        if image_is_missing {
+            output::complain(&format!("Unable to find image '{}' locally", flags.image));
+        }
+        Failure::daemon(&e)
+    })?;
+    for warning in &created.warnings {
+        output::complain(&format!("WARNING: {warning}"));
+    }
+    Ok(created)
+}
+
+/// A container to follow.
+#[derive(Debug)]
+pub struct Attachment<'a> {
+    /// Which.
+    pub id: &'a str,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Standard input goes along.
+    pub stdin: bool,
+    /// Signals go to the process.
+    pub sig_proxy: bool,
+    /// It is removed after its end.
+    pub auto_remove: bool,
+    /// Keys that detach.
+    pub detach_keys: Option<&'a str>,
+    /// It is to be started, after the attachment, so that no output is missed.
+    pub start: bool,
+}
+
+/// Attaches, starts if asked, and follows to the end: the process's exit code.
+pub fn attached(session: &Session, what: &Attachment<'_>) -> Result<u8, Failure> {
+    let client = session.client()?;
+    let failed = |e: crate::error::Error| Failure::daemon(&e).refused();
+    stream::check_detach_keys(what.detach_keys)?;
+    let request = AttachRequest {
+        stdin: what.stdin,
+        stdout: true,
+        stderr: true,
+        logs: false,
+        detach_keys: what.detach_keys.unwrap_or(stream::DETACH_KEYS).to_owned(),
+    };
+    // Where the session cannot tell the exit code, a wait that began before the start can.
+    let wait = match (client.can_hand(), what.auto_remove, what.start) {
+        (true, ..) => None,
+        (false, true, _) => Some(WaitCondition::Removed),
+        (false, false, true) => Some(WaitCondition::NextExit),
+        (false, false, false) => Some(WaitCondition::NotRunning),
+    };
+    let wait = wait.map(|condition| client.container_wait(what.id, condition)).transpose().map_err(failed)?;
+    let link = Link::attach(client, what.id, &request).map_err(failed)?;
+    if what.start
+        && let Err(e) = client.container_start(what.id)
+    {
+        if what.auto_remove {
+            // The daemon does so too; a container that is gone already is no news.
+            let _ = client.container_remove(what.id, RemoveRequest { force: true, volumes: true });
+        }
+        return Err(failed(e));
+    }
+    let options = stream::Options {
+        target: Target::Container(what.id),
+        tty: what.tty,
+        stdin: what.stdin,
+        sig_proxy: what.sig_proxy,
+        detach_keys: &request.detach_keys,
+    };
+    match stream::follow(client, &options, link)? {
+        End::Exited(code) => {
+            if what.auto_remove {
+                // The command ends when nothing of the container is left; an error is that it is gone already.
+                let _ = client.container_wait(what.id, WaitCondition::Removed).and_then(crate::client::Wait::finish);
+            }
+            Ok(code)
+        }
+        End::Closed => match wait {
+            Some(wait) => exit_code(wait.finish().map_err(failed)?.status_code),
+            None => lost(client, what.id),
+        },
+        End::Detached => Ok(0),
+        End::Signal(signal) => Ok(128u8.wrapping_add(signal as u8)),
+        End::ReaderGone => Err(Failure::silent(output::PIPE_EXIT)),
+    }
+}
+
+fn exit_code(code: i64) -> Result<u8, Failure> {
+    u8::try_from(code).map_err(|_| Failure { text: format!("exit code {code} is out of range"), code: FAILED })
+}
+
+/// The connection ended without a word: the state may still tell.
+fn lost(client: &Client, id: &str) -> Result<u8, Failure> {
+    let state = client.container_inspect(id).map_err(|e| Failure::daemon(&e).refused())?.state;
+    match state.running || state.paused || state.restarting {
+        true => Err(Failure::local("lost the connection to the container, which still runs").refused()),
+        false => exit_code(i64::from(state.exit_code)),
+    }
+}

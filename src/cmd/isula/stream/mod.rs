@@ -1,0 +1,228 @@
+//! A session with a process: its terminal, its signals, its end.
+//!
+//! On a unix socket the daemon gets this process's own descriptors, and the bytes go past it: the client only waits for
+//! the end, for signals and for a change of the window. Elsewhere the bytes come through a connection ([`pump`]).
+
+mod keys;
+mod pump;
+mod signals;
+
+use super::failure::Failure;
+use super::output;
+use crate::api::exec::ExecStartRequest;
+use crate::client::{AttachRequest, Attached, Client, Stream};
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::sys::terminal::{RawMode, is_terminal, window_size};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signals::{Caught, Signals};
+use std::cell::Cell;
+use std::io::{stderr, stdin, stdout};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Keys that detach unless told otherwise: the original's.
+pub const DETACH_KEYS: &str = "ctrl-a,q";
+
+/// Whose process it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// The first process of a container.
+    Container(&'a str),
+    /// An exec session.
+    Exec(&'a str),
+}
+
+/// How a session is held.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Whose process.
+    pub target: Target<'a>,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Standard input goes along.
+    pub stdin: bool,
+    /// Signals go to the process instead of ending the client.
+    pub sig_proxy: bool,
+    /// Keys that detach.
+    pub detach_keys: &'a str,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The process ended with this code.
+    Exited(u8),
+    /// The connection ended; it does not tell why.
+    Closed,
+    /// The user detached.
+    Detached,
+    /// A signal ended the client.
+    Signal(i32),
+    /// The reader of standard output has gone.
+    ReaderGone,
+}
+
+/// How the process is reached.
+pub enum Link {
+    /// It has our descriptors.
+    Handed(Attached),
+    /// Its bytes come through a connection.
+    Stream(Stream),
+}
+
+impl Link {
+    /// Attaches to a container.
+    pub fn attach(client: &Client, id: &str, request: &AttachRequest) -> Result<Link> {
+        if client.can_hand() {
+            with_descriptors(|fds| client.attach_handed(id, request, fds)).map(Link::Handed)
+        } else {
+            client.attach_stream(id, request).map(Link::Stream)
+        }
+    }
+
+    /// Starts an exec session.
+    pub fn exec(client: &Client, id: &str, request: &ExecStartRequest) -> Result<Link> {
+        if client.can_hand() {
+            with_descriptors(|fds| client.exec_start_handed(id, request, fds)).map(Link::Handed)
+        } else {
+            client.exec_start_stream(id, request).map(Link::Stream)
+        }
+    }
+}
+
+fn with_descriptors<T>(work: impl FnOnce([BorrowedFd<'_>; 3]) -> T) -> T {
+    let (input, output, error) = (stdin(), stdout(), stderr());
+    work([input.as_fd(), output.as_fd(), error.as_fd()])
+}
+
+/// Checks `--detach-keys`.
+pub fn check_detach_keys(keys: Option<&str>) -> std::result::Result<(), Failure> {
+    keys.map_or(Ok(()), |k| keys::parse(k).map(|_| ()).map_err(|e| Failure::unusable(&e)))
+}
+
+/// The size of the user's terminal, rows and columns.
+pub fn terminal_size() -> Option<(u16, u16)> {
+    window_size(stdout().as_fd()).or_else(|| window_size(stdin().as_fd()))
+}
+
+/// Follows a session to its end. The terminal is raw only in here, and only if it is the process's input.
+pub fn follow(client: &Client, options: &Options<'_>, link: Link) -> std::result::Result<End, Failure> {
+    let local = |e: Error| Failure::local(e.to_string()).refused();
+    let is_raw = options.tty && options.stdin && is_terminal(stdin().as_fd());
+    let signals = Signals::catch(options.tty, is_raw, options.sig_proxy).map_err(local)?;
+    let raw = is_raw.then(|| RawMode::enter(stdin().as_fd())).transpose().map_err(local)?;
+    let session = Session { client, options, asked: Cell::new(0), raw, signals };
+    if options.tty {
+        session.resize();
+    }
+    match link {
+        Link::Handed(attached) => session.wait_for(attached),
+        Link::Stream(stream) => session.pump(stream),
+    }
+    .map_err(local)
+}
+
+/// Of so many signals that ask for the end of a process that stays, the last ends the client.
+const PATIENCE: u32 = 3;
+
+/// A session in progress. Dropped, it gives back the terminal and then the signals.
+struct Session<'a> {
+    client: &'a Client,
+    options: &'a Options<'a>,
+    /// How often the process was asked to end.
+    asked: Cell<u32>,
+    // In this order: a signal that is let through must not find the terminal raw.
+    raw: Option<RawMode>,
+    signals: Signals,
+}
+
+impl Session<'_> {
+    /// Tells the process the size of the window. A process that has just ended is no reason to fail.
+    fn resize(&self) {
+        let Some((rows, columns)) = terminal_size() else { return };
+        let _ = match self.options.target {
+            Target::Container(id) => self.client.container_resize(id, rows, columns),
+            Target::Exec(id) => self.client.exec_resize(id, rows, columns),
+        };
+    }
+
+    /// Deals with the signals that came; one that ends the client comes back.
+    fn take_signals(&self) -> Result<Option<End>> {
+        while let Some(caught) = self.signals.next()? {
+            match (caught, self.options.target) {
+                (Caught::Window, _) => self.resize(),
+                (Caught::Continued, _) => {
+                    if let Some(raw) = &self.raw {
+                        raw.renew();
+                    }
+                    if self.options.tty {
+                        self.resize();
+                    }
+                }
+                (Caught::Other(signal), Target::Container(id)) if self.options.sig_proxy => {
+                    if matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGQUIT) {
+                        self.asked.set(self.asked.get() + 1);
+                        if self.asked.get() >= PATIENCE {
+                            output::complain("the process does not end; it goes on without this client");
+                            return Ok(Some(End::Signal(signal)));
+                        }
+                    }
+                    // A container that has just ended cannot be signalled; its end is on its way.
+                    let _ = self.client.container_kill(id, Some(&signal.to_string()));
+                }
+                (Caught::Other(signal), _) => return Ok(Some(End::Signal(signal))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves the bytes of a session on a connection.
+    fn pump(&self, stream: Stream) -> Result<End> {
+        let (input, output, error) = (stdin(), stdout(), stderr());
+        let has_keys = self.options.tty && self.options.stdin;
+        let ends = pump::Ends {
+            input: self.options.stdin.then(|| input.as_fd()),
+            output: output.as_fd(),
+            error: error.as_fd(),
+            detach: if has_keys { keys::parse(self.options.detach_keys)? } else { Vec::new() },
+        };
+        pump::pump(stream, ends, self.signals.fd(), &mut || self.take_signals())
+    }
+
+    /// Waits for the end of a session on our own descriptors.
+    fn wait_for(&self, attached: Attached) -> Result<End> {
+        let out = stdout();
+        loop {
+            let mut fds = [
+                PollFd::new(attached.fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.fd(), PollFlags::POLLIN),
+                // Nothing is asked of it: POLLERR comes by itself when the last reader of a pipe has gone.
+                PollFd::new(out.as_fd(), PollFlags::empty()),
+            ];
+            wait(&mut fds)?;
+            let [ended, signalled, output] = fds.map(|f| f.revents().unwrap_or(PollFlags::empty()));
+            if !signalled.is_empty()
+                && let Some(end) = self.take_signals()?
+            {
+                return Ok(end);
+            }
+            if !ended.is_empty() {
+                return match attached.finish() {
+                    Ok(end) => Ok(end.exit_code.map_or(End::Detached, End::Exited)),
+                    Err(e) if e.kind() == Kind::Remote => Ok(End::Closed),
+                    Err(e) => Err(e),
+                };
+            }
+            if output.contains(PollFlags::POLLERR) {
+                return Ok(End::ReaderGone);
+            }
+        }
+    }
+}
+
+/// Waits for one of the descriptors. A signal that is not caught by descriptor may wake it; callers look again.
+fn wait(fds: &mut [PollFd<'_>]) -> Result<()> {
+    match poll(fds, PollTimeout::NONE) {
+        Err(nix::Error::EINTR) => Ok(()),
+        other => other.map(|_| ()).context(|| "poll()".into()),
+    }
+}

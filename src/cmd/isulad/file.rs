@@ -1,0 +1,285 @@
+//! `daemon.json`. Strict: a key that is not known, or whose value has another type, is an error that names it; a typing
+//! mistake must not leave a daemon that runs with other settings than its file says.
+
+use crate::api::container::{LogConfig, Ulimit};
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::json;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Largest file that is read.
+const LARGEST: u64 = 1 << 20;
+
+/// What the file sets.
+#[derive(Debug, Default, PartialEq)]
+pub struct File {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// `hosts`.
+    pub hosts: Option<Vec<String>>,
+    /// Settings that are one string, by key.
+    pub words: BTreeMap<&'static str, String>,
+    /// `log-opts`.
+    pub log_opts: BTreeMap<String, String>,
+    /// `container-log`.
+    pub container_log: LogConfig,
+    /// `default-ulimits`.
+    pub default_ulimits: Option<Vec<Ulimit>>,
+}
+
+/// Keys whose value is one string.
+const WORDS: &[&str] = &[
+    "group",
+    "graph",
+    "state",
+    "pidfile",
+    "log-level",
+    "log-driver",
+    "native.umask",
+    "cgroup-parent",
+    "start-timeout",
+];
+
+/// Keys of later releases. A value that asks for nothing passes.
+const LATER: &[&str] = &[
+    "authorization-plugin",
+    "cdi-spec-dirs",
+    "cni-bin-dir",
+    "cni-conf-dir",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "cri-runtimes",
+    "cri-sandboxers",
+    "disable-connections",
+    "enable-cdi",
+    "enable-cri-v1",
+    "enable-plugins",
+    "enable-pod-events",
+    "hook-spec",
+    "image-layer-check",
+    "insecure-registries",
+    "insecure-skip-verify-enforce",
+    "metrics-port",
+    "network-plugin",
+    "nri-support",
+    "plugin-config-path",
+    "plugin-path",
+    "plugin-registration-timeout",
+    "plugin-requst-timeout",
+    "pod-sandbox-image",
+    "registry-mirrors",
+    "runtimes",
+    "selinux-enabled",
+    "storage-enable-remote-layer",
+    "storage-opts",
+    "sup-groups",
+    "systemd-cgroup",
+    "tls",
+    "tls-config",
+    "tls-verify",
+    "use-decrypted-key",
+    "userns-remap",
+    "websocket-server-listening-port",
+];
+
+/// Keys that only name what is built in.
+const BUILT_IN: &[(&str, &[&str])] =
+    &[("default-runtime", &["lcr"]), ("engine", &["lcr"]), ("storage-driver", &["overlay", "overlay2"])];
+
+/// Reads a file; a missing one sets nothing unless it was asked for.
+///
+/// # Errors
+/// `Kind::Invalid` and `Kind::Unsupported` naming file and key; the failing call.
+pub fn load(path: &Path, must_exist: bool) -> Result<File> {
+    use std::io::Read;
+    let open = std::fs::File::open(path);
+    let file = match open {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+            return Ok(File { path: path.into(), ..File::default() });
+        }
+        other => other.context(|| format!("open({path:?})"))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).context(|| format!("read({path:?})"))?;
+    parse(path, &bytes).context(|| format!("{path:?}"))
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
+    let mut file = File { path: path.into(), ..File::default() };
+    let Value::Object(map) = json::parse::<Value>(bytes)? else {
+        return Err(Error::invalid("want a JSON object"));
+    };
+    for (key, value) in map {
+        if let Some(word) = WORDS.iter().find(|w| **w == key) {
+            file.words.insert(word, string(&key, value)?);
+            continue;
+        }
+        match key.as_str() {
+            "hosts" => file.hosts = Some(strings(&key, value)?),
+            "log-opts" => {
+                file.log_opts = options(&key, value)?;
+                known(&key, &file.log_opts, &["log-path", "log-file-mode", "max-file", "max-size"])?;
+            }
+            "container-log" => file.container_log = container_log(value)?,
+            "default-ulimits" => file.default_ulimits = Some(ulimits(value)?),
+            _ => other(&key, value)?,
+        }
+    }
+    Ok(file)
+}
+
+fn other(key: &str, value: Value) -> Result<()> {
+    if let Some((_, words)) = BUILT_IN.iter().find(|(k, _)| *k == key) {
+        let word = string(key, value)?;
+        return if words.contains(&word.as_str()) {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Unsupported, format!("key {key:?}: {word:?} comes with a later release")))
+        };
+    }
+    if !LATER.contains(&key) {
+        return Err(Error::invalid(format!("unknown key {key:?}")));
+    }
+    let nothing = match &value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => key == "use-decrypted-key", // the default of the original
+        Value::Number(n) => n.as_i64() == Some(0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    };
+    if nothing { Ok(()) } else { Err(Error::new(Kind::Unsupported, format!("key {key:?} comes with a later release"))) }
+}
+
+fn wrong(key: &str, want: &str) -> Error {
+    Error::invalid(format!("key {key:?}: want {want}"))
+}
+
+fn string(key: &str, value: Value) -> Result<String> {
+    match value {
+        Value::String(s) => Ok(s),
+        _ => Err(wrong(key, "a string")),
+    }
+}
+
+fn strings(key: &str, value: Value) -> Result<Vec<String>> {
+    let Value::Array(list) = value else { return Err(wrong(key, "a list of strings")) };
+    list.into_iter().map(|v| string(key, v).map_err(|_| wrong(key, "a list of strings"))).collect()
+}
+
+fn object(key: &str, value: Value) -> Result<Map<String, Value>> {
+    match value {
+        Value::Object(map) => Ok(map),
+        _ => Err(wrong(key, "an object")),
+    }
+}
+
+fn options(key: &str, value: Value) -> Result<BTreeMap<String, String>> {
+    object(key, value)?.into_iter().map(|(k, v)| string(&format!("{key}.{k}"), v).map(|v| (k, v))).collect()
+}
+
+fn known(key: &str, have: &BTreeMap<String, String>, names: &[&str]) -> Result<()> {
+    match have.keys().find(|k| !names.contains(&k.as_str())) {
+        None => Ok(()),
+        Some(k) => Err(Error::invalid(format!("unknown key {:?}", format!("{key}.{k}")))),
+    }
+}
+
+fn container_log(value: Value) -> Result<LogConfig> {
+    let mut log = LogConfig::default();
+    for (key, value) in object("container-log", value)? {
+        match key.as_str() {
+            "driver" => log.driver = string("container-log.driver", value)?,
+            "opts" => log.config = options("container-log.opts", value)?,
+            _ => return Err(Error::invalid(format!("unknown key {:?}", format!("container-log.{key}")))),
+        }
+    }
+    Ok(log)
+}
+
+fn ulimits(value: Value) -> Result<Vec<Ulimit>> {
+    let mut list = Vec::new();
+    for (name, value) in object("default-ulimits", value)? {
+        let key = format!("default-ulimits.{name}");
+        let (mut hard, mut soft) = (None, None);
+        for (field, value) in object(&key, value)? {
+            let number = || value.as_i64().ok_or_else(|| wrong(&format!("{key}.{field}"), "a whole number"));
+            match field.as_str() {
+                "Name" => {
+                    if value.as_str() != Some(&name) {
+                        return Err(wrong(&format!("{key}.Name"), &format!("{name:?}")));
+                    }
+                }
+                "Hard" => hard = Some(number()?),
+                "Soft" => soft = Some(number()?),
+                _ => return Err(Error::invalid(format!("unknown key {:?}", format!("{key}.{field}")))),
+            }
+        }
+        let (Some(hard), Some(soft)) = (hard, soft) else {
+            return Err(wrong(&key, "both Hard and Soft"));
+        };
+        list.push(Ulimit { name, hard, soft });
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<File> {
+        parse(Path::new("/d.json"), text.as_bytes())
+    }
+
+    #[test]
+    fn every_key() {
+        let f = parsed(
+            r#"{"hosts":["unix:///a"],"group":"isula","graph":"/g","state":"/s","pidfile":"/p","log-level":"ERROR",
+            "log-driver":"stdout","log-opts":{"log-file-mode":"0600","log-path":"/l","max-file":"1","max-size":"30KB"},
+            "container-log":{"driver":"json-file","opts":{"max-size":"10k"}},"native.umask":"normal",
+            "start-timeout":"2m","cgroup-parent":"/x","default-runtime":"lcr","storage-driver":"overlay2",
+            "default-ulimits":{"nofile":{"Name":"nofile","Hard":10,"Soft":5}},
+            "registry-mirrors":[],"hook-spec":"","image-layer-check":false,"use-decrypted-key":true,"metrics-port":0}"#,
+        )
+        .unwrap();
+        assert_eq!(f.hosts.unwrap(), ["unix:///a"]);
+        assert_eq!((f.words.len(), f.words["graph"].as_str()), (WORDS.len(), "/g"));
+        assert_eq!(f.log_opts["max-size"], "30KB");
+        assert_eq!(f.container_log.config["max-size"], "10k");
+        assert_eq!(f.default_ulimits.unwrap(), [Ulimit { name: "nofile".into(), hard: 10, soft: 5 }]);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (text, part) in [
+            (r#"{"grpah":"/g"}"#, "unknown key \"grpah\""),
+            (r#"{"graph":5}"#, "key \"graph\": want a string"),
+            (r#"{"hosts":"unix:///a"}"#, "key \"hosts\": want a list"),
+            (r#"{"hosts":[5]}"#, "key \"hosts\": want a list"),
+            (r#"{"log-opts":{"max-size":5}}"#, "\"log-opts.max-size\": want a string"),
+            (r#"{"log-opts":{"size":"5"}}"#, "\"log-opts.size\""),
+            (r#"{"container-log":{"drvier":"x"}}"#, "\"container-log.drvier\""),
+            (r#"{"default-ulimits":{"nofile":{"Hard":1}}}"#, "default-ulimits.nofile"),
+            (r#"{"default-ulimits":{"nofile":{"Hard":1,"Soft":"x"}}}"#, "default-ulimits.nofile.Soft"),
+            (r#"{"default-ulimits":{"nofile":{"Hard":1,"Soft":1,"Name":"core"}}}"#, "default-ulimits.nofile.Name"),
+            (r#"{"storage-driver":"devicemapper"}"#, "devicemapper"),
+            (r#"{"default-runtime":"runc"}"#, "default-runtime"),
+            (r#"{"hook-spec":"/h.json"}"#, "hook-spec"),
+            (r#"{"enable-cri-v1":true}"#, "enable-cri-v1"),
+            ("[]", "object"),
+            ("{", "invalid JSON"),
+            ("", "invalid JSON"),
+        ] {
+            let e = parsed(text).unwrap_err().to_string();
+            assert!(e.contains(part), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_only_when_asked_for() {
+        let path = Path::new("/nosuch/daemon.json");
+        assert_eq!(load(path, false).unwrap(), File { path: path.into(), ..File::default() });
+        assert!(load(path, true).unwrap_err().to_string().contains("/nosuch/daemon.json"));
+    }
+}

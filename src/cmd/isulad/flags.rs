@@ -1,0 +1,251 @@
+//! The daemon's command line: exactly what was typed. No I/O happens here.
+
+use crate::error::{Error, Kind, Result};
+use argh::FromArgs;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The daemon of the container engine.
+#[derive(FromArgs, Debug, Default, PartialEq)]
+#[argh(help_triggers("-h", "--help"))]
+pub struct Flags {
+    /// socket to listen on: unix:///PATH or tcp://IP:PORT (default unix:///var/run/isulad.sock); repeatable
+    #[argh(option, short = 'H', long = "host")]
+    pub hosts: Vec<String>,
+    /// directory of what lasts (default /var/lib/isulad); also --root
+    #[argh(option, short = 'g')]
+    pub graph: Option<PathBuf>,
+    /// directory of what a reboot makes void (default /var/run/isulad)
+    #[argh(option, short = 'S')]
+    pub state: Option<PathBuf>,
+    /// file for the process id (default /var/run/isulad.pid)
+    #[argh(option, short = 'p')]
+    pub pidfile: Option<PathBuf>,
+    /// FATAL, ALERT, CRIT, ERROR, WARN, NOTICE, INFO (default), DEBUG or TRACE
+    #[argh(option, short = 'l')]
+    pub log_level: Option<String>,
+    /// the same as --log-level DEBUG
+    #[argh(switch, short = 'D')]
+    pub debug: bool,
+    /// where the daemon logs: stderr (default), file or syslog
+    #[argh(option)]
+    pub log_driver: Option<String>,
+    /// for the log driver file: log-path=DIR, log-file-mode=MODE, max-file=N, max-size=SIZE; repeatable
+    #[argh(option, long = "log-opt")]
+    pub log_opts: Vec<String>,
+    /// group of the unix socket (default isula)
+    #[argh(option, short = 'G')]
+    pub group: Option<String>,
+    /// resource limit of every container: TYPE=SOFT[:HARD]; repeatable
+    #[argh(option, long = "default-ulimit")]
+    pub default_ulimits: Vec<String>,
+    /// cgroup under which those of containers are made (default /isulad)
+    #[argh(option)]
+    pub cgroup_parent: Option<String>,
+    /// file mode creation mask inside containers: normal (0022) or secure (0027, default); also --native.umask
+    #[argh(option)]
+    pub native_umask: Option<String>,
+    /// log driver of containers: json-file (default) or none
+    #[argh(option)]
+    pub container_log_driver: Option<String>,
+    /// options of the containers' log driver: max-size=SIZE, max-file=N, disable-log=BOOL; repeatable
+    #[argh(option, long = "container-log-opts")]
+    pub container_log_opts: Vec<String>,
+    /// time in which a container must have started, such as 2m (default none)
+    #[argh(option)]
+    pub start_timeout: Option<String>,
+    /// configuration file (default /etc/isulad/daemon.json, which need not exist)
+    #[argh(option)]
+    pub config: Option<PathBuf>,
+    /// print the version
+    #[argh(switch, short = 'V')]
+    pub version: bool,
+}
+
+/// The help screen; argh's own is not compiled in.
+const HELP: &str = "\
+Usage: isulad [OPTIONS]
+
+The daemon of the container engine.
+
+  -H, --host HOST                unix:///PATH or tcp://IP:PORT; repeatable (default unix:///var/run/isulad.sock)
+  -g, --graph, --root DIR        what lasts (default /var/lib/isulad)
+  -S, --state DIR                what a reboot makes void (default /var/run/isulad)
+  -p, --pidfile FILE             file for the process id (default /var/run/isulad.pid)
+      --config FILE              configuration file (default /etc/isulad/daemon.json, which need not exist)
+  -G, --group GROUP              group of the unix socket (default isula)
+  -l, --log-level LEVEL          FATAL ALERT CRIT ERROR WARN NOTICE INFO DEBUG TRACE (default INFO)
+  -D, --debug                    the same as --log-level DEBUG
+      --log-driver DRIVER        stderr, file or syslog (default stderr)
+      --log-opt KEY=VALUE        for file: log-path, log-file-mode, max-file, max-size; repeatable
+      --cgroup-parent PATH       cgroup under which those of containers are made (default /isulad)
+      --default-ulimit LIMIT     TYPE=SOFT[:HARD] for every container; repeatable
+      --native.umask WORD        inside containers: normal (0022) or secure (0027, default)
+      --container-log-driver D   json-file or none (default json-file)
+      --container-log-opts K=V   max-size, max-file, disable-log; repeatable
+      --start-timeout TIME       in which a container must have started, such as 2m (default none)
+  -V, --version                  print the version
+  -h, --help                     print this
+";
+
+/// Flags of the original that later releases bring.
+const LATER: &[&str] = &[
+    "authorization-plugin",
+    "cni-bin-dir",
+    "cni-conf-dir",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "cri-runtime",
+    "default-runtime",
+    "enable-plugins",
+    "hook-spec",
+    "image-layer-check",
+    "insecure-registry",
+    "insecure-skip-verify-enforce",
+    "metrics-port",
+    "network-plugin",
+    "pod-sandbox-image",
+    "registry-mirrors",
+    "selinux-enabled",
+    "storage-driver",
+    "storage-opt",
+    "sup-groups",
+    "systemd-cgroup",
+    "tls",
+    "tlscacert",
+    "tlscert",
+    "tlskey",
+    "tlsverify",
+    "use-decrypted-key",
+    "userns-remap",
+    "websocket-server-listening-port",
+];
+
+/// What the words ask for.
+#[derive(Debug)]
+pub enum Parsed {
+    /// To run.
+    Run(Box<Flags>),
+    /// To print this and end well.
+    Print(String),
+}
+
+/// Reads the words after the program's name.
+///
+/// # Errors
+/// `Kind::Invalid` for an unknown or malformed flag, `Kind::Unsupported` for one that comes later.
+pub fn parse(words: Vec<OsString>) -> Result<Parsed> {
+    let words = words
+        .into_iter()
+        .map(|word| word.into_string().map_err(|word| Error::invalid(format!("argument {word:?} is not valid UTF-8"))));
+    let mut plain = Vec::new();
+    for word in words {
+        split(word?, &mut plain)?;
+    }
+    let words: Vec<&str> = plain.iter().map(String::as_str).collect();
+    match Flags::from_args(&["isulad"], &words) {
+        Ok(flags) => Ok(Parsed::Run(Box::new(flags))),
+        Err(early) if early.status.is_ok() => Ok(Parsed::Print(HELP.into())),
+        Err(early) => Err(Error::invalid(early.output.trim().replace('\n', " "))),
+    }
+}
+
+/// `--flag=value` becomes two words, and other spellings of a flag its own.
+fn split(word: String, out: &mut Vec<String>) -> Result<()> {
+    let Some(rest) = word.strip_prefix("--").filter(|rest| !rest.is_empty()) else {
+        match word.as_bytes() {
+            // -H=value
+            [b'-', letter, b'=', ..] if letter.is_ascii_alphabetic() => {
+                out.push(word[..2].into());
+                out.push(word[3..].into());
+            }
+            _ => out.push(word),
+        }
+        return Ok(());
+    };
+    let (name, value) = match rest.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (rest, None),
+    };
+    if LATER.contains(&name) || name.strip_suffix('s').is_some_and(|n| n == "storage-opt") {
+        return Err(Error::new(Kind::Unsupported, format!("flag --{name} comes with a later release")));
+    }
+    let name = match name {
+        "root" => "graph",
+        "native.umask" => "native-umask",
+        "container-log-opt" => "container-log-opts",
+        "log-opts" => "log-opt",
+        name => name,
+    };
+    match (name, value) {
+        ("debug" | "version", Some("false")) => return Ok(()),
+        ("debug" | "version", Some("true")) => out.push(format!("--{name}")),
+        ("debug" | "version", Some(other)) => {
+            return Err(Error::invalid(format!("Invalid boolean value {other:?} for flag --{name}")));
+        }
+        (name, value) => {
+            out.push(format!("--{name}"));
+            out.extend(value.map(String::from));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(words: &[&str]) -> Result<Flags> {
+        match parse(words.iter().map(OsString::from).collect())? {
+            Parsed::Run(flags) => Ok(*flags),
+            Parsed::Print(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn spellings() {
+        let f = run(&[
+            "-H",
+            "unix:///a",
+            "--host=tcp://127.0.0.1:1",
+            "-H=unix:///b",
+            "--root=/g",
+            "--native.umask=normal",
+            "-D",
+            "--log-opt",
+            "max-size=1m",
+            "--version=false",
+        ])
+        .unwrap();
+        assert_eq!(f.hosts, ["unix:///a", "tcp://127.0.0.1:1", "unix:///b"]);
+        assert_eq!((f.graph, f.native_umask), (Some("/g".into()), Some("normal".into())));
+        assert_eq!(f.log_opts, ["max-size=1m"]);
+        assert!(f.debug && !f.version);
+        assert!(run(&["--version"]).unwrap().version);
+    }
+
+    #[test]
+    fn refusals_name_the_flag() {
+        for (words, part) in [
+            (&["--nosuch"][..], "--nosuch"),
+            (&["--graph"], "--graph"),
+            (&["--storage-driver=overlay2"], "--storage-driver"),
+            (&["--tls"], "--tls"),
+            (&["--debug=perhaps"], "perhaps"),
+            (&["word"], "word"),
+        ] {
+            let e = run(words).unwrap_err().to_string();
+            assert!(e.contains(part), "{e}");
+        }
+    }
+
+    #[test]
+    fn help_ends_well() {
+        for word in ["--help", "-h"] {
+            match parse(vec![word.into()]).unwrap() {
+                Parsed::Print(text) => assert!(text.contains("--cgroup-parent"), "{text}"),
+                Parsed::Run(_) => panic!("no help"),
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What flags and file mean together. One setting given in both with different values is an error that names both:
+//! neither may win silently.
+
+use super::file::File;
+use super::flags::Flags;
+use crate::api::container::{LogConfig, Ulimit};
+use crate::error::{Context, Error, Result};
+use crate::executor::Settings;
+use crate::modules::container::logging::Logging;
+use crate::modules::spec::Defaults;
+use crate::utils::log::{Sink, parse_level};
+use crate::utils::{size, time};
+use log::LevelFilter;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything the daemon is started with.
+pub struct Options {
+    /// Sockets to listen on.
+    pub hosts: Vec<String>,
+    /// Group of unix sockets.
+    pub group: String,
+    /// File for the process id.
+    pub pidfile: PathBuf,
+    /// Level of the daemon's log.
+    pub log_level: LevelFilter,
+    /// Where the daemon's log goes.
+    pub log_sink: Sink,
+    /// The rest.
+    pub settings: Settings,
+}
+
+const HOST: &str = "unix:///var/run/isulad.sock";
+const GROUP: &str = "isula";
+const GRAPH: &str = "/var/lib/isulad";
+const STATE: &str = "/var/run/isulad";
+const PIDFILE: &str = "/var/run/isulad.pid";
+const CGROUP_PARENT: &str = "/isulad";
+/// Most sockets.
+const MOST_HOSTS: usize = 10;
+/// The daemon's log file.
+const LOG_FILE: &str = "isulad.log";
+const LOG_SIZE: u64 = 1 << 20;
+const LOG_FILES: u32 = 7;
+const LOG_MODE: u32 = 0o600;
+const SMALLEST_LOG: u64 = 4096;
+
+/// Puts flags and file together.
+///
+/// # Errors
+/// `Kind::Invalid` naming what is malformed or given twice.
+pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
+    let pick = Pick { file };
+    let path = |flag: &Option<PathBuf>| flag.as_ref().map(|p| p.to_string_lossy().into_owned());
+    if file.hosts.is_some() && !flags.hosts.is_empty() {
+        return Err(pick.twice("--host", "hosts"));
+    }
+    if file.default_ulimits.is_some() && !flags.default_ulimits.is_empty() {
+        return Err(pick.twice("--default-ulimit", "default-ulimits"));
+    }
+    let hosts = Some(flags.hosts).filter(|h| !h.is_empty()).or_else(|| file.hosts.clone());
+    let hosts = hosts.filter(|h| !h.is_empty()).unwrap_or_else(|| vec![HOST.into()]);
+    if hosts.len() > MOST_HOSTS {
+        return Err(Error::invalid(format!("{} hosts given, at most {MOST_HOSTS}", hosts.len())));
+    }
+    let graph = absolute("graph", &pick.word("--graph", "graph", path(&flags.graph))?, GRAPH)?;
+    let state = absolute("state", &pick.word("--state", "state", path(&flags.state))?, STATE)?;
+    let pidfile = absolute("pidfile", &pick.word("--pidfile", "pidfile", path(&flags.pidfile))?, PIDFILE)?;
+    let level = if flags.debug { Some("DEBUG".to_string()) } else { flags.log_level };
+    let level = pick.word(if flags.debug { "--debug" } else { "--log-level" }, "log-level", level)?;
+    let log_opts = pick.map("--log-opt", "log-opts", &flags.log_opts, &file.log_opts)?;
+    let log_driver = pick.word("--log-driver", "log-driver", flags.log_driver)?;
+    let umask = pick.word("--native.umask", "native.umask", flags.native_umask)?;
+    let start_timeout = pick.word("--start-timeout", "start-timeout", flags.start_timeout)?;
+    let default_ulimits = match &file.default_ulimits {
+        Some(list) => list.clone(),
+        None => flags.default_ulimits.iter().map(|text| ulimit(text)).collect::<Result<_>>()?,
+    };
+    let container_driver =
+        pick.scalar("--container-log-driver", "container-log.driver", flags.container_log_driver, {
+            Some(file.container_log.driver.clone()).filter(|d| !d.is_empty())
+        })?;
+    let container_options =
+        pick.map("--container-log-opts", "container-log.opts", &flags.container_log_opts, &file.container_log.config)?;
+    let logging = LogConfig { driver: container_driver.unwrap_or_default(), config: container_options };
+    Ok(Options {
+        hosts,
+        group: pick.word("--group", "group", flags.group)?.unwrap_or_else(|| GROUP.into()),
+        pidfile,
+        log_level: level.map_or(Ok(LevelFilter::Info), |word| parse_level(&word))?,
+        log_sink: sink(log_driver.as_deref(), &log_opts, &graph)?,
+        settings: Settings {
+            logging: Logging::default().refine(&logging).context(|| "log of containers".into())?,
+            defaults: Defaults {
+                cgroup_parent: pick
+                    .word("--cgroup-parent", "cgroup-parent", flags.cgroup_parent)?
+                    .filter(|p| !p.is_empty())
+                    .unwrap_or_else(|| CGROUP_PARENT.into()),
+                ulimits: check_ulimits(default_ulimits)?,
+                umask: Some(umask_of(umask.as_deref())?),
+                ..Defaults::default()
+            },
+            start_timeout: start_timeout.map_or(Ok(Duration::ZERO), |text| timeout(&text))?,
+            graph,
+            state,
+        },
+    })
+}
+
+/// Chooses between flag and file.
+struct Pick<'a> {
+    file: &'a File,
+}
+
+impl Pick<'_> {
+    fn twice(&self, flag: &str, key: &str) -> Error {
+        Error::invalid(format!("flag {flag} and key {key:?} of {:?} are both given", self.file.path))
+    }
+
+    fn word(&self, flag: &str, key: &str, typed: Option<String>) -> Result<Option<String>> {
+        self.scalar(flag, key, typed, self.file.words.get(key).cloned())
+    }
+
+    fn scalar(&self, flag: &str, key: &str, typed: Option<String>, stored: Option<String>) -> Result<Option<String>> {
+        match (&typed, &stored) {
+            (Some(a), Some(b)) if a != b => Err(Error::invalid(format!(
+                "flag {flag} ({a:?}) and key {key:?} of {:?} ({b:?}) contradict each other",
+                self.file.path
+            ))),
+            _ => Ok(typed.or(stored)),
+        }
+    }
+
+    fn map(
+        &self,
+        flag: &str,
+        key: &str,
+        typed: &[String],
+        stored: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut all = stored.clone();
+        for option in typed {
+            let Some((name, value)) = option.split_once('=') else {
+                return Err(Error::invalid(format!("flag {flag} {option:?}: want KEY=VALUE")));
+            };
+            let key = format!("{key}.{name}");
+            let chosen = self.scalar(&format!("{flag} {name}"), &key, Some(value.into()), stored.get(name).cloned())?;
+            all.insert(name.into(), chosen.unwrap_or_default());
+        }
+        Ok(all)
+    }
+}
+
+fn absolute(name: &str, given: &Option<String>, default: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(given.as_deref().unwrap_or(default));
+    if path.is_absolute() { Ok(path) } else { Err(Error::invalid(format!("{name} {path:?}: want an absolute path"))) }
+}
+
+fn sink(driver: Option<&str>, options: &BTreeMap<String, String>, graph: &Path) -> Result<Sink> {
+    let file = driver == Some("file");
+    if let (false, Some(name)) = (file, options.keys().next()) {
+        // A file written for the original sets these whatever the driver is; they are only checked then.
+        log::debug!("log option {name} has no effect with another log driver than file");
+    }
+    let (mut directory, mut mode, mut max_files, mut max_size) = (graph.to_path_buf(), LOG_MODE, LOG_FILES, LOG_SIZE);
+    for (name, value) in options {
+        let bad = |want: &str| Error::invalid(format!("log option {name} {value:?}: want {want}"));
+        match name.as_str() {
+            "log-path" => directory = absolute("log option log-path", &Some(value.clone()), "")?,
+            "log-file-mode" => {
+                mode =
+                    u32::from_str_radix(value, 8).ok().filter(|m| *m <= 0o777).ok_or_else(|| bad("an octal mode"))?;
+            }
+            "max-file" => max_files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| bad("a number from 1"))?,
+            "max-size" => {
+                max_size = size::parse(value).ok().filter(|n| *n >= SMALLEST_LOG).ok_or_else(|| bad("at least 4KB"))?;
+            }
+            _ => return Err(Error::invalid(format!("unknown log option {name:?}"))),
+        }
+    }
+    match driver {
+        None | Some("stderr" | "stdout") => Ok(Sink::Stderr),
+        Some("syslog") => Ok(Sink::Syslog),
+        Some("file") => Ok(Sink::File { path: directory.join(LOG_FILE), max_size, max_files, mode }),
+        Some(other) => Err(Error::invalid(format!("invalid log driver {other:?}: want stderr, file or syslog"))),
+    }
+}
+
+fn umask_of(word: Option<&str>) -> Result<u32> {
+    match word {
+        Some("normal") => Ok(0o022),
+        None | Some("secure") => Ok(0o027),
+        Some(other) => Err(Error::invalid(format!("invalid native umask {other:?}: want normal or secure"))),
+    }
+}
+
+/// A duration, or a bare number of seconds.
+fn timeout(text: &str) -> Result<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    time::parse_duration(text).context(|| "start timeout".into())
+}
+
+/// `TYPE=SOFT[:HARD]`.
+fn ulimit(text: &str) -> Result<Ulimit> {
+    let bad = || Error::invalid(format!("invalid default ulimit {text:?}: want TYPE=SOFT[:HARD]"));
+    let (name, values) = text.split_once('=').ok_or_else(bad)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let number = |s: &str| s.parse::<i64>().map_err(|_| bad());
+    Ok(Ulimit { name: name.into(), soft: number(soft)?, hard: number(hard)? })
+}
+
+fn check_ulimits(list: Vec<Ulimit>) -> Result<Vec<Ulimit>> {
+    const NAMES: &[&str] = &[
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    for u in &list {
+        if !NAMES.contains(&u.name.as_str()) {
+            return Err(Error::invalid(format!(
+                "invalid default ulimit {:?}: want one of {}",
+                u.name,
+                NAMES.join(" ")
+            )));
+        }
+        let unlimited = |n: i64| if n == -1 { i64::MAX } else { n };
+        if u.soft < -1 || u.hard < -1 || unlimited(u.soft) > unlimited(u.hard) {
+            return Err(Error::invalid(format!(
+                "invalid default ulimit {:?}: soft limit {} and hard limit {}",
+                u.name, u.soft, u.hard
+            )));
+        }
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(words: &[(&'static str, &str)]) -> File {
+        let words = words.iter().map(|(k, v)| (*k, v.to_string())).collect();
+        File { path: "/d.json".into(), words, ..File::default() }
+    }
+
+    #[test]
+    fn defaults() {
+        let o = resolve(Flags::default(), &File::default()).unwrap();
+        assert_eq!(o.hosts, [HOST]);
+        assert_eq!((o.group.as_str(), o.pidfile.as_path()), (GROUP, Path::new(PIDFILE)));
+        assert_eq!(o.settings.defaults.umask, Some(0o027));
+        assert_eq!(o.settings.defaults.cgroup_parent, CGROUP_PARENT);
+        assert!(matches!(o.log_sink, Sink::Stderr) && o.log_level == LevelFilter::Info);
+    }
+
+    #[test]
+    fn the_same_value_twice_is_no_conflict() {
+        let flags = Flags { graph: Some("/g".into()), ..Flags::default() };
+        let o = resolve(flags, &file(&[("graph", "/g"), ("log-driver", "file")])).unwrap();
+        assert_eq!(o.settings.graph, Path::new("/g"));
+        assert!(matches!(o.log_sink, Sink::File { path, mode: 0o600, .. } if path == Path::new("/g/isulad.log")));
+    }
+
+    #[test]
+    fn conflicts_name_both_sides() {
+        let cases = [
+            (
+                Flags { graph: Some("/a".into()), ..Flags::default() },
+                file(&[("graph", "/b")]),
+                ["--graph", "\"graph\""],
+            ),
+            (Flags { debug: true, ..Flags::default() }, file(&[("log-level", "INFO")]), ["--debug", "\"log-level\""]),
+            (
+                Flags { hosts: vec!["unix:///a".into()], ..Flags::default() },
+                File { hosts: Some(vec!["unix:///a".into()]), ..file(&[]) },
+                ["--host", "\"hosts\""],
+            ),
+            (
+                Flags { default_ulimits: vec!["nofile=1".into()], ..Flags::default() },
+                File { default_ulimits: Some(Vec::new()), ..file(&[]) },
+                ["--default-ulimit", "\"default-ulimits\""],
+            ),
+            (
+                Flags { log_opts: vec!["max-file=2".into()], ..Flags::default() },
+                File { log_opts: [("max-file".to_string(), "3".to_string())].into(), ..file(&[]) },
+                ["--log-opt max-file", "\"log-opts.max-file\""],
+            ),
+        ];
+        for (flags, file, parts) in cases {
+            let e = resolve(flags, &file).err().unwrap().to_string();
+            assert!(parts.iter().all(|p| e.contains(p)) && e.contains("/d.json"), "{e}");
+        }
+    }
+
+    #[test]
+    fn malformed_values_are_named() {
+        let with = |words: &[(&'static str, &str)]| resolve(Flags::default(), &file(words)).err().unwrap().to_string();
+        assert!(with(&[("graph", "rel")]).contains("\"rel\""));
+        assert!(with(&[("log-level", "loud")]).contains("\"loud\""));
+        assert!(with(&[("log-driver", "tape")]).contains("\"tape\""));
+        assert!(with(&[("native.umask", "x")]).contains("\"x\""));
+        assert!(with(&[("start-timeout", "soon")]).contains("\"soon\""));
+        for text in ["nofile", "nofile=x", "nofile=2:1", "nosuch=1", "nofile=-2"] {
+            let flags = Flags { default_ulimits: vec![text.into()], ..Flags::default() };
+            let e = resolve(flags, &File::default()).err().unwrap().to_string();
+            assert!(e.contains("default ulimit"), "{e}");
+        }
+        assert_eq!(timeout("2m").unwrap(), Duration::from_secs(120));
+        assert_eq!(timeout("90").unwrap(), Duration::from_secs(90));
+    }
+}

@@ -1,0 +1,56 @@
+//! Paths of `/proc` and `/sys` that a container must not see, or not change.
+
+use super::mount::{self as tree, Target};
+use crate::error::{Error, Result};
+use crate::utils::path::{Links, Root};
+use crate::utils::sys::fd::path_of;
+use crate::utils::sys::mount::{self, Attributes, attribute};
+use std::ffi::CString;
+use std::path::Path;
+
+/// Covers each path: a file by the host's `/dev/null`, a directory by an empty read-only tmpfs. Missing ones are
+/// left out.
+///
+/// # Errors
+/// The failing call with the path.
+pub fn hide(root: &Root, paths: &[String]) -> Result<()> {
+    for path in paths {
+        let Some(target) = find(root, path)? else { continue };
+        let failed = |e: nix::Error| Error::os(format!("mask {path:?}"), e as i32);
+        let place = CString::new(path_of(&target)).expect("a number has no NUL byte");
+        match mount::mount(Some(c"/dev/null"), &place, None, libc::MS_BIND, None) {
+            // The path is a directory.
+            Err(nix::Error::ENOTDIR) => {
+                let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+                mount::mount(Some(c"tmpfs"), &place, Some(c"tmpfs"), flags, Some(c"size=0k,nr_inodes=2"))
+                    .map_err(failed)?;
+            }
+            result => result.map_err(failed)?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes each path read-only by a mount of itself. Missing ones are left out.
+///
+/// # Errors
+/// The failing call with the path.
+pub fn make_read_only(root: &Root, paths: &[String]) -> Result<()> {
+    let read_only = Attributes { set: attribute::RDONLY, ..Attributes::default() };
+    for path in paths {
+        let Some(target) = find(root, path)? else { continue };
+        let target = Target { root, path: Path::new(path), fd: target };
+        let bind = tree::Bind { recursive: true, attributes: read_only, ..tree::Bind::default() };
+        tree::bind(&tree::Source::Handle(&target.fd), &target, &bind)
+            .map_err(|e| e.context(format!("make {path:?} read-only")))?;
+    }
+    Ok(())
+}
+
+fn find(root: &Root, path: &str) -> Result<Option<std::os::fd::OwnedFd>> {
+    match root.resolve(Path::new(path), Links::Follow) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => Ok(None),
+        Err(e) => Err(Error::os(format!("open({path:?}) in the container"), e as i32)),
+    }
+}

@@ -1,0 +1,205 @@
+//! The container's root: layers, mounts, devices, masks, and the change into it.
+//!
+//! Everything happens in the container's own mount namespace. Until the root changes, the host's `/proc` is in sight
+//! and is the only one trusted; what must be written or looked up there is done before.
+
+pub mod cgroup;
+pub mod device;
+pub mod mask;
+pub mod mount;
+pub mod option;
+pub mod overlay;
+
+use crate::api::oci::runtime::Device;
+use crate::api::shim::Overlay;
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::path::Root;
+use crate::utils::sys::mount::{self as sys, Attributes, attribute};
+use libc::c_ulong;
+use option::{Fs, Planned};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What the root is made of.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The directory that becomes the root, absolute.
+    pub root: PathBuf,
+    /// Layers mounted there first.
+    pub overlay: Option<&'a Overlay>,
+    /// Mounts in order.
+    pub mounts: Vec<Planned<'a>>,
+    /// Nodes; `None` when the host's `/dev` is shown.
+    pub devices: Option<&'a [Device]>,
+    /// Hidden paths.
+    pub masked: &'a [String],
+    /// Read-only paths.
+    pub read_only_paths: &'a [String],
+    /// Whether the root is read-only.
+    pub read_only: bool,
+    /// MS_* of the root, when the configuration names one.
+    pub propagation: Option<c_ulong>,
+    /// SELinux label of mounts.
+    pub label: &'a str,
+    /// MS_MOVE and chroot in place of pivot_root.
+    pub no_pivot: bool,
+    /// Whether the container has a cgroup namespace.
+    pub cgroup_namespace: bool,
+    /// Whether it has another user namespace than the caller.
+    pub user_namespace: bool,
+}
+
+/// Cuts this new mount namespace off the caller's: nothing mounted here shows there. Mounts there still show here
+/// where the configuration asks for it.
+///
+/// # Errors
+/// The failing call.
+pub fn isolate(plan: &Plan<'_>) -> Result<()> {
+    let flags = plan.propagation.unwrap_or(libc::MS_SLAVE) | libc::MS_REC;
+    sys::mount(None, c"/", None, flags, None).context(|| format!("mount(\"/\", {flags:#x})"))?;
+    if flags & libc::MS_SHARED != 0 {
+        // Binds below may stay shared with the host as the configuration wants, but the mount that holds the root
+        // must not be, or all that is mounted in the root would show on the host.
+        let root = std::fs::canonicalize(&plan.root).context(|| format!("realpath({:?})", plan.root))?;
+        for directory in root.ancestors() {
+            match sys::mount(None, &c_path(directory)?, None, libc::MS_PRIVATE, None) {
+                // Not a mount point: the mount is further up.
+                Err(nix::Error::EINVAL) => {}
+                result => return result.context(|| format!("mount({directory:?}, MS_PRIVATE)")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Mounts the layers, when there are any.
+///
+/// # Errors
+/// The failing call.
+pub fn mount_overlay(plan: &Plan<'_>) -> Result<()> {
+    plan.overlay.map_or(Ok(()), |o| overlay::mount(o, &plan.root, plan.label))
+}
+
+/// Opens the root; `bind` makes it a mount point first, which the change of root needs.
+///
+/// # Errors
+/// The failing call.
+pub fn open(plan: &Plan<'_>, bind: bool) -> Result<Root> {
+    let path = &plan.root;
+    if bind {
+        let place = c_path(path)?;
+        sys::mount(Some(&place), &place, None, libc::MS_BIND | libc::MS_REC, None)
+            .context(|| format!("mount({path:?}, {path:?}, MS_BIND)"))?;
+    }
+    Root::open(path).context(|| format!("open root {path:?}"))
+}
+
+/// Opens the sources of all binds: in a user namespace while the process still is the host's root, to whom their
+/// directories belong.
+///
+/// # Errors
+/// The failing call with the source.
+pub fn open_sources(plan: &Plan<'_>) -> Result<Vec<Option<OwnedFd>>> {
+    let open = |planned: &Planned<'_>| match &planned.kind {
+        Fs::Bind { source, .. } => {
+            let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+            let fd = nix::fcntl::open(source, flags, nix::sys::stat::Mode::empty());
+            fd.map(Some).context(|| format!("mount at {:?}: bind source {source:?}", planned.destination))
+        }
+        _ => Ok(None),
+    };
+    plan.mounts.iter().map(open).collect()
+}
+
+/// Mounts everything. `sources` are those of [`open_sources`] or empty; `enter_cgroup` is called before the cgroup
+/// tree is mounted, when it is.
+///
+/// # Errors
+/// The failing call with the mount.
+pub fn mount_all(
+    plan: &Plan<'_>,
+    root: &Root,
+    sources: &[Option<OwnedFd>],
+    mut enter_cgroup: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    for (n, planned) in plan.mounts.iter().enumerate() {
+        if planned.kind == Fs::Cgroup {
+            enter_cgroup()?;
+            cgroup::mount(root, planned, plan.cgroup_namespace)?;
+        } else {
+            mount::perform(root, planned, sources.get(n).and_then(Option::as_ref))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes devices. The caller's file mode creation mask must be empty.
+///
+/// # Errors
+/// The failing call.
+pub fn make_devices(plan: &Plan<'_>, root: &Root) -> Result<()> {
+    plan.devices.map_or(Ok(()), |devices| device::make(root, devices, plan.user_namespace))
+}
+
+/// Hides and protects what the configuration lists.
+///
+/// # Errors
+/// The failing call.
+pub fn protect(plan: &Plan<'_>, root: &Root) -> Result<()> {
+    mask::make_read_only(root, plan.read_only_paths)?;
+    mask::hide(root, plan.masked)
+}
+
+/// Makes `root` the root of this process and of its mount namespace; the working directory is `/` then.
+///
+/// # Errors
+/// The failing call.
+pub fn change_into(plan: &Plan<'_>, root: &Root) -> Result<()> {
+    nix::unistd::fchdir(root.as_fd()).context(|| format!("chdir({:?})", plan.root))?;
+    if plan.no_pivot {
+        // The host's tree stays below, out of reach; its kernel file systems must not even be there, or a new user
+        // namespace could take their presence for leave to mount them anew, unmasked.
+        for host in [c"/proc", c"/sys"] {
+            let _ = sys::detach(host); // not a mount point: nothing to hide
+        }
+        sys::mount(Some(c"."), c"/", None, libc::MS_MOVE, None).context(|| "mount(\".\", \"/\", MS_MOVE)".into())?;
+        nix::unistd::chroot(".").context(|| "chroot(\".\")".into())?;
+    } else {
+        sys::pivot_to_current_directory().map_err(|e| {
+            let hint = if e == nix::Error::EINVAL { "; a root on the kernel's ram disk needs no-pivot" } else { "" };
+            Error::new(Kind::Os(e as i32), format!("pivot_root({:?}): {}{hint}", plan.root, e.desc().to_lowercase()))
+        })?;
+        if plan.propagation.is_some() {
+            // Or detaching the host's tree here would detach it there.
+            sys::mount(None, c".", None, libc::MS_SLAVE | libc::MS_REC, None)
+                .context(|| "mount(\".\", MS_SLAVE)".into())?;
+        }
+        sys::detach(c".").context(|| "umount2(\".\", MNT_DETACH)".into())?;
+    }
+    nix::unistd::chdir("/").context(|| "chdir(\"/\")".into())?;
+    if let Some(flags) = plan.propagation {
+        sys::mount(None, c"/", None, flags, None).context(|| format!("mount(\"/\", {flags:#x})"))?;
+    }
+    if plan.read_only {
+        let attributes = Attributes { set: attribute::RDONLY, ..Attributes::default() };
+        make_root_read_only(root, &attributes).context(|| "remount \"/\" read-only".into())?;
+    }
+    Ok(())
+}
+
+fn make_root_read_only(root: &Root, attributes: &Attributes) -> nix::Result<()> {
+    match sys::set_attributes(root.as_fd(), attributes, false) {
+        Err(nix::Error::ENOSYS) => {}
+        result => return result,
+    }
+    // The container may have no /proc to name the root by descriptor; "/" is it.
+    let now = nix::sys::statvfs::fstatvfs(root.as_fd())?.flags().bits() as c_ulong;
+    let kept = now & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME | libc::MS_NODIRATIME);
+    sys::mount(None, c"/", None, libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | kept, None)
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid(format!("{path:?} has a NUL byte")))
+}

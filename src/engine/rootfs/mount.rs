@@ -1,0 +1,326 @@
+//! Mounts inside the new root.
+//!
+//! A destination is resolved to a descriptor inside the root first and mounted through `/proc/self/fd/N`: whatever
+//! links an image or a shared volume has in store, the mount lands on what was resolved.
+
+use super::option::{Fs, Planned};
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::path::{Links, Root};
+use crate::utils::sys::fd::{file_system_of, path_of};
+use crate::utils::sys::mount::{self, Attributes, MS_NOSYMFOLLOW, attribute};
+use libc::c_ulong;
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const PROC_SUPER_MAGIC: u32 = 0x9fa0;
+
+/// Files of `/proc` that may be covered, as lxcfs does. Anything else there would let a volume pose as the kernel
+/// (CVE-2019-16884).
+const PROC_FILES: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// A resolved destination.
+pub struct Target<'r> {
+    /// The root it lies in.
+    pub root: &'r Root,
+    /// Its path there.
+    pub path: &'r Path,
+    /// What was there before the mount.
+    pub fd: OwnedFd,
+}
+
+/// What a bind shows.
+pub enum Source<'a> {
+    /// A path of the host.
+    Path(&'a Path),
+    /// An open object.
+    Handle(&'a OwnedFd),
+}
+
+/// How a bind shows it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bind {
+    /// With all mounts below.
+    pub recursive: bool,
+    /// Changed attributes of the mount.
+    pub attributes: Attributes,
+    /// Changed attributes of it and all below.
+    pub below: Attributes,
+    /// Propagation of the mount, and of it and all below; 0 leaves it.
+    pub propagation: [c_ulong; 2],
+}
+
+/// Mounts what is planned; `source` is the bind's source where it had to be opened earlier.
+///
+/// # Errors
+/// The failing call with destination and source.
+pub fn perform(root: &Root, planned: &Planned<'_>, source: Option<&OwnedFd>) -> Result<()> {
+    perform_one(root, planned, source).context(|| format!("mount at {:?}", planned.destination))
+}
+
+fn perform_one(root: &Root, planned: &Planned<'_>, source: Option<&OwnedFd>) -> Result<()> {
+    match &planned.kind {
+        Fs::Bind { source: path, recursive } => {
+            let source = source.map_or(Source::Path(path), Source::Handle);
+            let bind = Bind {
+                recursive: *recursive,
+                attributes: planned.attributes,
+                below: planned.recursive,
+                propagation: planned.propagation,
+            };
+            if planned.flags & libc::MS_REMOUNT != 0 {
+                return change(&Target::existing(root, planned.destination)?, &bind);
+            }
+            let target = Target::for_bind(root, planned.destination, &source)?;
+            check_proc(&target, Some(&source))?;
+            self::bind(&source, &target, &bind)
+        }
+        Fs::Cgroup => Err(Error::internal("cgroup mounts have a file of their own")),
+        Fs::Named { kind, source } => {
+            let pseudo = matches!(kind.to_bytes(), b"proc" | b"sysfs");
+            let (target, existed) = Target::directory(root, planned.destination, pseudo)?;
+            if !pseudo {
+                check_proc(&target, None)?;
+            }
+            named(&target, planned, (kind, source), existed)
+        }
+    }
+}
+
+fn named(target: &Target<'_>, planned: &Planned<'_>, (kind, source): (&CStr, &CStr), existed: bool) -> Result<()> {
+    let mut data = planned.data.clone();
+    // A tmpfs over a directory keeps that directory's mode, as docker has it.
+    if existed && kind == c"tmpfs" && !data.as_bytes().split(|&b| b == b',').any(|o| o.starts_with(b"mode=")) {
+        let mode = nix::sys::stat::fstat(&target.fd).context(|| "fstat()".into())?.st_mode & 0o7777;
+        let comma = if data.is_empty() { "" } else { "," };
+        let text = [data.as_bytes(), format!("{comma}mode={mode:o}").as_bytes()].concat();
+        data = CString::new(text).expect("made of a C string and digits");
+    }
+    let data = (!data.is_empty()).then_some(data.as_c_str());
+    match mount::mount(Some(source), &target.place(), Some(kind), planned.flags, data) {
+        Ok(()) => {}
+        // A user namespace may mount these only with a pid or network namespace of its own: show the caller's.
+        Err(Errno::EPERM) if matches!(kind.to_bytes(), b"proc" | b"sysfs") => {
+            let host = if kind == c"proc" { "/proc" } else { "/sys" };
+            let bind = Bind { recursive: true, attributes: planned.attributes, ..Bind::default() };
+            bind_by_path(&Source::Path(Path::new(host)), target, true)?;
+            change(target, &bind)?;
+        }
+        Err(e) => {
+            let text = data.unwrap_or_default();
+            let call = format!("mount({source:?}, {:?}, {kind:?}, {:#x}, {text:?})", target.path, planned.flags);
+            return Err(Error::os(call, e as i32));
+        }
+    }
+    let bind = Bind { below: planned.recursive, propagation: planned.propagation, ..Bind::default() };
+    if bind.below == Attributes::default() && bind.propagation == [0, 0] { Ok(()) } else { change(target, &bind) }
+}
+
+/// Shows `source` at `target`.
+///
+/// # Errors
+/// The failing call.
+pub fn bind(source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result<()> {
+    let plain = bind.attributes == Attributes::default() && bind.below == Attributes::default();
+    if plain && bind.propagation == [0, 0] {
+        return bind_by_path(source, target, bind.recursive);
+    }
+    // A detached copy gets its attributes before anyone can see it, and in a third of the calls.
+    match bind_by_tree(source, target, bind) {
+        Err(e) if e.errno() == Some(libc::ENOSYS) => {}
+        result => return result,
+    }
+    bind_by_path(source, target, bind.recursive)?;
+    change(target, bind)
+}
+
+fn bind_by_tree(source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result<()> {
+    let call = |name: &'static str| move || format!("{name}({source}, {:?})", target.path);
+    let tree = match source {
+        Source::Path(path) => mount::open_tree(nix::fcntl::AT_FDCWD, &c_path(path)?, bind.recursive),
+        Source::Handle(fd) => mount::open_tree(fd.as_fd(), c"", bind.recursive),
+    }
+    .context(call("open_tree"))?;
+    for (attributes, propagation, recursive) in
+        [(bind.attributes, bind.propagation[0], false), (bind.below, bind.propagation[1], true)]
+    {
+        let attributes = Attributes { propagation: widen(propagation), ..attributes };
+        if attributes != Attributes::default() {
+            mount::set_attributes(tree.as_fd(), &attributes, recursive).context(call("mount_setattr"))?;
+        }
+    }
+    mount::move_mount(tree.as_fd(), target.fd.as_fd()).context(call("move_mount"))
+}
+
+fn bind_by_path(source: &Source<'_>, target: &Target<'_>, recursive: bool) -> Result<()> {
+    let path = match source {
+        Source::Path(path) => c_path(path)?,
+        Source::Handle(fd) => CString::new(path_of(fd)).expect("a number has no NUL byte"),
+    };
+    let flags = libc::MS_BIND | if recursive { libc::MS_REC } else { 0 };
+    mount::mount(Some(&path), &target.place(), None, flags, None)
+        .context(|| format!("mount({source}, {:?}, MS_BIND)", target.path))
+}
+
+/// Changes attributes and propagation of the mount that was just made on `target`.
+fn change(target: &Target<'_>, bind: &Bind) -> Result<()> {
+    // The handle is what lies below the mount, so the path is resolved again.
+    let mounted = target.root.resolve(target.path, Links::Follow).context(|| format!("open({:?})", target.path))?;
+    let place = CString::new(path_of(&mounted)).expect("a number has no NUL byte");
+    if bind.attributes != Attributes::default() {
+        set_attributes(&mounted, &bind.attributes).context(|| format!("remount {:?}", target.path))?;
+    }
+    if bind.below != Attributes::default() {
+        mount::set_attributes(mounted.as_fd(), &bind.below, true).map_err(|e| match e {
+            Errno::ENOSYS => {
+                let text = "attributes for all mounts below need Linux 5.12";
+                Error::new(Kind::Unsupported, text)
+            }
+            e => Error::os(format!("mount_setattr({:?}, AT_RECURSIVE)", target.path), e as i32),
+        })?;
+    }
+    for (flag, recursive) in bind.propagation.into_iter().zip([0, libc::MS_REC]).filter(|(flag, _)| *flag != 0) {
+        mount::mount(None, &place, None, flag | recursive, None)
+            .context(|| format!("mount({:?}, {:#x})", target.path, flag | recursive))?;
+    }
+    Ok(())
+}
+
+/// Changes the attributes of one mount. Without mount_setattr(2) those that stay must be said again, for a remount
+/// sets all.
+///
+/// # Errors
+/// The failing call.
+pub fn set_attributes(mounted: &OwnedFd, attributes: &Attributes) -> nix::Result<()> {
+    match mount::set_attributes(mounted.as_fd(), attributes, false) {
+        Err(Errno::ENOSYS) => {}
+        result => return result,
+    }
+    let now = nix::sys::statvfs::fstatvfs(mounted)?.flags().bits() as c_ulong;
+    // Bit by bit: statvfs flag (ST_*), attribute, mount flag.
+    const ROWS: [(c_ulong, u64, c_ulong); 7] = [
+        (1, attribute::RDONLY, libc::MS_RDONLY),
+        (2, attribute::NOSUID, libc::MS_NOSUID),
+        (4, attribute::NODEV, libc::MS_NODEV),
+        (8, attribute::NOEXEC, libc::MS_NOEXEC),
+        (1024, attribute::NOATIME, libc::MS_NOATIME),
+        (2048, attribute::NODIRATIME, libc::MS_NODIRATIME),
+        (8192, attribute::NOSYMFOLLOW, MS_NOSYMFOLLOW),
+    ];
+    let mut flags = libc::MS_BIND | libc::MS_REMOUNT;
+    for (st, attribute, ms) in ROWS {
+        let kept = now & st != 0 && attributes.clear & attribute == 0;
+        if kept || attributes.set & attribute != 0 {
+            flags |= ms;
+        }
+    }
+    flags |= match attributes.set & attribute::ATIME {
+        attribute::STRICTATIME => libc::MS_STRICTATIME,
+        0 if now & 4096 != 0 => libc::MS_RELATIME,
+        _ => 0,
+    };
+    let place = CString::new(path_of(mounted)).expect("a number has no NUL byte");
+    mount::mount(None, &place, None, flags, None)
+}
+
+impl Target<'_> {
+    fn existing<'r>(root: &'r Root, path: &'r Path) -> Result<Target<'r>> {
+        let fd = root.resolve(path, Links::Follow).context(|| format!("open({path:?}) in the root"))?;
+        Ok(Target { root, path, fd })
+    }
+
+    /// A directory, made where missing; whether it existed. With `plain`, no link may lead there: procfs and sysfs
+    /// must be what their paths say (CVE-2019-19921, CVE-2023-27561).
+    pub fn directory<'r>(root: &'r Root, path: &'r Path, plain: bool) -> Result<(Target<'r>, bool)> {
+        let links = if plain { Links::Refuse } else { Links::Follow };
+        let call = || format!("open({path:?}) in the root");
+        match root.resolve(path, links) {
+            Ok(fd) => return Ok((Target { root, path, fd }, true)),
+            Err(Errno::ENOENT) => {}
+            Err(Errno::ELOOP) if plain => {
+                return Err(Error::new(Kind::Denied, format!("{path:?} must be a directory, not a symbolic link")));
+            }
+            Err(e) => return Err(Error::os(call(), e as i32)),
+        }
+        let fd = root.make_directory(path, 0o755).context(|| format!("mkdir({path:?}) in the root"))?;
+        Ok((Target { root, path, fd }, false))
+    }
+
+    fn for_bind<'r>(root: &'r Root, path: &'r Path, source: &Source<'_>) -> Result<Target<'r>> {
+        let fd = match root.resolve(path, Links::Follow) {
+            Err(Errno::ENOENT) => match source.is_directory()? {
+                true => root.make_directory(path, 0o755).context(|| format!("mkdir({path:?}) in the root"))?,
+                false => root.make_file(path, 0o644).context(|| format!("mknod({path:?}) in the root"))?,
+            },
+            result => result.context(|| format!("open({path:?}) in the root"))?,
+        };
+        Ok(Target { root, path, fd })
+    }
+
+    /// A path for mount(2) that means exactly this target.
+    pub fn place(&self) -> CString {
+        CString::new(path_of(&self.fd)).expect("a number has no NUL byte")
+    }
+}
+
+impl Source<'_> {
+    fn is_directory(&self) -> Result<bool> {
+        let stat = match self {
+            Source::Path(path) => nix::sys::stat::stat(*path),
+            Source::Handle(fd) => nix::sys::stat::fstat(fd),
+        };
+        let stat = stat.context(|| format!("bind source {self}"))?;
+        Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+    }
+
+    fn is_proc(&self) -> bool {
+        let magic = |fd: std::os::fd::BorrowedFd<'_>| file_system_of(fd) == Ok(PROC_SUPER_MAGIC);
+        match self {
+            Source::Path(path) => Root::open(path).is_ok_and(|r| magic(r.as_fd())),
+            Source::Handle(fd) => magic(fd.as_fd()),
+        }
+    }
+}
+
+impl std::fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Path(path) => write!(f, "{path:?}"),
+            Source::Handle(_) => f.write_str("its source"),
+        }
+    }
+}
+
+/// `c_ulong` has 32 bits on some of the architectures.
+#[allow(clippy::useless_conversion)]
+fn widen(flags: c_ulong) -> u64 {
+    u64::from(flags)
+}
+
+/// Refuses to cover procfs with anything but procfs, and with the few files of [`PROC_FILES`].
+fn check_proc(target: &Target<'_>, source: Option<&Source<'_>>) -> Result<()> {
+    if file_system_of(target.fd.as_fd()) != Ok(PROC_SUPER_MAGIC) {
+        return Ok(());
+    }
+    let path = target.path.to_str().unwrap_or("");
+    let allowed = PROC_FILES.contains(&path) || path == "/proc" && source.is_some_and(Source::is_proc);
+    if allowed { Ok(()) } else { Err(Error::new(Kind::Denied, "a mount inside /proc is not allowed")) }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid(format!("{path:?} has a NUL byte")))
+}

@@ -1,0 +1,267 @@
+//! Mount options: from the words of mount(8) and the OCI specification to flags.
+
+use crate::api::oci::runtime::Mount;
+use crate::error::{Error, Kind, Result};
+use crate::utils::sys::mount::{Attributes, MS_LAZYTIME, MS_NOSYMFOLLOW, attribute};
+use libc::c_ulong;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+/// One mount, read and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned<'a> {
+    /// Absolute path inside the container.
+    pub destination: &'a Path,
+    /// What is mounted there.
+    pub kind: Fs,
+    /// MS_* for the mount itself.
+    pub flags: c_ulong,
+    /// Attributes of the mount that the options name, set or cleared: for binds, which mount(2) cannot give flags.
+    pub attributes: Attributes,
+    /// Attributes for the mount and all below (`rro`, `rnosuid`, …).
+    pub recursive: Attributes,
+    /// Propagation for the mount alone, and for it and all below; 0 is none.
+    pub propagation: [c_ulong; 2],
+    /// Options of the file system.
+    pub data: CString,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fs {
+    /// A part of the host's tree.
+    Bind {
+        /// Absolute path on the host.
+        source: PathBuf,
+        /// With all mounts below.
+        recursive: bool,
+    },
+    /// The container's cgroup tree, whatever the host's layout.
+    Cgroup,
+    /// A file system by type.
+    Named {
+        /// Type.
+        kind: CString,
+        /// Device or word.
+        source: CString,
+    },
+}
+
+/// Flags of mount(2): word, MS_*, whether the word clears it.
+const FLAGS: [(&str, c_ulong, bool); 31] = [
+    ("ro", libc::MS_RDONLY, false),
+    ("rw", libc::MS_RDONLY, true),
+    ("nosuid", libc::MS_NOSUID, false),
+    ("suid", libc::MS_NOSUID, true),
+    ("nodev", libc::MS_NODEV, false),
+    ("dev", libc::MS_NODEV, true),
+    ("noexec", libc::MS_NOEXEC, false),
+    ("exec", libc::MS_NOEXEC, true),
+    ("noatime", libc::MS_NOATIME, false),
+    ("atime", libc::MS_NOATIME, true),
+    ("nodiratime", libc::MS_NODIRATIME, false),
+    ("diratime", libc::MS_NODIRATIME, true),
+    ("relatime", libc::MS_RELATIME, false),
+    ("norelatime", libc::MS_RELATIME, true),
+    ("strictatime", libc::MS_STRICTATIME, false),
+    ("nostrictatime", libc::MS_STRICTATIME, true),
+    ("nosymfollow", MS_NOSYMFOLLOW, false),
+    ("symfollow", MS_NOSYMFOLLOW, true),
+    ("sync", libc::MS_SYNCHRONOUS, false),
+    ("async", libc::MS_SYNCHRONOUS, true),
+    ("dirsync", libc::MS_DIRSYNC, false),
+    ("mand", libc::MS_MANDLOCK, false),
+    ("nomand", libc::MS_MANDLOCK, true),
+    ("iversion", libc::MS_I_VERSION, false),
+    ("noiversion", libc::MS_I_VERSION, true),
+    ("lazytime", MS_LAZYTIME, false),
+    ("nolazytime", MS_LAZYTIME, true),
+    ("silent", libc::MS_SILENT, false),
+    ("loud", libc::MS_SILENT, true),
+    ("remount", libc::MS_REMOUNT, false),
+    ("defaults", 0, false),
+];
+
+const PROPAGATION: [(&str, c_ulong); 4] = [
+    ("private", libc::MS_PRIVATE),
+    ("slave", libc::MS_SLAVE),
+    ("shared", libc::MS_SHARED),
+    ("unbindable", libc::MS_UNBINDABLE),
+];
+
+/// Reads one mount. Relative bind sources start at `bundle`; `label` is the SELinux label of mounts.
+///
+/// # Errors
+/// `Kind::Invalid` naming the mount and the option; `Kind::Unsupported` for an option that is known but not done.
+pub fn parse<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Planned<'a>> {
+    parse_options(mount, bundle, label).map_err(|e| e.context(format!("mount at {:?}", mount.destination)))
+}
+
+fn parse_options<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Planned<'a>> {
+    let mut bind = mount.kind == "bind";
+    let mut data: Vec<&str> = Vec::new();
+    let mut planned = Planned {
+        destination: Path::new(&mount.destination),
+        kind: Fs::Cgroup,
+        flags: 0,
+        attributes: Attributes::default(),
+        recursive: Attributes::default(),
+        propagation: [0, 0],
+        data: CString::default(),
+    };
+    if mount.destination.is_empty() || mount.destination.contains('\0') {
+        return Err(Error::invalid("the destination is no path"));
+    }
+    let mut recursive_bind = false;
+    for option in &mount.options {
+        let word = option.as_str();
+        let rest = word.strip_prefix('r').unwrap_or("");
+        if matches!(word, "bind" | "rbind") {
+            (bind, recursive_bind) = (true, word == "rbind");
+        } else if let Some((_, flag, clear)) = FLAGS.iter().find(|(w, ..)| *w == word) {
+            match clear {
+                true => planned.flags &= !flag,
+                false => planned.flags |= flag,
+            }
+            add_attribute(&mut planned.attributes, *flag, *clear);
+        } else if let Some((_, flag)) = PROPAGATION.iter().find(|(w, _)| *w == word) {
+            planned.propagation[0] = *flag;
+        } else if let Some((_, flag)) = PROPAGATION.iter().find(|(w, _)| *w == rest) {
+            planned.propagation[1] = *flag;
+        } else if let Some((_, flag, clear)) = FLAGS.iter().take(18).find(|(w, ..)| *w == rest) {
+            add_attribute(&mut planned.recursive, *flag, *clear);
+        } else if matches!(word, "tmpcopyup" | "idmap" | "ridmap") || word.starts_with("idmap=") {
+            return Err(Error::new(Kind::Unsupported, format!("option {word:?} is not supported")));
+        } else {
+            data.push(word);
+        }
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(Error::new(Kind::Unsupported, "id-mapped mounts are not supported"));
+    }
+    planned.kind = match mount.kind.as_str() {
+        _ if bind => {
+            if let Some(word) = data.first() {
+                return Err(Error::invalid(format!("option {word:?} does not apply to a bind")));
+            }
+            if mount.source.is_empty() {
+                return Err(Error::invalid("a bind without source"));
+            }
+            Fs::Bind { source: bundle.join(&mount.source), recursive: recursive_bind }
+        }
+        "" => return Err(Error::invalid("neither a type nor a bind")),
+        "cgroup" | "cgroup2" => Fs::Cgroup,
+        kind => {
+            let source = if mount.source.is_empty() { kind } else { &mount.source };
+            Fs::Named { kind: c_string(kind)?, source: c_string(source)? }
+        }
+    };
+    let mut text = data.join(",");
+    let labelled = !matches!(mount.kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2");
+    if !label.is_empty() && !bind && labelled {
+        let comma = if text.is_empty() { "" } else { "," };
+        text = format!("{text}{comma}context=\"{label}\"");
+    }
+    planned.data = c_string(&text)?;
+    Ok(planned)
+}
+
+/// The attribute for an MS_* flag; flags of the superblock have none.
+fn add_attribute(attributes: &mut Attributes, flag: c_ulong, clear: bool) {
+    // Access time modes exclude each other: naming one clears the field.
+    let (bit, field) = match flag {
+        libc::MS_RDONLY => (attribute::RDONLY, attribute::RDONLY),
+        libc::MS_NOSUID => (attribute::NOSUID, attribute::NOSUID),
+        libc::MS_NODEV => (attribute::NODEV, attribute::NODEV),
+        libc::MS_NOEXEC => (attribute::NOEXEC, attribute::NOEXEC),
+        libc::MS_NODIRATIME => (attribute::NODIRATIME, attribute::NODIRATIME),
+        MS_NOSYMFOLLOW => (attribute::NOSYMFOLLOW, attribute::NOSYMFOLLOW),
+        libc::MS_NOATIME => (attribute::NOATIME, attribute::ATIME),
+        libc::MS_STRICTATIME => (attribute::STRICTATIME, attribute::ATIME),
+        libc::MS_RELATIME if !clear => (0, attribute::ATIME),
+        _ => return,
+    };
+    attributes.set &= !field;
+    attributes.clear |= field;
+    if !clear {
+        attributes.set |= bit;
+    }
+    // The kernel wants a mode's whole field cleared before one is set, and single bits only once.
+    attributes.clear &= !(attributes.set & !attribute::ATIME);
+}
+
+/// The flag of a propagation word of the specification's `rootfsPropagation`.
+///
+/// # Errors
+/// `Kind::Invalid` for an unknown word.
+pub fn propagation(word: &str) -> Result<c_ulong> {
+    let (rest, recursive) = match word.strip_prefix('r') {
+        Some(rest) => (rest, libc::MS_REC),
+        None => (word, 0),
+    };
+    let found = PROPAGATION.iter().find(|(w, _)| *w == rest);
+    found
+        .map(|(_, flag)| flag | recursive)
+        .ok_or_else(|| Error::invalid(format!("unknown rootfs propagation {word:?}")))
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::invalid(format!("{text:?} has a NUL byte")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, options: &[&str]) -> Mount {
+        Mount {
+            destination: "/d".into(),
+            kind: kind.into(),
+            source: "s".into(),
+            options: options.iter().map(|o| o.to_string()).collect(),
+            ..Mount::default()
+        }
+    }
+
+    fn parse(m: &Mount) -> Result<Planned<'_>> {
+        super::parse(m, Path::new("/bundle"), "")
+    }
+
+    #[test]
+    fn words_become_flags_and_data() {
+        let m = mount("tmpfs", &["nosuid", "strictatime", "mode=755", "size=64k", "rprivate"]);
+        let p = parse(&m).unwrap();
+        assert_eq!(p.flags, libc::MS_NOSUID | libc::MS_STRICTATIME);
+        assert_eq!(p.data.to_str().unwrap(), "mode=755,size=64k");
+        assert_eq!(p.propagation, [0, libc::MS_PRIVATE]);
+        let m = mount("none", &["rbind", "ro", "nodev", "rw", "slave", "rnosuid"]);
+        let p = parse(&m).unwrap();
+        assert_eq!(p.kind, Fs::Bind { source: "/bundle/s".into(), recursive: true });
+        assert_eq!((p.attributes.set, p.attributes.clear), (attribute::NODEV, attribute::RDONLY));
+        assert_eq!(p.recursive.set, attribute::NOSUID);
+        assert_eq!(p.propagation, [libc::MS_SLAVE, 0]);
+        let m = mount("bind", &["noatime", "strictatime"]);
+        let p = parse(&m).unwrap();
+        assert_eq!((p.attributes.set, p.attributes.clear), (attribute::STRICTATIME, attribute::ATIME));
+        assert_eq!(parse(&mount("cgroup", &["ro"])).unwrap().kind, Fs::Cgroup);
+    }
+
+    #[test]
+    fn bad_ones_are_refused_by_name() {
+        let e = parse(&mount("bind", &["size=1"])).unwrap_err();
+        assert_eq!(e.to_string(), "mount at \"/d\": option \"size=1\" does not apply to a bind");
+        assert_eq!(parse(&mount("bind", &["ridmap"])).unwrap_err().kind(), Kind::Unsupported);
+        assert!(parse(&mount("", &["ro"])).is_err());
+        assert!(parse(&mount("tmp\0fs", &[])).is_err());
+        let labelled = mount("tmpfs", &["mode=1"]);
+        let p = super::parse(&labelled, Path::new("/"), "a:b:c").unwrap();
+        assert_eq!(p.data.to_str().unwrap(), "mode=1,context=\"a:b:c\"");
+    }
+
+    #[test]
+    fn propagation_words() {
+        assert_eq!(propagation("rslave").unwrap(), libc::MS_SLAVE | libc::MS_REC);
+        assert_eq!(propagation("private").unwrap(), libc::MS_PRIVATE);
+        assert!(propagation("r").is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! Making a container.
+
+use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig};
+use crate::error::{Error, Result};
+use crate::executor::Daemon;
+use crate::modules::container::document::{Common, Document, Extra, text};
+use crate::modules::container::run::{Run, Verb, permit};
+use crate::modules::container::{Container, files, name, restriction};
+use crate::modules::image::store::Image;
+use crate::modules::spec;
+use crate::utils::atomic_file::Durability;
+use crate::utils::time::Timestamp;
+use crate::utils::{id, signal};
+use std::sync::Arc;
+
+/// Bytes of /dev/shm.
+const SHM_SIZE: i64 = 64 << 20;
+
+/// Makes a container.
+///
+/// # Errors
+/// `Kind::Invalid` and `Kind::Unsupported` for the request, `Kind::NotFound` for the image, `Kind::Conflict` for the
+/// name; the failing call. Nothing is left then.
+pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest) -> Result<CreateResponse> {
+    let id = id::random_id()?;
+    let name = match wanted_name {
+        None | Some("") => id.as_str(),
+        Some(name) => name::check(name)?,
+    };
+    restriction::check(&request)?;
+    let CreateRequest { mut config, host_config: mut host } = request;
+    if config.image.is_empty() {
+        return Err(Error::invalid("no image given"));
+    }
+    let logging = daemon.settings.logging.refine(&host.log_config)?;
+    host.log_config = logging.config();
+    let image = daemon.images.find(&config.image)?;
+    let mut warnings = spec::validate(&host, &config)?;
+    let image_has_check = merge(&mut config, &image)?;
+    if image_has_check {
+        warnings.push("the image's health check is not carried out by this release".into());
+    }
+    resolve(daemon, &mut host)?;
+
+    let reservation = daemon.containers.reserve(&id, name, &image.id)?;
+    // Only now nobody can remove the image any more; it may have gone before.
+    daemon.images.find(&image.id)?;
+    let layer = Layer::create(daemon, &id, &image)?;
+    let document = document(daemon, &id, name, config, &host, &image, logging);
+    let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
+    daemon.disk.create(&id, &document, &host, durability)?;
+    layer.keep();
+    reservation.commit(Arc::new(Container::new(id.clone(), document.head(), Run::default())));
+    log::info!("container {id}: created from {}", document.common_config.image);
+    Ok(CreateResponse { id, warnings })
+}
+
+/// Fills in what the image says. Gives whether the image has a health check that is left out.
+fn merge(config: &mut ContainerConfig, image: &Image) -> Result<bool> {
+    let own_check = config.healthcheck.take();
+    spec::merge_image(config, &image.config)?;
+    // The user's word is NONE or nothing: others were refused.
+    let dropped = own_check.is_none() && config.healthcheck.as_ref().is_some_and(|h| !h.test.is_empty());
+    config.healthcheck = own_check;
+    if !config.stop_signal.is_empty() {
+        signal::parse(&config.stop_signal)?;
+    }
+    let program = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).next();
+    match program.map(String::as_str) {
+        None => Err(Error::invalid("No command specified")),
+        Some("") => Err(Error::invalid("the command must not be empty")),
+        Some(_) => Ok(dropped),
+    }
+}
+
+/// Fills in defaults, and ids where other containers are named. Those must exist; they must run only at the start.
+fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
+    if host.shm_size == 0 {
+        host.shm_size = SHM_SIZE;
+    }
+    if host.runtime.is_empty() {
+        host.runtime = "lcr".into();
+    }
+    if host.restart_policy.name.is_empty() {
+        host.restart_policy.name = "no".into();
+    }
+    for mode in
+        [&mut host.network_mode, &mut host.ipc_mode, &mut host.pid_mode, &mut host.uts_mode, &mut host.cgroupns_mode]
+    {
+        if let Some(other) = mode.strip_prefix("container:") {
+            let other = daemon.containers.find(other)?;
+            permit(Verb::Attach, other.run().phase(), &other.id)?;
+            *mode = format!("container:{}", other.id);
+        }
+    }
+    Ok(())
+}
+
+fn document(
+    daemon: &Daemon,
+    id: &str,
+    name: &str,
+    mut config: ContainerConfig,
+    host: &HostConfig,
+    image: &Image,
+    logging: crate::modules::container::logging::Logging,
+) -> Document {
+    if !host.network_mode.starts_with("container:") && config.hostname.is_empty() {
+        config.hostname = spec::host_name(id, &config, host);
+    }
+    if config.image_ref.is_empty() {
+        config.image_ref = image.digests.first().cloned().unwrap_or_default();
+    }
+    let mut words = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned();
+    let path = words.next().unwrap_or_default();
+    let args = words.collect();
+    let [hostname_path, hosts_path, resolv_conf_path] =
+        files::paths(&daemon.disk.directory(id)).map(|path| text(&path));
+    let log_path = if logging.config().driver == "none" { String::new() } else { text(&daemon.disk.log(id)) };
+    let image_name = config.image.clone();
+    Document {
+        image: format!("sha256:{}", image.id),
+        common_config: Common {
+            path,
+            args,
+            config,
+            created: Timestamp::now(),
+            image: image_name,
+            image_type: "oci".into(),
+            hostname_path,
+            hosts_path,
+            resolv_conf_path,
+            log_path,
+            base_fs: text(&daemon.images.mount_point(id)),
+            name: name.into(),
+            id: id.into(),
+            extra: Some(Extra::new(host, logging)),
+        },
+        ..Document::default()
+    }
+}
+
+/// The writable layer; removed again when dropped.
+struct Layer<'a> {
+    daemon: &'a Daemon,
+    id: &'a str,
+    kept: bool,
+}
+
+impl<'a> Layer<'a> {
+    fn create(daemon: &'a Daemon, id: &'a str, image: &Image) -> Result<Layer<'a>> {
+        daemon.images.create_container_layer(id, image)?;
+        Ok(Layer { daemon, id, kept: false })
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Layer<'_> {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(e) = self.daemon.images.remove_container_layer(self.id)
+        {
+            log::warn!("container {}: its layer is left for the next start: {e}", self.id);
+        }
+    }
+}

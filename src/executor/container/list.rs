@@ -1,0 +1,203 @@
+//! Listing and inspecting.
+
+use super::ListQuery;
+use crate::api::container::{
+    ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount, SummaryExtra,
+    SummaryHostConfig,
+};
+use crate::api::shim::Overlay;
+use crate::error::Result;
+use crate::executor::Daemon;
+use crate::modules::container::filter::Filter;
+use crate::modules::container::run::{Phase, Run};
+use crate::modules::container::{Container, disk, document, status};
+use crate::utils::time::Timestamp;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Lists containers, newest first.
+///
+/// # Errors
+/// `Kind::Invalid` for an unknown filter.
+pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<Vec<ContainerSummary>> {
+    let image_id = |name: &str| daemon.images.find(name).ok().map(|image| image.id.clone());
+    let filter = Filter::parse(&query.filters, image_id)?;
+    let limit = query.limit.filter(|&n| n > 0);
+    let all = query.all || limit.is_some() || filter.has_status();
+    let now = Timestamp::now();
+    let mut rows = Vec::new();
+    for container in daemon.containers.all() {
+        let run = container.run();
+        if !(all || run.running) || !filter.matches(&container.id, &container.head, &run) {
+            continue;
+        }
+        if limit.is_some_and(|n| rows.len() as u64 >= n) {
+            break;
+        }
+        rows.push(summary(&container, &run, now));
+    }
+    Ok(rows)
+}
+
+fn summary(container: &Container, run: &Run, now: Timestamp) -> ContainerSummary {
+    let head = &container.head;
+    ContainerSummary {
+        id: container.id.clone(),
+        names: vec![format!("/{}", head.name)],
+        image: head.image.clone(),
+        image_id: format!("sha256:{}", head.image_id),
+        command: head.command.clone(),
+        created: head.created.unix_seconds(),
+        labels: head.labels.clone(),
+        state: run.word().into(),
+        status: status::text(run, now),
+        host_config: SummaryHostConfig { network_mode: head.network_mode.clone() },
+        network_settings: json!({"Networks": {}}),
+        extra: SummaryExtra {
+            pid: run.pid,
+            exit_code: run.exit_code,
+            restart_count: run.restart_count,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            runtime: "lcr".into(),
+            created_at: head.created,
+            health: String::new(),
+        },
+        ..ContainerSummary::default()
+    }
+}
+
+/// Everything about one container. `size` also counts the bytes of its writable layer.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Corrupt` when its directory is damaged.
+pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<ContainerInspect> {
+    let container = daemon.containers.find(reference)?;
+    let document = daemon.disk.document(&container.id)?;
+    let host = daemon.disk.host_config(&container.id)?;
+    let run = container.run();
+    let layer = layer(daemon, &container);
+    let size_rw = match &layer {
+        Some(overlay) if size => Some(disk::tree_size(&overlay.upper)),
+        _ => None,
+    };
+    let common = document.common_config;
+    let seccomp = host.security_opt.iter().find_map(|o| o.strip_prefix("seccomp=").or(o.strip_prefix("seccomp:")));
+    Ok(ContainerInspect {
+        id: container.id.clone(),
+        created: common.created,
+        path: common.path,
+        args: common.args,
+        state: state(&run),
+        resources: json!({
+            "CPUPeriod": host.cpu_period, "CPUQuota": host.cpu_quota, "CPUShares": host.cpu_shares,
+            "Memory": host.memory, "MemorySwap": host.memory_swap, "Hugetlbs": [], "unified": host.unified,
+        }),
+        image: document.image,
+        resolv_conf_path: common.resolv_conf_path,
+        hostname_path: common.hostname_path,
+        hosts_path: common.hosts_path,
+        log_path: common.log_path,
+        name: format!("/{}", container.head.name),
+        restart_count: run.restart_count,
+        driver: "overlay".into(),
+        platform: "linux".into(),
+        // A whole profile may stand in the option: inspect shows that there is one.
+        seccomp_profile: seccomp
+            .map(|s| if s == "unconfined" { s.into() } else { "custom".into() })
+            .unwrap_or_default(),
+        no_new_privileges: host.security_opt.iter().any(|o| is_no_new_privileges(o)),
+        exec_ids: daemon.execs.running(&container.id),
+        graph_driver: graph_driver(daemon, &container, layer),
+        size_rw: size_rw.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
+        mounts: mounts(&host),
+        host_config: host,
+        config: common.config,
+        network_settings: json!({
+            "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "EndpointID": "", "Gateway": "",
+            "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
+            "MacAddress": "", "Networks": {},
+        }),
+        ..ContainerInspect::default()
+    })
+}
+
+fn is_no_new_privileges(option: &str) -> bool {
+    matches!(option, "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true")
+}
+
+fn state(run: &Run) -> ContainerState {
+    ContainerState {
+        status: run.word().into(),
+        running: run.running,
+        paused: run.paused,
+        restarting: false,
+        oom_killed: run.oom_killed,
+        dead: false,
+        pid: if matches!(run.phase(), Phase::Running | Phase::Paused) { run.pid } else { 0 },
+        exit_code: run.exit_code,
+        error: run.error.clone(),
+        started_at: run.started_at,
+        finished_at: run.finished_at,
+    }
+}
+
+fn layer(daemon: &Daemon, container: &Arc<Container>) -> Option<Overlay> {
+    let image = daemon.images.find(&container.head.image_id).ok()?;
+    daemon.images.container_layer(&container.id, &image).ok()
+}
+
+fn graph_driver(daemon: &Daemon, container: &Container, layer: Option<Overlay>) -> GraphDriver {
+    let mut driver = GraphDriver { name: "overlay".into(), ..GraphDriver::default() };
+    if let Some(overlay) = layer {
+        let lower: Vec<String> = overlay.lower.iter().map(|p| document::text(p)).collect();
+        driver.data = [
+            ("LowerDir".to_string(), lower.join(":")),
+            ("UpperDir".to_string(), document::text(&overlay.upper)),
+            ("WorkDir".to_string(), document::text(&overlay.work)),
+            ("MergedDir".to_string(), document::text(&daemon.images.mount_point(&container.id))),
+        ]
+        .into();
+    }
+    driver
+}
+
+fn mounts(host: &HostConfig) -> Vec<InspectMount> {
+    let binds = host.binds.iter().filter_map(|bind| {
+        let mut parts = bind.splitn(3, ':');
+        let (source, destination, mode) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
+        let option = |names: &[&str]| mode.split(',').find(|o| names.contains(o)).map(str::to_string);
+        Some(InspectMount {
+            kind: "bind".into(),
+            source: source.into(),
+            destination: destination.into(),
+            mode: mode.into(),
+            rw: option(&["ro"]).is_none(),
+            propagation: option(&["private", "rprivate", "shared", "rshared", "slave", "rslave"])
+                .unwrap_or_else(|| "rprivate".into()),
+            ..InspectMount::default()
+        })
+    });
+    let mounts = host.mounts.iter().map(|m| InspectMount {
+        kind: m.kind.clone(),
+        source: m.source.clone(),
+        destination: m.target.clone(),
+        rw: !m.read_only,
+        propagation: m.bind_options.as_ref().map(|o| o.propagation.clone()).unwrap_or_default(),
+        ..InspectMount::default()
+    });
+    binds.chain(mounts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bind_options_show() {
+        let host = HostConfig { binds: vec!["/a:/b".into(), "/c:/d:ro,rshared".into()], ..HostConfig::default() };
+        let list = mounts(&host);
+        assert_eq!((list[0].rw, list[0].propagation.as_str()), (true, "rprivate"));
+        assert_eq!((list[1].rw, list[1].propagation.as_str(), list[1].mode.as_str()), (false, "rshared", "ro,rshared"));
+    }
+}

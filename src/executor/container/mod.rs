@@ -1,0 +1,66 @@
+//! Containers.
+
+use std::collections::BTreeMap;
+
+pub(super) mod attach;
+mod create;
+mod list;
+mod logs;
+pub(super) mod settle;
+pub(super) mod signal;
+pub(super) mod start;
+mod stop;
+mod top;
+mod wait;
+
+pub use attach::attach;
+pub use create::create;
+pub use list::{inspect, list};
+pub use logs::{has_terminal, logs};
+pub use signal::{kill, pause, resize, stats, unpause};
+pub use start::start;
+pub use stop::{delete, restart, stop};
+pub use top::top;
+pub use wait::{Waiter, wait};
+
+/// Filters by key; several values of one key are alternatives.
+pub type Filters = BTreeMap<String, Vec<String>>;
+
+/// Which containers a listing shows.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    /// Also those that do not run.
+    pub all: bool,
+    /// Newest n, in any state.
+    pub limit: Option<u64>,
+    /// Filters.
+    pub filters: Filters,
+}
+
+/// Which streams an attached client wants.
+#[derive(Debug, Clone, Default)]
+pub struct AttachQuery {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+    /// What is in the log comes first.
+    pub logs: bool,
+    /// What comes from now on.
+    pub stream: bool,
+    /// `ctrl-p,ctrl-q` and the like; empty is the default.
+    pub detach_keys: String,
+}
+
+/// When a wait ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitCondition {
+    /// At once when it does not run.
+    NotRunning,
+    /// At the next exit.
+    NextExit,
+    /// When it is removed.
+    Removed,
+}

@@ -1,0 +1,118 @@
+//! What follows the end of a run: the exit is put on disk, the shim is let go, an auto-remove container goes away.
+//!
+//! Done by a worker, or by the verb that needs it done first; whoever holds the operation lock.
+
+use crate::api::shim::Exit;
+use crate::error::Result;
+use crate::executor::{Daemon, monitor};
+use crate::modules::container::{Container, disk};
+use crate::modules::runtime::shim;
+use crate::utils::atomic_file::Durability;
+use crate::utils::time::Timestamp;
+use std::sync::Arc;
+
+/// Exit code of a container whose shim died before it.
+const LOST: u8 = 137;
+
+/// The worker's part: settles, and removes what is to be removed after its exit.
+pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
+    let _operation = container.operate();
+    settle(daemon, container);
+    let gone = {
+        let state = container.state();
+        state.removed || state.run.running
+    };
+    if container.head.auto_remove
+        && !gone
+        && let Err(e) = remove(daemon, container)
+    {
+        log::error!("container {}: cannot be removed after its exit: {e}", container.id);
+    }
+}
+
+/// Finishes the last run, if that is still to be done. The operation lock must be held.
+pub fn settle(daemon: &Daemon, container: &Arc<Container>) {
+    let (watch, lost) = container.change(|s| (s.unsettled.take(), std::mem::take(&mut s.lost)));
+    let Some(watch) = watch else { return };
+    if lost {
+        let exit = after_loss(daemon, container, LOST);
+        daemon.execs.container_ended(&container.id);
+        container.change(|s| monitor::record(s, &exit));
+    }
+    let run = container.run();
+    if !container.head.auto_remove {
+        match daemon.disk.save(&container.id, &run, Durability::Durable) {
+            Ok(()) => daemon.disk.remove_exit_file(&container.id),
+            // The exit file of the shim stays and tells the next start.
+            Err(e) => log::error!("container {}: its exit is not recorded: {e}", container.id),
+        }
+    }
+    watch.release();
+    daemon.disk.remove_state_directory(&container.id);
+}
+
+/// The exit of a container whose shim is gone: what it left in a file, otherwise `code` after everything of the
+/// container is killed.
+pub fn after_loss(daemon: &Daemon, container: &Container, code: u8) -> Exit {
+    let run = container.run();
+    if let Some(exit) = exit_file(daemon, container, true)
+        && (run.concerns(&exit) || !run.started_at.is_set())
+    {
+        return exit;
+    }
+    if run.pid > 0 {
+        let cleaned = daemon.disk.spec(&container.id).and_then(|spec| {
+            let path = spec.linux.map(|l| l.cgroups_path).unwrap_or_default();
+            shim::clean_up(&path, run.pid, run.start_time)
+        });
+        if let Err(e) = cleaned {
+            log::error!("container {}: its processes are not cleaned up: {e}", container.id);
+        }
+    }
+    Exit { started_at: run.started_at, finished_at: Timestamp::now(), exit_code: code, oom_killed: false }
+}
+
+/// What the shim noted about the exit, beside the container or, when there is one, in its volatile directory.
+pub fn exit_file(daemon: &Daemon, container: &Container, active: bool) -> Option<Exit> {
+    let volatile = active.then(|| daemon.disk.state_directory(&container.id));
+    let places = volatile.into_iter().chain([daemon.disk.directory(&container.id)]);
+    places.into_iter().find_map(|directory| match shim::read_exit(&directory) {
+        Ok(exit) => exit,
+        Err(e) => {
+            log::error!("container {}: {e}", container.id);
+            None
+        }
+    })
+}
+
+/// Removes a container that does not run. The operation lock must be held.
+///
+/// # Errors
+/// When it cannot cease to exist; it is as before then. What is left of one that has ceased to exist is logged, and
+/// removed by the next start.
+pub fn remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
+    container.change(|s| s.run.removal_inprogress = true);
+    // A reboot removes an auto-remove container anyway.
+    let durability = if container.head.auto_remove { Durability::Volatile } else { Durability::Durable };
+    let garbage = match daemon.disk.begin_removal(&container.id, durability) {
+        Ok(garbage) => garbage,
+        Err(e) => {
+            container.change(|s| s.run.removal_inprogress = false);
+            return Err(e);
+        }
+    };
+    daemon.containers.remove(&container.id);
+    if let Err(e) = daemon.images.remove_container_layer(&container.id) {
+        log::warn!("container {}: its layer is left for the next start: {e}", container.id);
+    }
+    disk::remove_tree(&garbage);
+    daemon.disk.remove_state_directory(&container.id);
+    daemon.execs.forget_container(&container.id);
+    log::info!("container {}: removed", container.id);
+    container.change(|s| {
+        s.removed = true;
+        s.dismiss_pending();
+    });
+    daemon.monitor.let_go();
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Verbs that are one message to the shim.
+
+use crate::api::oci::runtime::ConsoleSize;
+use crate::api::shim::{Reply, Request, Stats};
+use crate::error::{Error, Kind, Result};
+use crate::executor::Daemon;
+use crate::modules::container::Container;
+use crate::modules::container::run::{Verb, permit};
+use crate::modules::runtime::shim;
+use crate::utils::{signal, sys};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a killed container may take to end. Processes in uninterruptible sleep need this.
+const KILL_LIMIT: Duration = Duration::from_secs(90);
+/// How long after its shim was killed too.
+const SHIM_LIMIT: Duration = Duration::from_secs(10);
+
+/// Sends a signal, by default SIGKILL, whose effect is waited for.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` for an unknown signal.
+pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> {
+    let container = daemon.containers.find(reference)?;
+    let number = match word {
+        None | Some("" | "0") => libc::SIGKILL,
+        Some(word) => signal::parse(word)?,
+    };
+    permit(Verb::Kill, container.run().phase(), &container.id)?;
+    log::info!("container {}: signal {number}", container.id);
+    if number == libc::SIGKILL {
+        return force(daemon, &container);
+    }
+    send(daemon, &container, number)?;
+    // A frozen process would get its end only when somebody thaws it, as docker sees it.
+    if number == stop_signal(&container) { thaw(daemon, &container) } else { Ok(()) }
+}
+
+/// The signal that stops this container.
+pub fn stop_signal(container: &Container) -> i32 {
+    signal::parse(&container.head.stop_signal).unwrap_or(libc::SIGTERM)
+}
+
+/// Sends a signal to the first process. One that has just ended is no error: its exit is on its way.
+///
+/// # Errors
+/// What the shim reports.
+pub fn send(daemon: &Daemon, container: &Container, signal: i32) -> Result<()> {
+    let request = Request::Signal { exec_id: None, signal, all: false };
+    match ask(daemon, container, &request) {
+        Err(e) if e.kind() == Kind::NotFound => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Thaws a container that is frozen.
+///
+/// # Errors
+/// What the shim reports.
+pub fn thaw(daemon: &Daemon, container: &Container) -> Result<()> {
+    if !container.state().run.paused {
+        return Ok(());
+    }
+    match ask(daemon, container, &Request::Resume) {
+        Err(e) if e.kind() == Kind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(_) => {
+            container.change(|s| s.run.paused = false);
+            Ok(())
+        }
+    }
+}
+
+/// Kills a container and waits for its end.
+///
+/// # Errors
+/// `Kind::Timeout` when it does not end; what the shim reports.
+pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
+    let exits = {
+        let state = container.state();
+        if !state.run.running {
+            return Ok(());
+        }
+        state.exits
+    };
+    let over = |limit| container.wait_until(Some(limit), |s| s.exits != exits || s.lost);
+    let asked = send(daemon, container, libc::SIGKILL).and_then(|()| thaw(daemon, container));
+    if asked.is_ok() && over(KILL_LIMIT) {
+        return Ok(());
+    }
+    let run = container.run();
+    log::error!("container {}: does not end, killing its shim {}", container.id, run.shim_pid);
+    if sys::process::is_alive(run.shim_pid, run.shim_start_time) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.shim_pid), nix::sys::signal::SIGKILL);
+    }
+    if over(SHIM_LIMIT) {
+        return Ok(());
+    }
+    asked?;
+    Err(Error::new(Kind::Timeout, format!("container {} does not end after SIGKILL", container.id)))
+}
+
+/// Freezes it.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` when it does not run, what the shim reports.
+pub fn pause(daemon: &Daemon, reference: &str) -> Result<()> {
+    freeze(daemon, reference, Verb::Pause)
+}
+
+/// Thaws it.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` when it is not frozen, what the shim reports.
+pub fn unpause(daemon: &Daemon, reference: &str) -> Result<()> {
+    freeze(daemon, reference, Verb::Unpause)
+}
+
+fn freeze(daemon: &Daemon, reference: &str, verb: Verb) -> Result<()> {
+    let container = daemon.containers.find(reference)?;
+    let _operation = container.operate();
+    permit(verb, container.run().phase(), &container.id)?;
+    let paused = verb == Verb::Pause;
+    ask(daemon, &container, if paused { &Request::Pause } else { &Request::Resume })?;
+    let run = container.change(|s| {
+        s.run.paused = paused && s.run.running;
+        s.run.clone()
+    });
+    log::info!("container {}: {}", container.id, if paused { "paused" } else { "unpaused" });
+    if run.running {
+        daemon.disk.save_volatile(&container.id, &run)?;
+    }
+    Ok(())
+}
+
+/// Sets its terminal's size.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` without a terminal.
+pub fn resize(daemon: &Daemon, reference: &str, height: u16, width: u16) -> Result<()> {
+    let container = daemon.containers.find(reference)?;
+    permit(Verb::Look, container.run().phase(), &container.id)?;
+    if !container.head.tty {
+        return Err(Error::invalid(format!("container {} has no terminal", container.id)));
+    }
+    ask(daemon, &container, &Request::Resize { exec_id: None, size: ConsoleSize { height, width } }).map(|_| ())
+}
+
+/// Resource use, one sample.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` when it does not run, what the shim reports.
+pub fn stats(daemon: &Daemon, reference: &str) -> Result<Stats> {
+    let container = daemon.containers.find(reference)?;
+    permit(Verb::Look, container.run().phase(), &container.id)?;
+    match ask(daemon, &container, &Request::Stats)? {
+        Reply::Stats(stats) => Ok(*stats),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Asks the shim of a container.
+///
+/// # Errors
+/// `Kind::NotFound` when no shim listens; what the shim reports.
+pub fn ask(daemon: &Daemon, container: &Container, request: &Request) -> Result<Reply> {
+    shim::request(&daemon.disk.state_directory(&container.id), request, &[])
+}
+
+/// A shim that answers another question than the one asked.
+pub fn unexpected() -> Error {
+    Error::new(Kind::Remote, "the shim gave an unexpected answer")
+}

@@ -1,0 +1,239 @@
+//! Starting a container.
+
+use super::settle::{remove, settle};
+use crate::api::container::{ContainerConfig, HostConfig};
+use crate::api::shim::{Launch, Launched, Request, Streams, VERSION};
+use crate::error::{Error, Kind, Result};
+use crate::executor::{Change, Daemon};
+use crate::modules::container::document::Document;
+use crate::modules::container::run::{Verb, Verdict, permit};
+use crate::modules::container::{Container, PendingClient, files};
+use crate::modules::runtime::shim::{self, Watch};
+use crate::modules::spec::{self, ContainerFiles, JoinedNamespaces, Mode};
+use crate::utils::atomic_file::Durability;
+use crate::utils::sys::socket::{self, MAX_DESCRIPTORS};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Exit code of a container whose start failed for no fault of its program.
+const FAILED: i32 = 125;
+
+/// Starts it.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` when it is frozen or being removed; `Kind::CommandNotFound` and
+/// `Kind::CommandNotExecutable` for the program; what is wrong with the configuration on this host. The reason stays
+/// in the container's state, and an auto-remove container is removed.
+pub fn start(daemon: &Daemon, reference: &str) -> Result<Change> {
+    start_container(daemon, &daemon.containers.find(reference)?)
+}
+
+pub(super) fn start_container(daemon: &Daemon, container: &Arc<Container>) -> Result<Change> {
+    let _operation = container.operate();
+    if permit(Verb::Start, container.run().phase(), &container.id)? == Verdict::Nothing {
+        return Ok(Change::Unchanged);
+    }
+    settle(daemon, container);
+    // At once: whoever attaches from now on finds a start under way and waits for its end.
+    let clients = container.change(|s| {
+        s.run.begin();
+        std::mem::take(&mut s.pending)
+    });
+    let result = launch(daemon, container, &clients);
+    // Those that a failure left, and the monitor's duplicates: else no client would see the end of its stream.
+    clients.iter().for_each(|c| drop(c.take()));
+    daemon.monitor.let_go();
+    match result {
+        Ok((watch, launched)) => {
+            started(daemon, container, watch, &launched);
+            Ok(Change::Changed)
+        }
+        Err(e) => {
+            failed(daemon, container, &e);
+            Err(e)
+        }
+    }
+}
+
+/// Notes a running container. Its shim has all that is needed to find it again, so a failing note is no failure.
+fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: &Launched) {
+    let run = container.change(|s| {
+        s.run.started(launched);
+        s.run.clone()
+    });
+    log::info!("container {}: started as process {}", container.id, launched.pid);
+    let mut noted = daemon.disk.save_volatile(&container.id, &run);
+    if !container.head.auto_remove {
+        // So that a reboot sees that it ran; not worth an fsync.
+        noted = noted.and(daemon.disk.save(&container.id, &run, Durability::Volatile));
+    }
+    if let Err(e) = noted {
+        log::warn!("container {}: its start is not recorded: {e}", container.id);
+    }
+    daemon.monitor.add(container, watch);
+}
+
+fn failed(daemon: &Daemon, container: &Arc<Container>, error: &Error) {
+    let code = exit_code(error.kind());
+    let run = container.change(|s| {
+        s.run.not_started(code, error.to_string());
+        // Whoever waits for its end need not wait any longer.
+        s.exits += 1;
+        s.run.clone()
+    });
+    daemon.disk.remove_state_directory(&container.id);
+    let done = if container.head.auto_remove {
+        remove(daemon, container)
+    } else {
+        daemon.disk.save(&container.id, &run, Durability::Durable)
+    };
+    if let Err(e) = done {
+        log::error!("container {}: after its failed start: {e}", container.id);
+    }
+}
+
+/// The exit code that a failure to start a program stands for.
+pub fn exit_code(kind: Kind) -> i32 {
+    match kind {
+        Kind::CommandNotFound => 127,
+        Kind::CommandNotExecutable => 126,
+        _ => FAILED,
+    }
+}
+
+fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingClient>]) -> Result<(Watch, Launched)> {
+    let id = &container.id;
+    let document = daemon.disk.document(id)?;
+    let host = daemon.disk.host_config(id)?;
+    let config = &document.common_config.config;
+    let image = daemon.images.find(document.image_id())?;
+    let overlay = daemon.images.container_layer(id, &image)?;
+    let namespaces = join(daemon, container, &host)?;
+    let (hostname, container_files) = write_files(daemon, container, &document, &host)?;
+    let spec = spec::generate(&spec::Input {
+        id,
+        config,
+        host: &host,
+        rootfs: &daemon.images.mount_point(id),
+        files: &container_files,
+        namespaces: &namespaces,
+        defaults: &daemon.settings.defaults,
+        hostname: &hostname,
+    })?;
+    daemon.disk.write_spec(id, &spec)?;
+    daemon.disk.remove_exit_file(id);
+    let state_directory = daemon.disk.make_state_directory(id)?;
+    let (first, later) = claim(clients);
+    let bundle = daemon.disk.directory(id);
+    let order = Launch {
+        version: VERSION,
+        id: id.clone(),
+        exit_directory: if host.auto_remove { state_directory.clone() } else { bundle.clone() },
+        exit_durable: !host.auto_remove,
+        log: container.head.logging.file(&daemon.disk.log(id)),
+        bundle,
+        overlay: Some(overlay),
+        open_stdin: config.open_stdin,
+        stdin_once: config.stdin_once,
+        no_pivot: no_pivot(config, &host),
+        start_timeout_ms: u64::try_from(daemon.settings.start_timeout.as_millis()).unwrap_or(u64::MAX),
+        clients: first.iter().map(|(streams, _)| streams.clone()).collect(),
+        state_directory: state_directory.clone(),
+    };
+    let fds: Vec<OwnedFd> = first.into_iter().flat_map(|(_, fds)| fds).collect();
+    let result = shim::launch(&order, &socket::borrow(&fds));
+    drop(fds);
+    if result.is_ok() {
+        for (streams, fds) in later {
+            if let Err(e) = shim::request(&state_directory, &Request::Attach(streams), &socket::borrow(&fds)) {
+                log::warn!("container {id}: a waiting client is not attached: {e}");
+            }
+        }
+    }
+    result
+}
+
+type Claimed = Vec<(Streams, Vec<OwnedFd>)>;
+
+/// Takes the waiting clients' descriptors: those that fit into the first message, and the others.
+fn claim(clients: &[Arc<PendingClient>]) -> (Claimed, Claimed) {
+    // A long message needs one descriptor for itself.
+    let mut room = MAX_DESCRIPTORS - 1;
+    let all = clients.iter().filter_map(|c| c.take().map(|fds| (c.streams.clone(), fds)));
+    all.partition(|(_, fds)| {
+        let fits = fds.len() <= room;
+        room = if fits { room - fds.len() } else { 0 };
+        fits
+    })
+}
+
+/// For a host whose root is a ram disk, which pivot_root(2) refuses.
+fn no_pivot(config: &ContainerConfig, host: &HostConfig) -> bool {
+    const WORD: &str = "ISULAD_RAMDISK";
+    host.no_pivot_root
+        || config.annotations.contains_key(WORD)
+        || host.annotations.contains_key(WORD)
+        || std::env::var_os(WORD).is_some()
+}
+
+/// What the modes `container:ID` stand for now.
+fn join(daemon: &Daemon, container: &Container, host: &HostConfig) -> Result<JoinedNamespaces> {
+    let file = |mode: &str, name: &str| -> Result<Option<PathBuf>> {
+        let Mode::Container(other) = spec::mode(mode) else { return Ok(None) };
+        let other = daemon.containers.find(other)?;
+        if other.id == container.id {
+            return Err(Error::invalid("a container cannot join its own namespaces"));
+        }
+        let run = other.run();
+        permit(Verb::Join, run.phase(), &other.id)?;
+        Ok(Some(PathBuf::from(format!("/proc/{}/{name}", run.pid))))
+    };
+    Ok(JoinedNamespaces {
+        network: file(&host.network_mode, "ns/net")?,
+        pid: file(&host.pid_mode, "ns/pid")?,
+        ipc: file(&host.ipc_mode, "ns/ipc")?,
+        uts: file(&host.uts_mode, "ns/uts")?,
+        cgroup: file(&host.cgroupns_mode, "ns/cgroup")?,
+        shm: file(&host.ipc_mode, "root/dev/shm")?,
+    })
+}
+
+/// Writes the network files; gives the host name that the container sees, and the files. A container that shares
+/// another's network shares its files.
+fn write_files(
+    daemon: &Daemon,
+    container: &Container,
+    document: &Document,
+    host: &HostConfig,
+) -> Result<(String, ContainerFiles)> {
+    let config = &document.common_config.config;
+    if let Mode::Container(other) = spec::mode(&host.network_mode) {
+        let other = daemon.containers.find(other)?;
+        let owner = daemon.disk.document(&other.id)?.common_config;
+        let given = |path: String| Some(PathBuf::from(path)).filter(|p| p.is_file());
+        let files = ContainerFiles {
+            hostname: given(owner.hostname_path),
+            hosts: given(owner.hosts_path),
+            resolv_conf: given(owner.resolv_conf_path),
+        };
+        let hostname = if config.hostname.is_empty() { owner.config.hostname } else { config.hostname.clone() };
+        return Ok((hostname, files));
+    }
+    let hostname = spec::host_name(&container.id, config, host);
+    let directory = daemon.disk.directory(&container.id);
+    files::write(
+        &directory,
+        &files::Content {
+            hostname: &hostname,
+            domainname: &config.domainname,
+            host_network: spec::mode(&host.network_mode) == Mode::Host,
+            extra_hosts: &host.extra_hosts,
+            dns: &host.dns,
+            dns_options: &host.dns_options,
+            dns_search: &host.dns_search,
+        },
+    )?;
+    let [name, hosts, resolv] = files::paths(&directory);
+    Ok((hostname, ContainerFiles { hostname: Some(name), hosts: Some(hosts), resolv_conf: Some(resolv) }))
+}

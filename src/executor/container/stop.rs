@@ -1,0 +1,120 @@
+//! Stopping, restarting, removing.
+
+use super::settle::{remove, settle};
+use super::signal::{force, send, stop_signal, thaw};
+use crate::error::{Error, Kind, Result};
+use crate::executor::{Change, Daemon};
+use crate::modules::container::index::Found;
+use crate::modules::container::run::{Phase, Verb, Verdict, permit};
+use crate::modules::container::{Container, disk};
+use crate::utils::atomic_file::Durability;
+use crate::utils::signal;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Seconds from the stop signal to SIGKILL.
+const GRACE: i64 = 10;
+
+/// Stops it: its stop signal, then SIGKILL after `timeout` seconds (negative waits for ever).
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Invalid` for an unknown signal, `Kind::Timeout` when not even SIGKILL ends it.
+pub fn stop(daemon: &Daemon, reference: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<Change> {
+    let container = daemon.containers.find(reference)?;
+    stop_container(daemon, &container, timeout, signal)
+}
+
+fn stop_container(
+    daemon: &Daemon,
+    container: &Arc<Container>,
+    timeout: Option<i64>,
+    signal: Option<&str>,
+) -> Result<Change> {
+    let number = match signal {
+        None | Some("") => stop_signal(container),
+        Some(word) => signal::parse(word)?,
+    };
+    let exits = {
+        // A start that is under way is waited for; the lock is not kept while the container ends, so that a second
+        // stop or a kill gets through.
+        let _operation = container.operate();
+        if permit(Verb::Stop, container.run().phase(), &container.id)? == Verdict::Nothing {
+            settle(daemon, container);
+            return Ok(Change::Unchanged);
+        }
+        let (run, exits) = container.change(|s| {
+            s.run.has_been_manually_stopped = true;
+            (s.run.clone(), s.exits)
+        });
+        daemon.disk.save_volatile(&container.id, &run)?;
+        exits
+    };
+    log::info!("container {}: stopping with signal {number}", container.id);
+    let grace = timeout.or(container.head.stop_timeout).unwrap_or(GRACE);
+    let limit = u64::try_from(grace).ok().map(Duration::from_secs);
+    let asked = send(daemon, container, number).and_then(|()| thaw(daemon, container));
+    if let Err(e) = &asked {
+        log::warn!("container {}: cannot be asked to stop: {e}", container.id);
+    }
+    if asked.is_err() || !container.wait_until(limit, |s| s.exits != exits || s.lost) {
+        force(daemon, container)?;
+    }
+    let _operation = container.operate();
+    settle(daemon, container);
+    Ok(Change::Changed)
+}
+
+/// Stops and starts it.
+///
+/// # Errors
+/// As [`stop`] and [`super::start`].
+pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result<()> {
+    let container = daemon.containers.find(reference)?;
+    if container.head.auto_remove && container.state().run.running {
+        return Err(Error::conflict(format!(
+            "container {} is removed when it ends and so cannot be restarted",
+            container.id
+        )));
+    }
+    stop_container(daemon, &container, timeout, None)?;
+    super::start::start_container(daemon, &container).map(|_| ())
+}
+
+/// Removes it. `volumes` also removes its anonymous volumes, of which this release makes none.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` while it runs and `force` is not given, the failing call.
+pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool) -> Result<()> {
+    let _ = volumes;
+    let container = match daemon.containers.find_any(reference)? {
+        Found::Container(container) => container,
+        Found::Damaged(id) if with_force => return delete_damaged(daemon, &id),
+        Found::Damaged(_) => return daemon.containers.find(reference).map(|_| ()),
+    };
+    let _operation = container.operate();
+    if container.state().removed {
+        return Err(Error::not_found(format!("No such container:{reference}")));
+    }
+    let verb = if with_force { Verb::ForceRemove } else { Verb::Remove };
+    let phase = container.run().phase();
+    permit(verb, phase, &container.id)?;
+    if matches!(phase, Phase::Running | Phase::Paused) {
+        container.change(|s| s.run.has_been_manually_stopped = true);
+        force(daemon, &container)?;
+    }
+    settle(daemon, &container);
+    remove(daemon, &container)
+}
+
+/// Removes what is left of a container whose directory cannot be read.
+fn delete_damaged(daemon: &Daemon, id: &str) -> Result<()> {
+    let garbage = daemon.disk.begin_removal(id, Durability::Durable)?;
+    daemon.containers.remove(id);
+    if let Err(e) = daemon.images.remove_container_layer(id).map_err(|e| e.with_kind(Kind::Internal)) {
+        log::warn!("container {id}: its layer is left for the next start: {e}");
+    }
+    disk::remove_tree(&garbage);
+    daemon.disk.remove_state_directory(id);
+    log::info!("container {id}: removed, it was damaged");
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Start-up: finds the containers, connects to the shims that still run, settles what ended in between, and has the
+//! garbage of interrupted work removed.
+
+use super::Daemon;
+use super::container::settle;
+use crate::api::shim::{Exit, Launched, Request};
+use crate::error::{Error, Kind, Result};
+use crate::modules::container::disk::{Inventory, remove_tree};
+use crate::modules::container::{Container, State};
+use crate::modules::runtime::shim::{self, Watch};
+use crate::utils::atomic_file::Durability;
+use crate::utils::sys::process::is_alive;
+use crate::utils::time::Timestamp;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Exit code of a container that ended while nobody looked and left no word.
+const UNKNOWN_END: u8 = 255;
+/// Tries to reach a shim that is there but cannot be talked to at the moment.
+const TRIES: u32 = 3;
+
+/// Restores everything. Each container is there, in its right state, when this returns.
+///
+/// # Errors
+/// When the directories cannot be read. What is wrong with one container concerns that one only.
+pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
+    let Inventory { ids, active, garbage } = daemon.disk.inventory()?;
+    let mut running = 0;
+    for id in &ids {
+        if let Err(e) = one(daemon, id, active.contains(id)) {
+            log::error!("container {id}: its directory is kept but it cannot be used: {e}");
+            daemon.containers.add_damaged(id, e.to_string());
+        } else {
+            running += usize::from(active.contains(id));
+        }
+    }
+    log::info!("{} containers found, {running} with run state", ids.len());
+    sweep(daemon, garbage, active);
+    Ok(())
+}
+
+/// Loads one container and finds out what became of its run.
+fn one(daemon: &Arc<Daemon>, id: &str, active: bool) -> Result<()> {
+    let loaded = daemon.disk.load(id, active)?;
+    let container = Arc::new(Container::new(id.into(), loaded.head, loaded.run));
+    container.change(|s| {
+        // Whatever was under way is not any more.
+        s.run.starting = false;
+        s.run.removal_inprogress = false;
+    });
+    let added = daemon.containers.add(Arc::clone(&container));
+    if let Err(container) = added {
+        return Err(Error::corrupt(format!("the name {:?} is that of another container too", container.head.name)));
+    }
+    match if active { connect(daemon, &container)? } else { None } {
+        Some((watch, launched)) => {
+            container.change(|s| resume(s, &launched));
+            adopt(daemon, &container, &launched);
+            daemon.monitor.add(&container, watch);
+        }
+        None => ended(daemon, &container, active),
+    }
+    Ok(())
+}
+
+/// Connects to the container's shim; `None` when there is none any more.
+fn connect(daemon: &Daemon, container: &Container) -> Result<Option<(Watch, Launched)>> {
+    let directory = daemon.disk.state_directory(&container.id);
+    let mut tries = 0;
+    loop {
+        match shim::watch(&directory) {
+            Ok(found) => return Ok(Some(found)),
+            Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+            Err(e) => {
+                tries += 1;
+                let run = container.run();
+                if !is_alive(run.shim_pid, run.shim_start_time) {
+                    return Ok(None);
+                }
+                if tries == TRIES {
+                    // Its container runs and must not be killed for that.
+                    return Err(e.context("its shim runs but does not answer"));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+/// The shim knows better than what was written last.
+fn resume(state: &mut State, launched: &Launched) {
+    let (paused, oom_killed, stopped) = (state.run.paused, state.run.oom_killed, state.run.has_been_manually_stopped);
+    let same = state.run.started_at == launched.started_at;
+    state.run.started(launched);
+    if same {
+        state.run.paused = paused;
+        state.run.oom_killed = oom_killed;
+        state.run.has_been_manually_stopped = stopped;
+    }
+}
+
+fn adopt(daemon: &Daemon, container: &Container, launched: &Launched) {
+    log::info!("container {}: runs as process {}", container.id, launched.pid);
+    if let Err(e) = daemon.disk.save_volatile(&container.id, &container.run()) {
+        log::warn!("container {}: its state is not recorded: {e}", container.id);
+    }
+}
+
+/// No shim: the run, if there was one, has ended.
+fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
+    let run = container.run();
+    let exit = match settle::exit_file(daemon, container, active) {
+        Some(exit) if run.concerns(&exit) => Some(exit),
+        _ if run.running => Some(lost(daemon, container, active)),
+        _ => None,
+    };
+    let changed = exit.is_some();
+    if let Some(exit) = exit {
+        log::info!("container {}: had exited with {}", container.id, exit.exit_code);
+        container.change(|s| super::monitor::record(s, &exit));
+    }
+    if !(changed || active || container.head.auto_remove) {
+        return;
+    }
+    let (owner, container) = (Arc::clone(daemon), Arc::clone(container));
+    daemon.workers.submit(move || {
+        let _operation = container.operate();
+        let (run, removed) = {
+            let state = container.state();
+            (state.run.clone(), state.removed)
+        };
+        if removed || run.running {
+            return; // somebody was faster
+        }
+        if container.head.auto_remove {
+            if let Err(e) = settle::remove(&owner, &container) {
+                log::error!("container {}: cannot be removed after its exit: {e}", container.id);
+            }
+            return;
+        }
+        if changed {
+            match owner.disk.save(&container.id, &run, Durability::Durable) {
+                Ok(()) => owner.disk.remove_exit_file(&container.id),
+                Err(e) => log::error!("container {}: its exit is not recorded: {e}", container.id),
+            }
+        }
+        owner.disk.remove_state_directory(&container.id);
+    });
+}
+
+/// A run that nobody saw end. After a reboot nothing of it is left; otherwise its remains are killed.
+fn lost(daemon: &Daemon, container: &Container, active: bool) -> Exit {
+    if active {
+        return settle::after_loss(daemon, container, UNKNOWN_END);
+    }
+    let started_at = container.run().started_at;
+    Exit { started_at, finished_at: Timestamp::now(), exit_code: UNKNOWN_END, oom_killed: false }
+}
+
+/// Has removed what belongs to no container. The lists are made now, before new containers come.
+fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: BTreeSet<String>) {
+    let orphans: Vec<PathBuf> =
+        active.iter().filter(|id| !daemon.containers.knows(id)).map(|id| daemon.disk.state_directory(id)).collect();
+    let layers: Vec<String> = match daemon.images.container_layers() {
+        Ok(list) => list.into_iter().filter(|id| !daemon.containers.knows(id)).collect(),
+        Err(e) => {
+            log::error!("writable layers are not checked for owners: {e}");
+            Vec::new()
+        }
+    };
+    if garbage.is_empty() && orphans.is_empty() && layers.is_empty() {
+        return;
+    }
+    let owner = Arc::clone(daemon);
+    daemon.workers.submit(move || {
+        for directory in orphans {
+            log::warn!("{directory:?} belongs to no container: ending what runs there");
+            end_orphan(&directory);
+            remove_tree(&directory);
+        }
+        for path in garbage {
+            remove_tree(&path);
+        }
+        for id in layers {
+            log::info!("writable layer {id} belongs to no container and is removed");
+            if let Err(e) = owner.images.remove_container_layer(&id) {
+                log::warn!("writable layer {id}: {e}");
+            }
+        }
+    });
+}
+
+/// Kills the container of a shim whose container directory is gone, and lets the shim end.
+fn end_orphan(directory: &std::path::Path) {
+    let Ok((mut watch, launched)) = shim::watch(directory) else { return };
+    if launched.exit.is_none() {
+        let kill = Request::Signal { exec_id: None, signal: libc::SIGKILL, all: true };
+        if let Err(e) = shim::request(directory, &kill, &[]) {
+            log::warn!("{directory:?}: {e}");
+        }
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        match watch.next() {
+            Ok(Some(crate::api::shim::Event::Exited(_))) | Err(_) => break,
+            Ok(Some(_)) => {}
+            Ok(None) if std::time::Instant::now() > deadline => break,
+            Ok(None) => {
+                use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+                let _ = poll(&mut [PollFd::new(watch.as_fd(), PollFlags::POLLIN)], PollTimeout::from(500u16));
+            }
+        }
+    }
+    watch.release();
+}

@@ -1,0 +1,455 @@
+//! Container directories: `<graph>/engines/lcr/<id>` for what lasts, `<state>/lcr/<id>` for what a reboot makes void.
+//!
+//! A container exists when its directory has its final name. It is made under a temporary name and renamed; it is
+//! removed by renaming it back to a temporary name. Whatever carries a temporary name at start is garbage.
+
+use super::document::{self, Document};
+use super::head::Head;
+use super::run::Run;
+use crate::api::container::HostConfig;
+use crate::api::oci::runtime::{Linux, Process, Spec};
+use crate::api::shim::EXIT_FILE;
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX};
+use crate::utils::id::is_full_id;
+use crate::utils::json;
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "config.v2.json";
+const HOST_CONFIG: &str = "hostconfig.json";
+const STATE: &str = "container_state.json";
+const NETWORK: &str = "network_settings.json";
+/// The OCI document of the current or last run.
+pub const SPEC: &str = "config.json";
+/// The log.
+pub const LOG: &str = "console.log";
+const FILE_MODE: u32 = 0o640;
+const DIRECTORY_MODE: u32 = 0o750;
+/// Bytes that hold nearly every document.
+const USUAL: usize = 4096;
+/// Largest document that is read.
+const LARGEST: u64 = 16 << 20;
+
+/// The two roots.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    lasting: PathBuf,
+    volatile: PathBuf,
+}
+
+/// What start-up found.
+#[derive(Default)]
+pub struct Inventory {
+    /// Directories with the form of a container id.
+    pub ids: Vec<String>,
+    /// Those that have a directory for run state.
+    pub active: BTreeSet<String>,
+    /// Half-made or half-removed directories.
+    pub garbage: Vec<PathBuf>,
+}
+
+/// One container as read from disk.
+pub struct Loaded {
+    /// Configuration.
+    pub head: Head,
+    /// Run state as last written.
+    pub run: Run,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct BriefSpec {
+    process: Option<Process>,
+    hostname: String,
+    linux: BriefLinux,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct BriefLinux {
+    cgroups_path: String,
+}
+
+impl Disk {
+    /// Opens the two roots, making them when they are not there.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn open(graph: &Path, state: &Path) -> Result<Disk> {
+        let disk = Disk { lasting: graph.join("engines/lcr"), volatile: state.join("lcr") };
+        make_directories(&disk.lasting)?;
+        make_directories(&disk.volatile)?;
+        Ok(disk)
+    }
+
+    /// A container's lasting directory: the OCI bundle.
+    pub fn directory(&self, id: &str) -> PathBuf {
+        self.lasting.join(id)
+    }
+
+    /// A container's volatile directory.
+    pub fn state_directory(&self, id: &str) -> PathBuf {
+        self.volatile.join(id)
+    }
+
+    /// Where a container's log is.
+    pub fn log(&self, id: &str) -> PathBuf {
+        self.lasting.join(id).join(LOG)
+    }
+
+    /// Writes a new container. It exists when this returns.
+    ///
+    /// # Errors
+    /// The failing call; nothing is left then.
+    pub fn create(&self, id: &str, document: &Document, host: &HostConfig, durability: Durability) -> Result<()> {
+        let temporary = self.lasting.join(format!("{TEMPORARY_PREFIX}{id}"));
+        let last = self.directory(id);
+        let made = make_directory(&temporary)
+            .and_then(|()| {
+                let write = |name: &str, content: &[u8]| {
+                    atomic_file::write_new(&temporary.join(name), content, FILE_MODE, durability)
+                };
+                write(HOST_CONFIG, &json::to_vec(host))?;
+                write(NETWORK, b"{}")?;
+                write(CONFIG, &json::to_vec(document))?;
+                if durability == Durability::Durable { atomic_file::sync_directory(&temporary) } else { Ok(()) }
+            })
+            .and_then(|()| std::fs::rename(&temporary, &last).context(|| format!("rename({temporary:?}, {last:?})")));
+        if let Err(e) = made {
+            let _ = std::fs::remove_dir_all(&temporary); // the first error is the one to report
+            return Err(e);
+        }
+        if durability == Durability::Durable
+            && let Err(e) = atomic_file::sync_directory(&self.lasting)
+        {
+            let _ = std::fs::remove_dir_all(&last);
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// When a root cannot be read.
+    pub fn inventory(&self) -> Result<Inventory> {
+        let mut found = Inventory::default();
+        for name in names(&self.lasting)? {
+            if is_full_id(&name) {
+                found.ids.push(name);
+            } else if name.starts_with(TEMPORARY_PREFIX) {
+                found.garbage.push(self.lasting.join(name));
+            } else {
+                log::warn!("{:?} is no container and is left alone", self.lasting.join(name));
+            }
+        }
+        for name in names(&self.volatile)? {
+            if is_full_id(&name) {
+                found.active.insert(name);
+            } else {
+                found.garbage.push(self.volatile.join(name));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads one container. `active` tells whether it has a volatile directory, whose state wins.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` for a damaged document; the failing call.
+    pub fn load(&self, id: &str, active: bool) -> Result<Loaded> {
+        let directory = self.directory(id);
+        let path = directory.join(CONFIG);
+        let bytes = read(&path)?.ok_or_else(|| Error::corrupt(format!("{path:?} is missing")))?;
+        let head = document::load_head(&bytes, id, || self.host_config(id)).context(|| format!("{path:?}"))?;
+        let volatile = if active { read_run(&self.state_directory(id)) } else { None };
+        // A damaged state is not worth losing a container for: it is then one that has not run.
+        let run = volatile.or_else(|| read_run(&directory)).unwrap_or_default();
+        Ok(Loaded { head, run })
+    }
+
+    /// The whole configuration document.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt`, or the failing call.
+    pub fn document(&self, id: &str) -> Result<Document> {
+        parse_file(&self.directory(id).join(CONFIG))
+    }
+
+    /// The host configuration.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt`, or the failing call.
+    pub fn host_config(&self, id: &str) -> Result<HostConfig> {
+        parse_file(&self.directory(id).join(HOST_CONFIG))
+    }
+
+    /// Of the OCI document of the current or last run: process, host name and cgroup. The rest, most of it the system
+    /// call filter, is skipped while reading.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt`, or the failing call.
+    pub fn spec(&self, id: &str) -> Result<Spec> {
+        let brief: BriefSpec = parse_file(&self.directory(id).join(SPEC))?;
+        Ok(Spec {
+            process: brief.process,
+            hostname: brief.hostname,
+            linux: Some(Linux { cgroups_path: brief.linux.cgroups_path, ..Linux::default() }),
+            ..Spec::default()
+        })
+    }
+
+    /// Writes the OCI document for a start.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn write_spec(&self, id: &str, spec: &Spec) -> Result<()> {
+        let path = self.directory(id).join(SPEC);
+        atomic_file::replace(&path, &json::to_vec(spec), FILE_MODE, Durability::Volatile)
+    }
+
+    /// Makes the volatile directory for a run, empty.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn make_state_directory(&self, id: &str) -> Result<PathBuf> {
+        let path = self.state_directory(id);
+        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                std::fs::remove_dir_all(&path).context(|| format!("remove {path:?}"))?;
+                std::fs::DirBuilder::new().mode(0o700).create(&path).context(|| format!("mkdir({path:?})"))?;
+            }
+            other => other.context(|| format!("mkdir({path:?})"))?,
+        }
+        Ok(path)
+    }
+
+    /// Removes the volatile directory; none is no error.
+    pub fn remove_state_directory(&self, id: &str) {
+        remove_tree(&self.state_directory(id));
+    }
+
+    /// Notes a running container where a reboot forgets it.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn save_volatile(&self, id: &str, run: &Run) -> Result<()> {
+        let path = self.state_directory(id).join(STATE);
+        atomic_file::replace(&path, &json::to_vec(run), FILE_MODE, Durability::Volatile)
+    }
+
+    /// Notes the state where a reboot finds it.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn save(&self, id: &str, run: &Run, durability: Durability) -> Result<()> {
+        let path = self.directory(id).join(STATE);
+        atomic_file::replace(&path, &json::to_vec(run), FILE_MODE, durability)
+    }
+
+    /// Removes the exit file of a recorded exit; `durable` tells where the shim put it.
+    pub fn remove_exit_file(&self, id: &str) {
+        let _ = std::fs::remove_file(self.directory(id).join(EXIT_FILE)); // an exit seen live may have left none
+    }
+
+    /// Makes a container cease to exist; what its directory held is left under the name that is returned, for
+    /// [`remove_tree`]. No directory is no error.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn begin_removal(&self, id: &str, durability: Durability) -> Result<PathBuf> {
+        let garbage = self.lasting.join(format!("{TEMPORARY_PREFIX}{id}"));
+        remove_tree(&garbage); // of an earlier, interrupted removal under the same id
+        let directory = self.directory(id);
+        match std::fs::rename(&directory, &garbage) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            other => other.context(|| format!("rename({directory:?}, {garbage:?})"))?,
+        }
+        if durability == Durability::Durable {
+            atomic_file::sync_directory(&self.lasting)?;
+        }
+        Ok(garbage)
+    }
+}
+
+/// Removes a tree of ours and says in the log when that fails; what is left is garbage for the next start.
+pub fn remove_tree(path: &Path) {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) if e.kind() == ErrorKind::NotADirectory => {
+            let _ = std::fs::remove_file(path); // reported by the next start if it stays
+        }
+        Err(e) => log::warn!("cannot remove {path:?}: {e}"),
+        Ok(()) => {}
+    }
+}
+
+/// Bytes of all regular files in a tree, as far as it can be read. Does not follow links and keeps its own stack, so
+/// that a container cannot lead it astray or deep.
+pub fn tree_size(root: &Path) -> u64 {
+    let mut total = 0u64;
+    let mut stack = vec![root.to_path_buf()];
+    while let Some(directory) = stack.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(m) if m.is_dir() => stack.push(entry.path()),
+                Ok(m) if m.is_file() => total = total.saturating_add(m.len()),
+                _ => {}
+            }
+        }
+    }
+    total
+}
+
+fn make_directories(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).context(|| format!("mkdir({path:?})"))
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path).context(|| format!("mkdir({path:?})"))
+}
+
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let call = || format!("readdir({directory:?})");
+    let mut list = Vec::new();
+    for entry in std::fs::read_dir(directory).context(call)? {
+        list.push(entry.context(call)?.file_name().to_string_lossy().into_owned());
+    }
+    Ok(list)
+}
+
+/// A file's content; `None` when there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(format!("open({path:?})"), e)),
+        Ok(file) => read_open(file).context(|| format!("read({path:?})")).map(Some),
+    }
+}
+
+/// Most documents come with one read: less than was asked for is the end of a regular file (read(2)).
+fn read_open(mut file: std::fs::File) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = vec![0; USUAL];
+    let n = file.read(&mut bytes).context(|| "read()".into())?;
+    bytes.truncate(n);
+    if n == USUAL {
+        file.take(LARGEST).read_to_end(&mut bytes).context(|| "read()".into())?;
+    }
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::corrupt(format!("it is larger than {LARGEST} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = read(path)?.ok_or_else(|| Error::corrupt(format!("{path:?} is missing")))?;
+    json::parse(&bytes).map_err(|e| e.with_kind(Kind::Corrupt).context(format!("{path:?}")))
+}
+
+fn read_run(directory: &Path) -> Option<Run> {
+    let path = directory.join(STATE);
+    let parsed = match read(&path) {
+        Ok(None) => return None,
+        Ok(Some(bytes)) => json::parse(&bytes),
+        Err(e) => Err(e),
+    };
+    parsed.inspect_err(|e| log::error!("{path:?} is damaged and is ignored: {e}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::container::document::Extra;
+    use crate::modules::container::logging::Logging;
+    use crate::utils::time::Timestamp;
+
+    /// Two roots in a directory that goes away with the value.
+    struct Roots(PathBuf);
+
+    impl Roots {
+        fn new(name: &str) -> Roots {
+            let path = std::env::temp_dir().join(format!("executor-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            Roots(path)
+        }
+
+        fn open(&self) -> Disk {
+            Disk::open(&self.0.join("graph"), &self.0.join("state")).unwrap()
+        }
+    }
+
+    impl Drop for Roots {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A document that loads.
+    fn document(id: &str, name: &str) -> Document {
+        let mut d = Document { image: format!("sha256:{}", "a".repeat(64)), ..Document::default() };
+        d.common_config.id = id.into();
+        d.common_config.name = name.into();
+        d.common_config.path = "true".into();
+        d.common_config.created = Timestamp::now();
+        d.common_config.extra = Some(Extra::new(&HostConfig::default(), Logging::default()));
+        d
+    }
+
+    #[test]
+    fn a_container_is_there_whole_or_not_at_all() {
+        let roots = Roots::new("create");
+        let disk = roots.open();
+        let id = "a".repeat(64);
+        let host = HostConfig { memory: 5, ..HostConfig::default() };
+        disk.create(&id, &document(&id, "web"), &host, Durability::Durable).unwrap();
+        assert_eq!(disk.load(&id, false).unwrap().head.name, "web");
+        assert_eq!(disk.host_config(&id).unwrap().memory, 5);
+        assert!(disk.create(&id, &document(&id, "web"), &host, Durability::Volatile).is_err());
+        let found = disk.inventory().unwrap();
+        assert_eq!((found.ids, found.garbage.len()), (vec![id.clone()], 0));
+
+        let garbage = disk.begin_removal(&id, Durability::Durable).unwrap();
+        let found = disk.inventory().unwrap();
+        assert_eq!((found.ids.len(), found.garbage.len()), (0, 1), "killed in between, it is garbage");
+        remove_tree(&garbage);
+        disk.begin_removal(&id, Durability::Volatile).unwrap();
+    }
+
+    #[test]
+    fn volatile_state_wins_and_damaged_state_is_ignored() {
+        let roots = Roots::new("state");
+        let disk = roots.open();
+        let id = "b".repeat(64);
+        disk.create(&id, &document(&id, "web"), &HostConfig::default(), Durability::Volatile).unwrap();
+        let run = |exit_code| Run { exit_code, ..Run::default() };
+        disk.save(&id, &run(1), Durability::Durable).unwrap();
+        disk.make_state_directory(&id).unwrap();
+        assert_eq!(disk.load(&id, true).unwrap().run.exit_code, 1);
+        disk.save_volatile(&id, &run(2)).unwrap();
+        assert_eq!(disk.load(&id, true).unwrap().run.exit_code, 2);
+        std::fs::write(disk.state_directory(&id).join(STATE), "{\"ExitCode\":").unwrap();
+        assert_eq!(disk.load(&id, true).unwrap().run.exit_code, 1);
+        disk.make_state_directory(&id).unwrap();
+        assert_eq!(std::fs::read_dir(disk.state_directory(&id)).unwrap().count(), 0);
+        disk.remove_state_directory(&id);
+        disk.remove_state_directory(&id);
+    }
+
+    #[test]
+    fn damaged_documents_are_told_apart() {
+        let roots = Roots::new("damage");
+        let disk = roots.open();
+        let id = "c".repeat(64);
+        disk.create(&id, &document(&id, "web"), &HostConfig::default(), Durability::Volatile).unwrap();
+        std::fs::write(disk.directory(&id).join(CONFIG), "").unwrap();
+        assert_eq!(disk.load(&id, false).err().unwrap().kind(), Kind::Corrupt);
+        std::fs::remove_file(disk.directory(&id).join(CONFIG)).unwrap();
+        assert_eq!(disk.load(&id, false).err().unwrap().kind(), Kind::Corrupt);
+        std::fs::write(disk.directory(&id).join(HOST_CONFIG), "{\"Memory\":\"much\"}").unwrap();
+        assert_eq!(disk.host_config(&id).unwrap_err().kind(), Kind::Corrupt);
+    }
+}

@@ -1,0 +1,268 @@
+//! The stored documents `config.v2.json` and `hostconfig.json`, with the original's field names.
+
+use super::head::{Head, command_line};
+use super::logging::Logging;
+use crate::api::container::{ContainerConfig, HostConfig};
+use crate::api::oci::image::Empty;
+use crate::error::{Error, Result};
+use crate::utils::id::is_full_id;
+use crate::utils::json;
+use crate::utils::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// `config.v2.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Document {
+    /// Nearly everything.
+    pub common_config: Common,
+    /// `sha256:…` of the image.
+    pub image: String,
+    /// Always empty: the run state has a file of its own.
+    pub state: Empty,
+}
+
+/// The body of [`Document`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Common {
+    /// Program.
+    pub path: String,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// What runs, image defaults filled in.
+    pub config: ContainerConfig,
+    /// Creation.
+    pub created: Timestamp,
+    /// As the user named it.
+    pub image: String,
+    /// `oci`.
+    pub image_type: String,
+    /// File on the host; empty when there is none.
+    pub hostname_path: String,
+    /// File on the host.
+    pub hosts_path: String,
+    /// File on the host.
+    pub resolv_conf_path: String,
+    /// File on the host; empty without a log.
+    pub log_path: String,
+    /// Directory on which the root is mounted.
+    pub base_fs: String,
+    /// Without a leading slash.
+    pub name: String,
+    /// 64 digits.
+    #[serde(rename = "id")]
+    pub id: String,
+    /// What else a listing and policy need of the host configuration, so that loading reads one file. Ours.
+    #[serde(rename = "isula")]
+    pub extra: Option<Extra>,
+}
+
+/// Copies out of the host configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Extra {
+    /// Removed after its exit.
+    pub auto_remove: bool,
+    /// Network mode.
+    pub network_mode: String,
+    /// Bytes at which the log rotates; 0 without a log.
+    pub log_size: u64,
+    /// Log files including the current one.
+    pub log_files: u32,
+}
+
+/// What loading reads of `config.v2.json`; the same names, few of them.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Brief {
+    common_config: BriefCommon,
+    image: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct BriefCommon {
+    path: String,
+    args: Vec<String>,
+    config: BriefConfig,
+    created: Timestamp,
+    image: String,
+    name: String,
+    #[serde(rename = "id")]
+    id: String,
+    #[serde(rename = "isula")]
+    extra: Option<Extra>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct BriefConfig {
+    tty: bool,
+    open_stdin: bool,
+    labels: Option<BTreeMap<String, String>>,
+    stop_signal: String,
+    stop_timeout: Option<i64>,
+}
+
+impl Extra {
+    /// Copies what is needed.
+    pub fn new(host: &HostConfig, logging: Logging) -> Extra {
+        let (log_size, log_files) = match logging {
+            Logging::File { max_size, max_files } => (max_size, max_files),
+            Logging::Off => (0, 0),
+        };
+        Extra { auto_remove: host.auto_remove, network_mode: host.network_mode.clone(), log_size, log_files }
+    }
+
+    fn logging(&self) -> Logging {
+        match self.log_size {
+            0 => Logging::Off,
+            max_size => Logging::File { max_size, max_files: self.log_files.max(1) },
+        }
+    }
+}
+
+impl Document {
+    /// The part that is kept in memory.
+    pub fn head(&self) -> Head {
+        let c = &self.common_config;
+        let extra = c.extra.clone().unwrap_or_default();
+        Head {
+            name: c.name.clone(),
+            image: c.image.clone(),
+            image_id: bare(&self.image).into(),
+            command: command_line(&c.path, &c.args),
+            created: c.created,
+            labels: c.config.labels.clone(),
+            network_mode: extra.network_mode.clone(),
+            auto_remove: extra.auto_remove,
+            tty: c.config.tty,
+            open_stdin: c.config.open_stdin,
+            stop_signal: c.config.stop_signal.clone(),
+            stop_timeout: c.config.stop_timeout,
+            logging: extra.logging(),
+        }
+    }
+
+    /// The image's id without prefix.
+    pub fn image_id(&self) -> &str {
+        bare(&self.image)
+    }
+}
+
+fn bare(image: &str) -> &str {
+    image.strip_prefix("sha256:").unwrap_or(image)
+}
+
+/// Reads the part that is kept in memory of the document of container `id`. `host` gives `hostconfig.json` for
+/// documents that lack our copies.
+///
+/// # Errors
+/// `Kind::Corrupt` when it is no such document.
+pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfig>) -> Result<Head> {
+    let damaged = |e: Error| e.with_kind(crate::error::Kind::Corrupt);
+    let brief: Brief = json::parse(bytes).map_err(damaged)?;
+    let c = brief.common_config;
+    if c.id != id {
+        return Err(Error::corrupt(format!("the document is that of container {:?}", c.id)));
+    }
+    super::name::check(&c.name).map_err(damaged)?;
+    if !is_full_id(bare(&brief.image)) {
+        return Err(Error::corrupt(format!("invalid image id {:?}", brief.image)));
+    }
+    let extra = match c.extra {
+        Some(extra) => extra,
+        None => {
+            let host = host()?;
+            Extra::new(&host, Logging::default().refine(&host.log_config).unwrap_or_default())
+        }
+    };
+    Ok(Head {
+        image_id: bare(&brief.image).into(),
+        command: command_line(&c.path, &c.args),
+        name: c.name,
+        image: c.image,
+        created: c.created,
+        labels: c.config.labels.unwrap_or_default(),
+        auto_remove: extra.auto_remove,
+        tty: c.config.tty,
+        open_stdin: c.config.open_stdin,
+        stop_signal: c.config.stop_signal,
+        stop_timeout: c.config.stop_timeout,
+        logging: extra.logging(),
+        network_mode: extra.network_mode,
+    })
+}
+
+/// A path as text, as the documents have it.
+pub fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    /// A document as creation makes it.
+    fn sample(id: &str, name: &str) -> Document {
+        let mut d = Document { image: format!("sha256:{}", "a".repeat(64)), ..Document::default() };
+        let c = &mut d.common_config;
+        c.id = id.into();
+        c.name = name.into();
+        c.path = "sh".into();
+        c.args = vec!["-c".into(), "echo \"a\"".into()];
+        c.image = "busybox".into();
+        c.created = Timestamp::from_unix(1_700_000_000, 5);
+        c.config.tty = true;
+        c.config.stop_timeout = Some(3);
+        c.config.labels.insert("a".into(), "b".into());
+        c.extra = Some(Extra { auto_remove: true, network_mode: "host".into(), log_size: 9000, log_files: 2 });
+        d
+    }
+
+    #[test]
+    fn both_ways_to_the_head_agree() {
+        let id = "b".repeat(64);
+        let d = sample(&id, "web");
+        let bytes = json::to_vec(&d);
+        let head = load_head(&bytes, &id, || panic!("our own documents need no second file")).unwrap();
+        assert_eq!(head, d.head());
+        assert_eq!(json::parse::<Document>(&bytes).unwrap(), d);
+        assert_eq!(head.command, "sh -c 'echo \"a\"'");
+    }
+
+    #[test]
+    fn the_originals_document_is_read() {
+        let id = "e".repeat(64);
+        let text = format!(
+            r#"{{"CommonConfig":{{"Path":"sleep","Args":["100"],"Config":{{"Hostname":"e35f","Env":["A=b"],
+            "Cmd":["sleep","100"],"LogDriver":"json-file","Annotations":{{"cgroup.dir":"/isulad"}}}},
+            "Created":"2026-11-24T03:50:27.996621574+00:00","Image":"busybox","ImageType":"oci","Name":"lay",
+            "id":"{id}"}},"Image":"sha256:{}","State":{{}}}}"#,
+            "7".repeat(64)
+        );
+        let host = || json::parse(br#"{"NetworkMode":"none","AutoRemove":true,"CPUShares":5,"Runtime":"runc"}"#);
+        let head = load_head(text.as_bytes(), &id, host).unwrap();
+        assert_eq!((head.name.as_str(), head.network_mode.as_str(), head.auto_remove), ("lay", "none", true));
+        assert_eq!(head.logging, Logging::default());
+        let d: Document = json::parse(text.as_bytes()).unwrap();
+        assert_eq!(d.common_config.config.cmd, Some(vec!["sleep".into(), "100".into()]));
+    }
+
+    #[test]
+    fn damage_is_told() {
+        let id = "b".repeat(64);
+        let whole = json::to_vec(&sample(&id, "web"));
+        let load = |bytes: &[u8]| load_head(bytes, &id, || Ok(HostConfig::default())).unwrap_err().kind();
+        for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
+            assert_eq!(load(&whole[..cut]), Kind::Corrupt, "{cut}");
+        }
+        assert_eq!(load(b"{}"), Kind::Corrupt);
+        assert_eq!(load(&json::to_vec(&sample(&"c".repeat(64), "web"))), Kind::Corrupt);
+        assert_eq!(load(&json::to_vec(&sample(&id, "../x"))), Kind::Corrupt);
+    }
+}

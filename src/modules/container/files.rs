@@ -1,0 +1,177 @@
+//! The files `hostname`, `hosts` and `resolv.conf` that are mounted over those of the image. Written anew at each
+//! start, in place: a running container that shares them sees the change. A reboot needs none of them.
+
+use crate::error::{Context, Result};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Largest host file that is copied.
+const LARGEST: u64 = 1 << 20;
+const MODE: u32 = 0o644;
+
+/// What the files are made of.
+pub struct Content<'a> {
+    /// Name inside the container.
+    pub hostname: &'a str,
+    /// Domain name, may be empty.
+    pub domainname: &'a str,
+    /// Whether the container shares the host's network and so its files.
+    pub host_network: bool,
+    /// `name:address`.
+    pub extra_hosts: &'a [String],
+    /// Name servers that replace the host's.
+    pub dns: &'a [String],
+    /// Options that replace the host's.
+    pub dns_options: &'a [String],
+    /// Search domains that replace the host's.
+    pub dns_search: &'a [String],
+}
+
+/// The files' paths below a container's directory.
+pub fn paths(directory: &Path) -> [PathBuf; 3] {
+    ["hostname", "hosts", "resolv.conf"].map(|name| directory.join(name))
+}
+
+/// Writes the three files into `directory`.
+///
+/// # Errors
+/// The failing call.
+pub fn write(directory: &Path, content: &Content<'_>) -> Result<()> {
+    let [hostname, hosts, resolv] = paths(directory);
+    write_in_place(&hostname, format!("{}\n", content.hostname).as_bytes())?;
+    let base = if content.host_network { read_host("/etc/hosts") } else { None };
+    write_in_place(&hosts, hosts_text(base, content).as_bytes())?;
+    write_in_place(&resolv, resolv_text(read_host("/etc/resolv.conf"), content).as_bytes())
+}
+
+fn hosts_text(host: Option<String>, content: &Content<'_>) -> String {
+    let mut text = host.unwrap_or_else(|| {
+        let names = match content.domainname {
+            "" => content.hostname.to_string(),
+            domain => format!("{0}.{domain} {0}", content.hostname),
+        };
+        format!(
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
+             ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{names}\n"
+        )
+    });
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for entry in content.extra_hosts {
+        if let Some((name, address)) = entry.split_once([':', '=']) {
+            text.push_str(&format!("{address}\t{name}\n"));
+        }
+    }
+    text
+}
+
+fn resolv_text(host: Option<String>, content: &Content<'_>) -> String {
+    let host = host.unwrap_or_default();
+    let keyword = |line: &str| line.split_ascii_whitespace().next().unwrap_or_default().to_string();
+    let replaced = |word: &str| match word {
+        "nameserver" => !content.dns.is_empty(),
+        "options" => !content.dns_options.is_empty(),
+        "search" | "domain" => !content.dns_search.is_empty(),
+        _ => false,
+    };
+    let mut text = String::new();
+    for line in host.lines().filter(|l| !replaced(&keyword(l))) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    // A single dot asks for no search list at all, as docker has it.
+    if !content.dns_search.is_empty() && content.dns_search != ["."] {
+        text.push_str(&format!("search {}\n", content.dns_search.join(" ")));
+    }
+    for server in content.dns {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    if !content.dns_options.is_empty() {
+        text.push_str(&format!("options {}\n", content.dns_options.join(" ")));
+    }
+    if !text.lines().any(|l| keyword(l) == "nameserver") {
+        text.push_str("nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+    }
+    text
+}
+
+fn read_host(path: &str) -> Option<String> {
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// Writes unless the content is there already: a start again costs the flash nothing.
+fn write_in_place(path: &Path, content: &[u8]) -> Result<()> {
+    match std::fs::read(path) {
+        Ok(old) if old == content => return Ok(()),
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context(|| format!("read({path:?})")),
+        _ => {}
+    }
+    use std::io::Write;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(MODE)
+        .open(path)
+        .and_then(|mut f| f.write_all(content))
+        .context(|| format!("write({path:?})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content() -> Content<'static> {
+        Content {
+            hostname: "box",
+            domainname: "",
+            host_network: false,
+            extra_hosts: &[],
+            dns: &[],
+            dns_options: &[],
+            dns_search: &[],
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        let extra = ["db:10.0.0.1".to_string(), "v6:::1".to_string()];
+        let text = hosts_text(None, &Content { extra_hosts: &extra, ..content() });
+        assert!(text.starts_with("127.0.0.1\tlocalhost\n") && text.contains("127.0.0.1\tbox\n"));
+        assert!(text.ends_with("10.0.0.1\tdb\n::1\tv6\n"));
+        let text = hosts_text(Some("1.2.3.4 h".into()), &Content { extra_hosts: &extra[..1], ..content() });
+        assert_eq!(text, "1.2.3.4 h\n10.0.0.1\tdb\n");
+    }
+
+    #[test]
+    fn resolv_conf() {
+        let host = || Some("# c\nsearch a\nnameserver 1.1.1.1\noptions ndots:1\n".to_string());
+        assert_eq!(resolv_text(host(), &content()), host().unwrap());
+        assert_eq!(resolv_text(None, &content()), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+        let (dns, search, dot) = (["9.9.9.9".to_string()], ["x".to_string(), "y".to_string()], [".".to_string()]);
+        assert_eq!(
+            resolv_text(host(), &Content { dns: &dns, dns_search: &search, ..content() }),
+            "# c\noptions ndots:1\nsearch x y\nnameserver 9.9.9.9\n"
+        );
+        let text = resolv_text(host(), &Content { dns_search: &dot, dns_options: &search, ..content() });
+        assert_eq!(text, "# c\nnameserver 1.1.1.1\noptions x y\n");
+    }
+
+    #[test]
+    fn writing_again_keeps_the_file() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = std::env::temp_dir().join(format!("files-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        write(&dir, &content()).unwrap();
+        let inode = || std::fs::metadata(dir.join("hosts")).unwrap().ino();
+        let first = inode();
+        write(&dir, &Content { hostname: "other", ..content() }).unwrap();
+        assert_eq!(inode(), first);
+        assert_eq!(std::fs::read_to_string(dir.join("hostname")).unwrap(), "other\n");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,137 @@
+//! Filters of listings: docker's keys, several values of one key are alternatives, labels must all hold.
+
+use super::head::Head;
+use super::run::Run;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Parsed filters.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    id: Vec<String>,
+    name: Vec<String>,
+    label: Vec<(String, Option<String>)>,
+    status: Vec<String>,
+    /// Image ids that were asked for; resolved by the caller.
+    ancestor: Option<Vec<String>>,
+}
+
+/// Words of the status filter. `inited` is the original's word for created.
+const STATUS: &[&str] = &["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+impl Filter {
+    /// Reads filters; `image_id` finds the id of an image by name.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for an unknown key or status.
+    pub fn parse(filters: &BTreeMap<String, Vec<String>>, image_id: impl Fn(&str) -> Option<String>) -> Result<Filter> {
+        let mut f = Filter::default();
+        for (key, values) in filters {
+            for value in values {
+                match key.as_str() {
+                    "id" => f.id.push(value.clone()),
+                    "name" => f.name.push(value.strip_prefix('/').unwrap_or(value).into()),
+                    "label" => f.label.push(match value.split_once('=') {
+                        Some((k, v)) => (k.into(), Some(v.into())),
+                        None => (value.clone(), None),
+                    }),
+                    "status" if value == "inited" => f.status.push("created".into()),
+                    "status" if STATUS.contains(&value.as_str()) => f.status.push(value.clone()),
+                    "status" => {
+                        return Err(Error::invalid(format!("Unrecognised filter value for status: {value}")));
+                    }
+                    "ancestor" => f.ancestor.get_or_insert_default().extend(image_id(value)),
+                    _ => return Err(Error::invalid(format!("invalid filter {key:?}"))),
+                }
+            }
+        }
+        Ok(f)
+    }
+
+    /// Whether a status was asked for: then also containers that do not run are listed.
+    pub fn has_status(&self) -> bool {
+        !self.status.is_empty()
+    }
+
+    /// Whether a container passes.
+    pub fn matches(&self, id: &str, head: &Head, run: &Run) -> bool {
+        let any = |list: &[String], test: &dyn Fn(&str) -> bool| list.is_empty() || list.iter().any(|v| test(v));
+        any(&self.id, &|v| id.starts_with(v))
+            && any(&self.name, &|v| name_matches(&head.name, v))
+            && any(&self.status, &|v| v == run.word())
+            && self.ancestor.as_ref().is_none_or(|ids| ids.contains(&head.image_id))
+            && self.label.iter().all(|(k, v)| match (head.labels.get(k), v) {
+                (Some(have), Some(want)) => have == want,
+                (have, None) => have.is_some(),
+                (None, Some(_)) => false,
+            })
+    }
+}
+
+/// A part of the name; `^` and `$` anchor it, which is what scripts use of docker's regular expressions.
+fn name_matches(name: &str, pattern: &str) -> bool {
+    let rest = pattern.strip_prefix('^').unwrap_or(pattern);
+    let start = rest.len() != pattern.len();
+    // A docker pattern may spell the leading slash of the stored name.
+    let rest = if start { rest.strip_prefix('/').unwrap_or(rest) } else { rest };
+    match (start, rest.strip_suffix('$')) {
+        (true, Some(exact)) => name == exact,
+        (true, None) => name.starts_with(rest),
+        (false, Some(end)) => name.ends_with(end),
+        (false, None) => name.contains(rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::utils::time::Timestamp;
+
+    fn filter(list: &[(&str, &str)]) -> Result<Filter> {
+        let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (k, v) in list {
+            map.entry(k.to_string()).or_default().push(v.to_string());
+        }
+        Filter::parse(&map, |name| (name == "busybox").then(|| "i1".to_string()))
+    }
+
+    #[test]
+    fn every_key() {
+        let head = Head {
+            name: "web-1".into(),
+            image_id: "i1".into(),
+            labels: [("a".to_string(), "b".to_string()), ("c".to_string(), String::new())].into(),
+            ..Head::default()
+        };
+        let run = Run { running: true, started_at: Timestamp::from_unix(1, 0), ..Run::default() };
+        for (list, want) in [
+            (&[][..], true),
+            (&[("id", "abc")], true),
+            (&[("id", "bc")], false),
+            (&[("name", "eb")], true),
+            (&[("name", "^/web-1$")], true),
+            (&[("name", "^eb")], false),
+            (&[("name", "1$")], true),
+            (&[("name", "x"), ("name", "web")], true),
+            (&[("label", "a")], true),
+            (&[("label", "a=b"), ("label", "c")], true),
+            (&[("label", "a=b"), ("label", "d")], false),
+            (&[("label", "a=")], false),
+            (&[("label", "c=")], true),
+            (&[("status", "running")], true),
+            (&[("status", "exited"), ("status", "paused")], false),
+            (&[("ancestor", "busybox")], true),
+            (&[("ancestor", "nosuch")], false),
+            (&[("status", "running"), ("name", "no")], false),
+        ] {
+            assert_eq!(filter(list).unwrap().matches("abcdef", &head, &run), want, "{list:?}");
+        }
+        assert!(filter(&[("status", "inited")]).unwrap().matches("a", &head, &Run::default()));
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        assert!(filter(&[("colour", "red")]).unwrap_err().to_string().contains("colour"));
+        assert!(filter(&[("status", "sleepy")]).unwrap_err().to_string().contains("sleepy"));
+    }
+}

@@ -1,0 +1,65 @@
+//! What is kept in memory of a container's configuration: what listings show and policy asks for. The rest stays on
+//! disk, so that hundreds of stopped containers cost little.
+
+use super::logging::Logging;
+use crate::utils::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// The part of a configuration that is kept in memory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Head {
+    /// Without a leading slash.
+    pub name: String,
+    /// As the user named it.
+    pub image: String,
+    /// 64 digits, no prefix.
+    pub image_id: String,
+    /// Program and arguments in one line.
+    pub command: String,
+    /// Creation.
+    pub created: Timestamp,
+    /// Free text.
+    pub labels: BTreeMap<String, String>,
+    /// Network mode as stored.
+    pub network_mode: String,
+    /// Removed after its exit.
+    pub auto_remove: bool,
+    /// Pseudo terminal.
+    pub tty: bool,
+    /// Standard input stays open.
+    pub open_stdin: bool,
+    /// Signal that stops it; SIGTERM when empty.
+    pub stop_signal: String,
+    /// Seconds until it is killed; the default when absent.
+    pub stop_timeout: Option<i64>,
+    /// What is logged.
+    pub logging: Logging,
+}
+
+/// Program and arguments in one line; words with spaces in single quotes, as docker lists them.
+pub fn command_line(path: &str, args: &[String]) -> String {
+    let mut line = String::from(path);
+    for arg in args {
+        if arg.contains(' ') {
+            line.push_str(" '");
+            line.push_str(arg);
+            line.push('\'');
+        } else {
+            line.push(' ');
+            line.push_str(arg);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_with_spaces_are_quoted() {
+        let args = ["-c".to_string(), "echo out; ls".to_string(), "x".to_string()];
+        assert_eq!(command_line("sh", &args), "sh -c 'echo out; ls' x");
+        assert_eq!(command_line("sh", &[]), "sh");
+    }
+}

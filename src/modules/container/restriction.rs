@@ -1,0 +1,136 @@
+//! Options that the interface knows and this release does not carry out. They are refused by name: an option that is
+//! ignored is a container that does something else than its user thinks.
+
+use crate::api::container::{CreateRequest, HostConfig};
+use crate::error::{Error, Kind, Result};
+
+/// Refuses the first option that is not carried out.
+///
+/// # Errors
+/// `Kind::Unsupported` naming the option.
+pub fn check(request: &CreateRequest) -> Result<()> {
+    let host = &request.host_config;
+    let rows: [(bool, &str); 26] = [
+        (!matches!(host.restart_policy.name.as_str(), "" | "no"), "restart policy (--restart)"),
+        (has_health_check(request), "health check (--health-cmd)"),
+        (!host.port_bindings.is_empty(), "published port (--publish)"),
+        (host.publish_all_ports, "published ports (--publish-all)"),
+        (!host.volumes_from.is_empty(), "volumes of other containers (--volumes-from)"),
+        (!request.config.volumes.is_empty(), "anonymous volume (--volume DST)"),
+        (!host.storage_opt.is_empty(), "storage option (--storage-opt)"),
+        (host.init == Some(true), "init process (--init)"),
+        (host.kernel_memory != 0, "kernel memory limit (--kernel-memory)"),
+        (!host.blkio_weight_device.is_empty(), "weight of a block device (--blkio-weight-device)"),
+        (!host.blkio_device_read_bps.is_empty(), "rate of a block device (--device-read-bps)"),
+        (!host.blkio_device_write_bps.is_empty(), "rate of a block device (--device-write-bps)"),
+        (!host.blkio_device_read_iops.is_empty(), "rate of a block device (--device-read-iops)"),
+        (!host.blkio_device_write_iops.is_empty(), "rate of a block device (--device-write-iops)"),
+        (host.cpu_realtime_period != 0, "real-time period (--cpu-rt-period)"),
+        (host.cpu_realtime_runtime != 0, "real-time runtime (--cpu-rt-runtime)"),
+        (!host.device_requests.is_empty(), "device request (--gpus)"),
+        (!host.links.is_empty(), "link to another container (--link)"),
+        (!host.hugetlbs.is_empty(), "huge page limit (--hugetlb-limit)"),
+        (host.files_limit != 0, "open files limit (--files-limit)"),
+        (!host.hook_spec.is_empty(), "hook file (--hook-spec)"),
+        (!host.user_remap.is_empty(), "user remapping (--user-remap)"),
+        (host.system_container, "system container (--system-container)"),
+        (!host.external_rootfs.is_empty(), "external root file system (--external-rootfs)"),
+        (!host.env_target_file.is_empty(), "environment file inside the container (--env-target-file)"),
+        (!host.ns_change_files.is_empty(), "writable kernel parameters (--ns-change-opt)"),
+    ];
+    if let Some((_, name)) = rows.iter().find(|(present, _)| *present) {
+        return Err(later(name));
+    }
+    network(&host.network_mode)?;
+    runtime(host)?;
+    volumes(host)
+}
+
+fn has_health_check(request: &CreateRequest) -> bool {
+    request.config.healthcheck.as_ref().is_some_and(|h| !h.test.is_empty() && h.test != ["NONE"])
+}
+
+/// `default` is what docker's client sends when nothing was asked for; it means, as for the original, an own network
+/// with nothing but the loopback device.
+fn network(mode: &str) -> Result<()> {
+    match mode {
+        "" | "default" | "none" | "host" => Ok(()),
+        _ if mode.strip_prefix("container:").is_some_and(|name| !name.is_empty()) => Ok(()),
+        _ => Err(later(&format!("network {mode:?} (--network)"))),
+    }
+}
+
+fn runtime(host: &HostConfig) -> Result<()> {
+    match host.runtime.as_str() {
+        "" | "lcr" => Ok(()),
+        other => Err(Error::new(Kind::Unsupported, format!("runtime {other:?} (--runtime): only lcr is built in"))),
+    }
+}
+
+fn volumes(host: &HostConfig) -> Result<()> {
+    for bind in &host.binds {
+        if !bind.starts_with('/') {
+            return Err(later(&format!("named volume {bind:?} (--volume)")));
+        }
+    }
+    match host.mounts.iter().find(|m| !matches!(m.kind.as_str(), "bind" | "tmpfs")) {
+        Some(m) => Err(later(&format!("mount of type {:?} (--mount)", m.kind))),
+        None => Ok(()),
+    }
+}
+
+fn later(name: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("{name} comes with a later release"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::utils::json;
+
+    fn checked(host: &str) -> Result<()> {
+        check(&json::parse(format!("{{\"Image\":\"x\",\"HostConfig\":{host}}}").as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn what_dockers_client_sends_by_itself_passes() {
+        let text = r#"{"Binds":null,"LogConfig":{"Type":"","Config":{}},"NetworkMode":"default","PortBindings":{},
+            "RestartPolicy":{"Name":"no","MaximumRetryCount":0},"VolumesFrom":null,"BlkioWeightDevice":[],
+            "BlkioDeviceReadBps":[],"BlkioDeviceReadIOps":[],"DeviceRequests":null,"CpuRealtimePeriod":0,"Links":null,
+            "KernelMemory":0,"Init":false,"Runtime":""}"#;
+        checked(text).unwrap();
+        for mode in ["", "none", "host", "container:x"] {
+            checked(&format!("{{\"NetworkMode\":\"{mode}\"}}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_rest_is_refused_by_name() {
+        for (host, part) in [
+            (r#"{"RestartPolicy":{"Name":"always"}}"#, "--restart"),
+            (r#"{"PortBindings":{"80/tcp":[{"HostPort":"80"}]}}"#, "--publish"),
+            (r#"{"PublishAllPorts":true}"#, "--publish-all"),
+            (r#"{"VolumesFrom":["a"]}"#, "--volumes-from"),
+            (r#"{"Binds":["data:/d"]}"#, "data:/d"),
+            (r#"{"Mounts":[{"Type":"volume","Target":"/d"}]}"#, "volume"),
+            (r#"{"Mounts":[{"Type":"squashfs","Target":"/d"}]}"#, "squashfs"),
+            (r#"{"StorageOpt":{"size":"1g"}}"#, "--storage-opt"),
+            (r#"{"Init":true}"#, "--init"),
+            (r#"{"NetworkMode":"bridge"}"#, "bridge"),
+            (r#"{"NetworkMode":"container:"}"#, "container:"),
+            (r#"{"Runtime":"kata"}"#, "kata"),
+            (r#"{"BlkioDeviceReadIOps":[{"Path":"/dev/sda","Rate":1}]}"#, "--device-read-iops"),
+            (r#"{"BlkioDeviceReadIops":[{"Path":"/dev/sda","Rate":1}]}"#, "--device-read-iops"),
+            (r#"{"CPURealtimePeriod":5}"#, "--cpu-rt-period"),
+            (r#"{"DeviceRequests":[{}]}"#, "--gpus"),
+            (r#"{"SystemContainer":true}"#, "--system-container"),
+        ] {
+            let e = checked(host).unwrap_err();
+            assert!(e.kind() == Kind::Unsupported && e.to_string().contains(part), "{host}: {e}");
+        }
+        let body = |config: &str| check(&json::parse(config.as_bytes()).unwrap());
+        assert!(body(r#"{"Healthcheck":{"Test":["CMD","true"]}}"#).unwrap_err().to_string().contains("--health-cmd"));
+        assert!(body(r#"{"Healthcheck":{"Test":["NONE"]}}"#).is_ok());
+        assert!(body(r#"{"Volumes":{"/data":{}}}"#).unwrap_err().to_string().contains("--volume"));
+    }
+}

@@ -1,0 +1,42 @@
+//! The status column of listings.
+
+use super::run::{Phase, Run};
+use crate::utils::time::{Timestamp, human_duration};
+
+/// `Up 3 minutes`, `Up 3 minutes (Paused)`, `Exited (0) 2 minutes ago`, `Created`, `Removal In Progress`.
+pub fn text(run: &Run, now: Timestamp) -> String {
+    let up = || format!("Up {}", human_duration(now.since(run.started_at)));
+    match run.phase() {
+        Phase::Created | Phase::Starting => "Created".into(),
+        Phase::Running => up(),
+        Phase::Paused => format!("{} (Paused)", up()),
+        Phase::Removing => "Removal In Progress".into(),
+        Phase::Exited if run.finished_at.is_set() => {
+            format!("Exited ({}) {} ago", run.exit_code, human_duration(now.since(run.finished_at)))
+        }
+        Phase::Exited => format!("Exited ({})", run.exit_code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts() {
+        let t = |s| Timestamp::from_unix(s, 0);
+        let now = t(1000);
+        let mut run = Run::default();
+        assert_eq!(text(&run, now), "Created");
+        run = Run { running: true, started_at: t(820), ..Run::default() };
+        assert_eq!(text(&run, now), "Up 3 minutes");
+        run.paused = true;
+        assert_eq!(text(&run, now), "Up 3 minutes (Paused)");
+        run = Run { started_at: t(820), finished_at: t(995), exit_code: 137, ..Run::default() };
+        assert_eq!(text(&run, now), "Exited (137) 5 seconds ago");
+        run.finished_at = Timestamp::UNSET;
+        assert_eq!(text(&run, now), "Exited (137)");
+        run.removal_inprogress = true;
+        assert_eq!(text(&run, now), "Removal In Progress");
+    }
+}

@@ -1,0 +1,118 @@
+//! Descriptors at the border of a program: what it inherits and what it must not.
+
+use super::probe::{self, Feature};
+use crate::error::{Context, Error, Result};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// close_range(2) has one number on every architecture.
+const SYS_CLOSE_RANGE: libc::c_long = 436;
+const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+
+/// Marks every descriptor from `first` on close-on-exec.
+///
+/// # Errors
+/// Where close_range(2) is missing: that of reading `/proc/self/fd`.
+pub fn close_on_exec_from(first: RawFd) -> Result<()> {
+    if !probe::is_missing(Feature::CloseRange) {
+        // SAFETY: close_range takes three integers and with this flag closes nothing.
+        let result = unsafe { libc::syscall(SYS_CLOSE_RANGE, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
+        if result == 0 {
+            return Ok(());
+        }
+        // EINVAL: Linux 5.9 and 5.10 have the call without the flag.
+        probe::set_missing(Feature::CloseRange);
+    }
+    for entry in std::fs::read_dir("/proc/self/fd").context(|| "opendir(\"/proc/self/fd\")".into())? {
+        let name = entry.context(|| "readdir(\"/proc/self/fd\")".into())?.file_name();
+        if let Some(fd) = name.to_str().and_then(|n| n.parse::<RawFd>().ok()).filter(|&fd| fd >= first) {
+            // SAFETY: F_SETFD takes an integer; the directory's own descriptor is among them, which does no harm.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Makes `stdio` the descriptors 0, 1 and 2 of this process. They may be given as any descriptors, 0 to 2 included.
+///
+/// # Errors
+/// The failing call.
+pub fn set_stdio(stdio: [BorrowedFd<'_>; 3]) -> Result<()> {
+    // A source below 3 could be overwritten before its turn, and dup3(2) refuses equal numbers.
+    let mut high = Vec::new();
+    for fd in stdio {
+        high.push(match fd.as_raw_fd() {
+            0..=2 => Some(duplicate(fd)?),
+            _ => None,
+        });
+    }
+    for (target, (fd, copy)) in stdio.iter().zip(&high).enumerate() {
+        let source = copy.as_ref().map_or(fd.as_raw_fd(), AsRawFd::as_raw_fd);
+        // SAFETY: dup3 takes integers; the targets 0 to 2 are the process's standard descriptors by definition.
+        if unsafe { libc::dup3(source, target as RawFd, 0) } < 0 {
+            return Err(Error::last_os(format!("dup3({source}, {target})")));
+        }
+    }
+    Ok(())
+}
+
+/// A copy with a number of at least 3, close-on-exec.
+///
+/// # Errors
+/// The failing call.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer.
+    let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(Error::last_os(format!("fcntl({}, F_DUPFD_CLOEXEC)", fd.as_raw_fd())));
+    }
+    // SAFETY: the kernel just made this descriptor and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Takes ownership of a descriptor that a control message of recvmsg(2) just brought.
+pub fn received(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel installed the descriptor for the receiving call, and the caller passes each one once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// The standard descriptors of this process.
+pub fn own_stdio() -> [BorrowedFd<'static>; 3] {
+    // SAFETY: borrowed for calls that report EBADF themselves, should one be closed; nothing here closes them.
+    [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// `/proc/self/fd/N`: a path that means exactly the object behind `fd`, whatever its name means by now.
+pub fn path_of(fd: &impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+/// f_type of the file system that `fd` lies on (statfs(2)).
+///
+/// # Errors
+/// The failing call.
+pub fn file_system_of(fd: BorrowedFd<'_>) -> nix::Result<u32> {
+    let mut s = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the structure is written by the kernel; it is read only on success.
+    nix::errno::Errno::result(unsafe { libc::fstatfs(fd.as_raw_fd(), s.as_mut_ptr()) })?;
+    // SAFETY: fstatfs succeeded. The type of the field differs between architectures; all values fit 32 bits.
+    Ok(unsafe { s.assume_init() }.f_type as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_mark_descriptors() {
+        for missing in [false, true] {
+            let _guard = missing.then(|| probe::deny(Feature::CloseRange));
+            let file = std::fs::File::open("/dev/null").unwrap();
+            // SAFETY: F_SETFD on a descriptor of this test.
+            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) };
+            close_on_exec_from(file.as_raw_fd()).unwrap();
+            // SAFETY: F_GETFD on a descriptor of this test.
+            assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFD) }, libc::FD_CLOEXEC, "{missing}");
+        }
+        assert_eq!(file_system_of(std::fs::File::open("/proc").unwrap().as_fd()), Ok(0x9fa0));
+    }
+}

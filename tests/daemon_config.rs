@@ -1,0 +1,266 @@
+//! The daemon's flags, its configuration file, its life as a process.
+
+use crate::support::bed::{Bed, binary, refused};
+use crate::support::{IMAGE, contains, eventually, http};
+use crate::tests;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+tests![
+    two_daemons_on_one_root_are_refused,
+    stops_cleanly_on_both_signals,
+    pid_file_holds_the_pid,
+    configuration_file_is_read,
+    configuration_file_is_strict,
+    flag_and_file_in_conflict,
+    bad_flags_are_refused,
+    log_file_is_reopened,
+    tells_systemd_that_it_is_ready,
+    serves_a_socket_that_was_passed,
+    stale_socket_is_replaced,
+    stale_pid_file_is_replaced,
+    default_ulimit_and_umask,
+    few_descriptors_do_not_end_it,
+    repeated_host_flags,
+];
+
+fn two_daemons_on_one_root_are_refused(bed: &mut Bed) {
+    bed.start();
+    let mut words = bed.daemon_words(&[]);
+    words[1] = format!("unix://{}/other", bed.dir.display());
+    let pidfile = words.iter().position(|w| w == "--pidfile").unwrap();
+    words[pidfile + 1] = bed.dir.join("other.pid").display().to_string();
+    let said = refused(bed, &words);
+    contains(&said, &bed.graph().display().to_string());
+    assert_eq!(bed.run("", "echo well"), "well", "the first one serves on");
+}
+
+fn stops_cleanly_on_both_signals(bed: &mut Bed) {
+    bed.start();
+    let id = bed.run_detached("a", "", "payload ready 1000");
+    bed.stop();
+    bed.restart();
+    assert_eq!(bed.inspect("a", "/State/Running"), true, "containers keep running");
+    kill(Pid::from_raw(bed.pid() as i32), Signal::SIGINT).unwrap();
+    eventually("the socket is gone", || !bed.socket().exists());
+    assert_eq!(bed.await_exit(), 0);
+    assert!(!bed.dir.join("pid").exists(), "the pid file is left");
+    bed.restart();
+    assert_eq!(bed.inspect("a", "/Id"), id);
+}
+
+fn pid_file_holds_the_pid(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(fs::read_to_string(bed.dir.join("pid")).unwrap().trim(), bed.pid().to_string());
+}
+
+fn configured(bed: &Bed, text: &str) -> Vec<String> {
+    let path = bed.dir.join("daemon.json");
+    fs::write(&path, text).unwrap();
+    vec![CONFIG_FLAG.into(), path.display().to_string()]
+}
+
+/// The flag that names another configuration file, as docker's daemon has it.
+const CONFIG_FLAG: &str = "--config-file";
+
+fn configuration_file_is_read(bed: &mut Bed) {
+    let text = format!(
+        r#"{{"graph":"{0}/graph","state":"{0}/state","hosts":["unix://{0}/s"],"pidfile":"{0}/pid","log-driver":"stderr",
+            "log-level":"DEBUG","cgroup-parent":"{1}","default-ulimits":{{"nofile":{{"Name":"nofile","Hard":77,"Soft":66}}}}}}"#,
+        bed.dir.display(),
+        bed.cgroup_parent()
+    );
+    let words = configured(bed, &text);
+    let mut command = bed.applet("isulad");
+    command.args(words);
+    bed.launch_command(command);
+    bed.isula(&format!("import {} {IMAGE}", crate::support::rootfs::archive().display())).ok();
+    bed.rebase();
+    contains(&bed.run("", "payload rlimits"), "Max open files            66                   77");
+    contains(&bed.run("--ulimit nofile=5:6", "sh -c 'ulimit -n'"), "5");
+}
+
+fn configuration_file_is_strict(bed: &mut Bed) {
+    for (text, word) in [
+        ("", "daemon.json"),
+        ("{", "daemon.json"),
+        ("[]", "daemon.json"),
+        (r#"{"nosuch-key":1}"#, "nosuch-key"),
+        (r#"{"graph":7}"#, "graph"),
+        (r#"{"hosts":"x"}"#, "hosts"),
+        (r#"{"hosts":[7]}"#, "hosts"),
+        (r#"{"log-level":"NOSUCH"}"#, "log-level"),
+        (r#"{"default-ulimits":{"nofile":{"Soft":2,"Hard":1}}}"#, "nofile"),
+        (r#"{"native.umask":"nosuch"}"#, "native.umask"),
+    ] {
+        let mut words = configured(bed, text);
+        words.extend(
+            ["--graph", "--state", "--pidfile"]
+                .into_iter()
+                .flat_map(|flag| [flag.to_string(), bed.dir.join(flag.trim_start_matches('-')).display().to_string()]),
+        );
+        if text.contains("graph") {
+            words.truncate(2);
+        }
+        let said = refused(bed, &words);
+        assert!(said.contains(word), "{text}: {said}");
+    }
+    let mut words = configured(bed, "{}");
+    words[1] = "/nosuch/daemon.json".into();
+    contains(&refused(bed, &words), "/nosuch/daemon.json");
+}
+
+fn flag_and_file_in_conflict(bed: &mut Bed) {
+    for (text, flag, key) in [
+        (r#"{"graph":"/x"}"#, None, "graph"),
+        (r#"{"hosts":["unix:///x"]}"#, None, "hosts"),
+        (
+            r#"{"default-ulimits":{"core":{"Name":"core","Soft":1,"Hard":1}}}"#,
+            Some("--default-ulimit=nofile=1:1"),
+            "default-ulimit",
+        ),
+    ] {
+        let mut words = bed.daemon_words(&[]);
+        words.extend(configured(bed, text));
+        words.extend(flag.map(String::from));
+        let said = refused(bed, &words);
+        assert!(said.contains(key), "{text}: {said}");
+    }
+}
+
+fn bad_flags_are_refused(bed: &mut Bed) {
+    for flag in [
+        "--nosuch",
+        "--log-level=nosuch",
+        "--log-driver=nosuch",
+        "--default-ulimit=nosuch=1",
+        "--default-ulimit=nofile=2:1",
+        "--native.umask=nosuch",
+        "--group=nosuchgroup",
+        "-H=nosuch://x",
+        "-H=tcp://127.0.0.1:99999",
+        "--graph=relative",
+    ] {
+        let said = refused(bed, &bed.daemon_words(&[flag]));
+        assert!(!said.is_empty() && !said.contains("panicked"), "{flag}: {said}");
+    }
+    let said = refused(bed, &bed.daemon_words(&["word"]));
+    contains(&said, "word");
+    let mut help = bed.applet("isulad");
+    let output = help.arg("--help").output().unwrap();
+    assert!(output.status.success());
+    contains(&String::from_utf8_lossy(&output.stdout), "--cgroup-parent");
+}
+
+fn log_file_is_reopened(bed: &mut Bed) {
+    let mut words = bed.daemon_words(&[]);
+    let at = words.iter().position(|w| w == "--log-driver").unwrap();
+    words[at + 1] = "file".into();
+    let directory = bed.dir.join("logs");
+    words.push("--log-opt".into());
+    words.push(format!("log-path={}", directory.display()));
+    let mut command = bed.applet("isulad");
+    command.args(words);
+    bed.launch_command(command);
+    let file = directory.join("isulad.log");
+    eventually("the log file", || file.exists());
+    let moved = directory.join("moved");
+    fs::rename(&file, &moved).unwrap();
+    kill(Pid::from_raw(bed.pid() as i32), Signal::SIGHUP).unwrap();
+    eventually("a new log file", || {
+        http::ping(&bed.socket());
+        file.exists()
+    });
+    bed.get("/_ping").expect(200);
+}
+
+fn tells_systemd_that_it_is_ready(bed: &mut Bed) {
+    let path = bed.dir.join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    let words = bed.daemon_words(&[]);
+    let mut command = bed.applet("isulad");
+    command.args(words).env("NOTIFY_SOCKET", &path);
+    bed.launch_command(command);
+    let mut buffer = [0; 512];
+    let n = socket.recv(&mut buffer).expect("a message");
+    contains(&String::from_utf8_lossy(&buffer[..n]), "READY=1");
+    bed.isula(&format!("import {} {IMAGE}", crate::support::rootfs::archive().display())).ok();
+    // Containers do not inherit the address.
+    assert!(!bed.run("", "payload env").contains("NOTIFY"));
+}
+
+fn serves_a_socket_that_was_passed(bed: &mut Bed) {
+    let listener = UnixListener::bind(bed.socket()).unwrap();
+    let words = bed.daemon_words(&[]);
+    let mut inner = vec![binary().display().to_string(), "isulad".into(), "-H".into(), "fd://".into()];
+    inner.extend(words.into_iter().skip(2));
+    // A shell gives the descriptor its number and its own pid to the variable, as systemd does.
+    let script = format!("exec 3<&{}; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"", listener.as_raw_fd());
+    let fd = nix::unistd::dup(&listener).unwrap().into_raw_fd();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script.replace(&listener.as_raw_fd().to_string(), &fd.to_string())).arg("sh").args(inner);
+    command.arg0("sh").env("ISULAD_HOST", format!("unix://{}", bed.socket().display()));
+    bed.launch_command(command);
+    bed.get("/_ping").expect(200);
+    bed.forget_socket_on_stop();
+}
+
+fn stale_socket_is_replaced(bed: &mut Bed) {
+    drop(UnixListener::bind(bed.socket()).unwrap());
+    bed.start();
+    bed.kill();
+    assert!(bed.socket().exists(), "left by a killed daemon");
+    bed.restart();
+    assert_eq!(bed.run("", "echo well"), "well");
+    bed.stop();
+    // A file that is no socket is somebody else's.
+    fs::write(bed.socket(), "precious").unwrap();
+    refused(bed, &bed.daemon_words(&[]));
+    assert_eq!(fs::read_to_string(bed.socket()).unwrap(), "precious");
+    fs::remove_file(bed.socket()).unwrap();
+}
+
+fn stale_pid_file_is_replaced(bed: &mut Bed) {
+    for text in ["1", "999999999", "nonsense", ""] {
+        fs::write(bed.dir.join("pid"), text).unwrap();
+        bed.launch(&[]);
+        bed.stop();
+    }
+}
+
+fn default_ulimit_and_umask(bed: &mut Bed) {
+    bed.start_with(&["--default-ulimit", "nofile=100:200", "--native.umask", "secure"]);
+    contains(&bed.run("", "payload rlimits"), "Max open files            100                  200");
+    contains(&bed.run("--ulimit nofile=5:6", "payload rlimits"), "Max open files            5                    6");
+    assert_eq!(bed.run("", "payload umask"), "0027");
+    bed.stop();
+    bed.launch(&["--native.umask", "normal"]);
+    assert_eq!(bed.run("", "payload umask"), "0022");
+}
+
+/// A daemon that cannot open anything more says so to the client and serves the next one.
+fn few_descriptors_do_not_end_it(bed: &mut Bed) {
+    bed.start();
+    crate::support::sys::limit_files_of(bed.pid(), 40);
+    let open: Vec<_> = (0..60).map(|_| std::os::unix::net::UnixStream::connect(bed.socket())).collect();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(open);
+    crate::support::sys::limit_files_of(bed.pid(), 1024);
+    eventually("it serves again", || http::ping(&bed.socket()));
+    assert_eq!(bed.run("", "echo well"), "well");
+}
+
+fn repeated_host_flags(bed: &mut Bed) {
+    let other = format!("unix://{}/other", bed.dir.display());
+    bed.start_with(&["-H", &other]);
+    contains(&bed.isula(&format!("version -H {other}")).ok(), "Server:");
+    bed.get("/_ping").expect(200);
+    bed.stop();
+    assert!(!bed.dir.join("other").exists(), "the second socket is left");
+}

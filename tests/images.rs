@@ -1,0 +1,194 @@
+//! import, images, tag, rmi, and what hostile archives try.
+
+use crate::support::bed::{Bed, json};
+use crate::support::{IMAGE, contains, eventually, rootfs};
+use crate::tests;
+use std::fs;
+use std::process::Command;
+
+tests![
+    import_prints_the_id_and_lists_it,
+    import_of_compressed_archives,
+    import_of_what_is_no_archive,
+    images_is_the_originals_table,
+    tag_and_rmi,
+    image_in_use_stays,
+    one_layer_for_the_same_archive,
+    hostile_archives_stay_in_their_root,
+    ownership_modes_links_and_times_survive,
+    names_with_registry_and_digest,
+];
+
+fn import_prints_the_id_and_lists_it(bed: &mut Bed) {
+    bed.start();
+    let id = bed.isula(&format!("import {} second:v1", rootfs::archive().display())).ok();
+    let hex = id.strip_prefix("sha256:").unwrap_or_else(|| panic!("{id}"));
+    assert_eq!(hex.len(), 64);
+    contains(&bed.isula("images").ok(), &hex[..12]);
+    assert_eq!(bed.isula("run --rm second:v1 cat /etc/marker").ok(), "inside");
+    assert_eq!(bed.isula(&format!("run --rm {hex} cat /etc/marker")).ok(), "inside");
+    assert_eq!(bed.isula(&format!("run --rm {} cat /etc/marker", &hex[..12])).ok(), "inside");
+}
+
+fn import_of_compressed_archives(bed: &mut Bed) {
+    bed.start();
+    let path = bed.dir.join("rootfs.tar.gz");
+    let out = fs::File::create(&path).unwrap();
+    assert!(Command::new("gzip").arg("-c").arg(rootfs::archive()).stdout(out).status().unwrap().success());
+    bed.isula(&format!("import {} zipped", path.display())).ok();
+    assert_eq!(bed.isula("run --rm zipped cat /etc/marker").ok(), "inside");
+}
+
+fn import_of_what_is_no_archive(bed: &mut Bed) {
+    bed.start();
+    let path = bed.dir.join("x");
+    let whole = fs::read(rootfs::archive()).unwrap();
+    let mut wrong = whole.clone();
+    wrong[512 * 3 + 148] ^= 1; // a checksum
+    for bytes in
+        [&b""[..], b"not a tar", &[0; 10], &vec![b'x'; 100_000], &whole[..1000], &whole[..whole.len() / 2], &wrong]
+    {
+        fs::write(&path, bytes).unwrap();
+        let o = bed.isula(&format!("import {} broken", path.display()));
+        assert_ne!(o.code, 0, "{} bytes: {}", bytes.len(), o.show());
+        assert!(!o.err.is_empty());
+    }
+    assert_ne!(bed.isula("import /nosuch broken").code, 0);
+    assert_ne!(bed.isula(&format!("import {} broken", bed.dir.display())).code, 0);
+    for name in ["UPPER", "a b", "none", "none:latest", "a:b:c", ""] {
+        assert_ne!(bed.isula(&format!("import {} '{name}'", rootfs::archive().display())).code, 0, "{name:?}");
+    }
+    assert_eq!(bed.isula("images -q").ok().lines().count(), 1);
+}
+
+fn images_is_the_originals_table(bed: &mut Bed) {
+    bed.start();
+    let text = bed.isula("images").ok();
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next().map(str::trim_end),
+        Some("REPOSITORY                     TAG        IMAGE ID             CREATED              SIZE")
+    );
+    let row: Vec<&str> = lines.next().expect("one image").split_whitespace().collect();
+    assert_eq!((row[0], row[1], row[2].len()), (IMAGE, "latest", 12), "{text}");
+    contains(row.last().unwrap(), "MB");
+    assert_eq!(bed.isula("images -q").ok(), row[2]);
+    assert_eq!(bed.isula("images -q -f reference=nosuch").ok(), "");
+    assert_ne!(bed.isula("images --nosuch").code, 0);
+}
+
+fn tag_and_rmi(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.isula(&format!("tag {IMAGE} other:two")).ok(), "");
+    assert_eq!(bed.isula("images -q").ok().lines().count(), 2);
+    assert_eq!(bed.isula("rmi other:two").ok(), "Image \"other:two\" removed");
+    bed.isula("rmi nosuch").fails(1, "No such image:nosuch");
+    bed.isula("tag nosuch x").fails(1, "nosuch");
+    // A tag that moves leaves the image without a name, or gone, but never two holders.
+    bed.isula(&format!("tag {IMAGE} moved")).ok();
+    bed.isula(&format!("rmi {IMAGE}")).ok();
+    assert_eq!(bed.isula("run --rm moved echo well").ok(), "well");
+    bed.isula("rmi moved").ok();
+    assert_eq!(bed.isula("images -q").ok(), "");
+    assert_eq!(bed.isula(&format!("run --rm {IMAGE} true")).code, 125);
+    // Nothing of it is on the disk.
+    let size = Command::new("du").args(["-sk"]).arg(bed.graph()).output().unwrap();
+    let kib: u64 = String::from_utf8_lossy(&size.stdout).split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kib < 500, "{kib} KiB left of removed images");
+}
+
+fn image_in_use_stays(bed: &mut Bed) {
+    bed.start();
+    let id = bed.isula(&format!("create --name a {IMAGE} echo well")).ok();
+    bed.isula(&format!("rmi {IMAGE}")).fails(1, &format!("Image used by {id}"));
+    bed.isula(&format!("rmi -f {IMAGE}")).fails(1, &format!("Image used by {id}"));
+    assert_eq!(bed.isula("start -a a").ok(), "well");
+    bed.isula("rm a").ok();
+    bed.isula(&format!("rmi {IMAGE}")).ok();
+}
+
+fn one_layer_for_the_same_archive(bed: &mut Bed) {
+    bed.start();
+    let layers = || fs::read_dir(bed.graph().join("storage/overlay-layers")).map_or(0, |d| d.count());
+    let before = layers();
+    bed.isula(&format!("import {} again", rootfs::archive().display())).ok();
+    assert_eq!(layers(), before, "the layer is there twice");
+    bed.isula("rmi again").ok();
+    assert_eq!(bed.run("", "echo well"), "well", "the shared layer went with the other image");
+}
+
+/// An archive written entry by entry, as no honest program does it.
+fn hostile_archives_stay_in_their_root(bed: &mut Bed) {
+    bed.start();
+    let outside = bed.dir.join("outside");
+    fs::create_dir(&outside).unwrap();
+    let target = outside.display().to_string();
+    let up = format!("../../../../../../../../..{target}");
+    let raw = |name: &str, kind: u8, link: &str, content: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len().min(100)].copy_from_slice(&name.as_bytes()[..name.len().min(100)]);
+        header.as_old_mut().linkname[..link.len().min(100)].copy_from_slice(&link.as_bytes()[..link.len().min(100)]);
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend(content.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    };
+    let cases: Vec<Vec<Vec<u8>>> = vec![
+        vec![raw(&format!("{up}/a"), b'0', "", "x")],
+        vec![raw(&format!("{target}/b"), b'0', "", "x")],
+        vec![raw("l", b'2', &target, ""), raw("l/c", b'0', "", "x")],
+        vec![raw("l", b'2', &up, ""), raw("l/d", b'0', "", "x")],
+        vec![raw("l", b'2', &format!("{target}/e"), ""), raw("l", b'0', "", "x")],
+        vec![raw("l", b'2', &target, ""), raw("l/", b'5', "", ""), raw("l/f", b'0', "", "x")],
+        vec![raw("h", b'1', "/etc/passwd", "")],
+        vec![raw("l", b'2', "/etc", ""), raw("h", b'1', "l/passwd", "")],
+        vec![raw("d/../../g", b'0', "", "x")],
+        vec![raw("l", b'2', &target, ""), raw("l/.wh.x", b'0', "", "")],
+        vec![raw(".wh...", b'0', "", "")],
+        vec![raw(".wh.", b'0', "", "")],
+        vec![raw("..", b'0', "", "x")],
+        vec![raw(".", b'0', "", "x")],
+        vec![raw("", b'0', "", "x")],
+        vec![raw("loop", b'2', "loop", ""), raw("loop/x", b'0', "", "x")],
+    ];
+    for (n, entries) in cases.iter().enumerate() {
+        let path = bed.dir.join(format!("{n}.tar"));
+        let mut bytes: Vec<u8> = entries.concat();
+        bytes.extend([0; 1024]);
+        fs::write(&path, bytes).unwrap();
+        let o = bed.isula(&format!("import {} hostile{n}", path.display()));
+        let reached: Vec<_> = fs::read_dir(&outside).unwrap().flatten().map(|e| e.path()).collect();
+        assert!(reached.is_empty(), "case {n} wrote outside: {reached:?}\n{}", o.show());
+    }
+    assert_eq!(bed.run("", "echo well"), "well");
+    eventually("and all can be removed", || {
+        let names = bed.isula("images -q").ok();
+        names.lines().count() <= 1 + cases.len()
+    });
+}
+
+fn ownership_modes_links_and_times_survive(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.run("", "stat -c '%a %u %g %Y' /locked/secret"), "600 0 0 1700000000");
+    assert_eq!(bed.run("", "readlink /escape-absolute"), "/");
+    assert_eq!(bed.run("", "stat -c '%a %F' /bin/busybox"), "755 regular file");
+    assert_eq!(bed.run("", "stat -c '%a %F' /locked"), "755 directory");
+}
+
+fn names_with_registry_and_digest(bed: &mut Bed) {
+    bed.start();
+    for name in ["host.example/path/name:tag", "host.example:5000/name", "path/name", "name"] {
+        bed.isula(&format!("tag {IMAGE} {name}")).ok();
+        assert_eq!(bed.isula(&format!("run --rm {name} echo well")).ok(), "well");
+    }
+    let text = bed.isula(&format!("inspect {IMAGE}")).ok();
+    let tags = json(text.as_bytes())[0]["image"]["repo_tags"].as_array().unwrap().len();
+    assert_eq!(tags, 5, "{text}");
+    for name in ["host.example/path/name:tag", "host.example:5000/name", "path/name", "name"] {
+        bed.isula(&format!("rmi {name}")).ok();
+    }
+}

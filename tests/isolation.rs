@@ -1,0 +1,263 @@
+//! What a container sees of the world, and what it does not.
+
+use crate::support::bed::Bed;
+use crate::support::{IMAGE, contains, leaks};
+use crate::{requires, tests};
+use std::fs;
+
+tests![
+    every_namespace_is_its_own,
+    host_namespaces_when_asked,
+    namespaces_of_another_container,
+    namespace_of_a_stopped_container_is_refused,
+    user_namespace_of_the_host_is_accepted,
+    first_process_is_alone,
+    hostname_and_hosts,
+    root_is_the_images_and_writable,
+    writes_stay_in_the_container,
+    hosts_mount_table_stays_as_it_was,
+    mounts_are_the_documented_ones,
+    devices_are_the_documented_ones,
+    descriptors_are_the_three,
+    environment_is_the_containers_own,
+    network_has_only_loopback,
+    system_file_systems_are_read_only,
+    dev_shm_has_its_size,
+];
+
+fn namespaces_of(pid: &str) -> Vec<String> {
+    let names = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    names.iter().map(|n| fs::read_link(format!("/proc/{pid}/ns/{n}")).unwrap().display().to_string()).collect()
+}
+
+fn every_namespace_is_its_own(bed: &mut Bed) {
+    bed.start();
+    let inside = bed.run("", "payload namespaces");
+    let host = namespaces_of("self");
+    for (inner, outer) in inside.lines().zip(&host) {
+        // No user namespace unless asked for.
+        assert_eq!(inner == outer, inner.starts_with("user:"), "{inside}\n{host:?}");
+    }
+    assert_eq!(inside.lines().count(), 7);
+}
+
+fn host_namespaces_when_asked(bed: &mut Bed) {
+    bed.start();
+    let host = namespaces_of("self");
+    for (options, kind) in [("--net host", "net"), ("--pid host", "pid"), ("--ipc host", "ipc"), ("--uts host", "uts")]
+    {
+        let inside = bed.run(options, "payload namespaces");
+        for (inner, outer) in inside.lines().zip(&host) {
+            let same = inner.starts_with("user:") || inner.starts_with(&format!("{kind}:"));
+            assert_eq!(inner == outer, same, "{options}: {inner} {outer}");
+        }
+    }
+    let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(bed.run("--uts host", "payload hostname"), host_name.trim());
+    assert_eq!(bed.run("--net host", "payload hostname"), host_name.trim());
+}
+
+fn namespaces_of_another_container(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "", "sh -c 'payload namespaces; sleep 1000'");
+    bed.await_log("a", "uts:");
+    let other = bed.isula("logs a").ok();
+    for kind in ["net", "pid", "ipc", "uts"] {
+        let own = bed.run(&format!("--{kind} container:a"), "payload namespaces");
+        let line = |text: &str| text.lines().find(|l| l.starts_with(&format!("{kind}:"))).map(String::from);
+        assert_eq!(line(&own), line(&other), "{kind}");
+        let different = own.lines().zip(other.lines()).filter(|(a, b)| a != b).count();
+        assert_eq!(different, 5, "{kind}:\n{own}\n{other}");
+    }
+    // The joined one's processes are visible, and its end does not take ours.
+    contains(&bed.run("--pid container:a", "ps"), "sleep 1000");
+}
+
+fn namespace_of_a_stopped_container_is_refused(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("create --name a {IMAGE} true")).ok();
+    let o = bed.isula(&format!("run --rm --net container:a {IMAGE} true"));
+    assert_ne!(o.code, 0);
+    contains(&o.err.to_lowercase(), "non running container");
+    assert_ne!(bed.isula(&format!("run --rm --net container:nosuch {IMAGE} true")).code, 0);
+}
+
+fn user_namespace_of_the_host_is_accepted(bed: &mut Bed) {
+    bed.start();
+    contains(
+        &bed.run("--userns host", "payload namespaces"),
+        &fs::read_link("/proc/self/ns/user").unwrap().display().to_string(),
+    );
+}
+
+fn first_process_is_alone(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.run("", "sh -c 'echo $$'"), "1");
+    let pids = bed.run("", "sh -c 'echo /proc/[0-9]*'");
+    assert_eq!(pids, "/proc/1");
+}
+
+fn hostname_and_hosts(bed: &mut Bed) {
+    bed.start();
+    let id = bed.isula(&format!("create --name a {IMAGE} sh -c 'hostname; echo $HOSTNAME; cat /etc/hostname'")).ok();
+    let short = &id[..12];
+    assert_eq!(bed.isula("start -a a").ok(), format!("{short}\n{short}\n{short}"));
+    assert_eq!(bed.run("--hostname some.name", "sh -c 'hostname; cat /etc/hostname'"), "some.name\nsome.name");
+    let hosts = bed.run("--hostname some", "cat /etc/hosts");
+    contains(&hosts, "localhost");
+    contains(&hosts, "some");
+    bed.run("", "cat /etc/resolv.conf");
+}
+
+fn root_is_the_images_and_writable(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.run("", "cat /etc/marker"), "inside");
+    assert_eq!(
+        bed.run("", "sh -c 'echo x > /etc/marker; cat /etc/marker; mv /etc/passwd /etc/p; ls /etc/p'"),
+        "x\n/etc/p"
+    );
+    assert_eq!(bed.run("", "readlink /etc/mtab"), "/proc/mounts");
+}
+
+fn writes_stay_in_the_container(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name a {IMAGE} sh -c 'echo changed > /etc/marker; rm /etc/group'")).exits(0);
+    assert_eq!(bed.run("", "sh -c 'cat /etc/marker; ls /etc/group'"), "inside\n/etc/group");
+}
+
+fn hosts_mount_table_stays_as_it_was(bed: &mut Bed) {
+    bed.start();
+    let before = leaks::mounts();
+    bed.run_detached("a", "-v /etc:/host:ro --tmpfs /scratch", "payload ready 1000");
+    bed.await_log("a", "ready");
+    let new: Vec<String> = leaks::mounts().difference(&before).cloned().collect();
+    // The shared memory that other containers may join is the one exception there can be.
+    assert!(new.iter().all(|m| m.contains("/shm ")), "{new:?}");
+}
+
+/// Mount points inside, with file system type and options.
+fn inner_mounts(bed: &Bed, options: &str) -> Vec<(String, String, String)> {
+    let text = bed.run(options, "payload mounts");
+    let mounts = text.lines().map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let dash = fields.iter().position(|f| *f == "-").expect("a separator");
+        (fields[4].to_string(), fields[dash + 1].to_string(), fields[5].to_string())
+    });
+    mounts.collect()
+}
+
+fn mounts_are_the_documented_ones(bed: &mut Bed) {
+    bed.start();
+    let mounts = inner_mounts(bed, "");
+    let find =
+        |path: &str| mounts.iter().find(|(p, _, _)| p == path).unwrap_or_else(|| panic!("no {path} in {mounts:?}"));
+    for (path, kind, options) in [
+        ("/", "overlay", "rw"),
+        ("/proc", "proc", "nosuid,nodev,noexec"),
+        ("/dev", "tmpfs", "nosuid"),
+        ("/dev/pts", "devpts", "nosuid,noexec"),
+        ("/dev/shm", "tmpfs", "nosuid,nodev,noexec"),
+        ("/dev/mqueue", "mqueue", "nosuid,nodev,noexec"),
+        ("/sys", "sysfs", "ro,nosuid,nodev,noexec"),
+    ] {
+        let mount = find(path);
+        assert_eq!(mount.1, kind, "{mount:?}");
+        for option in options.split(',') {
+            assert!(mount.2.split(',').any(|o| o == option), "{path} without {option}: {mount:?}");
+        }
+    }
+    for path in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"] {
+        find(path);
+    }
+    // Nothing of the host's.
+    assert!(mounts.iter().all(|(path, _, _)| !path.contains("oldroot")), "{mounts:?}");
+    let directory = bed.dir.display().to_string();
+    assert!(mounts.iter().all(|(path, _, _)| !path.starts_with(&directory)), "{mounts:?}");
+}
+
+fn devices_are_the_documented_ones(bed: &mut Bed) {
+    bed.start();
+    let names = bed.run("", "payload list /dev");
+    for name in [
+        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom",
+        "zero",
+    ] {
+        assert!(names.lines().any(|l| l == name), "no {name} in {names}");
+    }
+    assert!(
+        names.lines().all(|n| !n.starts_with("sd") && !n.starts_with("vd") && n != "mem" && n != "kmsg"),
+        "{names}"
+    );
+    contains(&bed.run("", "payload stat /dev/null"), "mode=020666 uid=0 gid=0 size=0 rdev=1:3");
+    contains(&bed.run("", "payload stat /dev/tty"), "rdev=5:0");
+    contains(&bed.run("-t", "payload list /dev"), "console");
+    bed.run("", "sh -c 'echo x > /dev/null; head -c 8 /dev/urandom > /dev/zero; exec 3</dev/ptmx'");
+}
+
+fn descriptors_are_the_three(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "", "payload ready 1000");
+    for text in [
+        bed.run("", "payload fds"),
+        bed.run("-t", "payload fds"),
+        bed.isula_with(&format!("run --rm -i {IMAGE} payload fds"), b"").ok(),
+        bed.isula("exec a payload fds").ok(),
+        bed.isula("exec -i a payload fds").ok(),
+    ] {
+        let numbers: Vec<&str> = text.lines().map(|l| l.split(' ').next().unwrap()).collect();
+        assert_eq!(numbers, ["0", "1", "2"], "{text}");
+    }
+}
+
+fn environment_is_the_containers_own(bed: &mut Bed) {
+    bed.start();
+    let file = bed.dir.join("env");
+    fs::write(&file, "# comment\nFILE=1\nBOTH=file\n").unwrap();
+    let text =
+        bed.run(&format!("--env-file {} -e BOTH=flag -e EMPTY= -eGLUED=1 --env=LONG=1", file.display()), "payload env");
+    let mut names: Vec<&str> = text.lines().map(|l| l.split('=').next().unwrap()).collect();
+    names.sort();
+    names.dedup();
+    let expected = ["BOTH", "EMPTY", "FILE", "GLUED", "HOME", "HOSTNAME", "LONG", "PATH"];
+    let names: Vec<&str> = names.into_iter().filter(|n| *n != "TERM").collect();
+    assert_eq!(names, expected, "{text}");
+    contains(&text, "BOTH=flag");
+    contains(&text, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    contains(&bed.run("-t", "payload env"), "TERM=xterm");
+}
+
+fn network_has_only_loopback(bed: &mut Bed) {
+    bed.start();
+    for options in ["", "--net none"] {
+        let text = bed.run(options, "sh -c 'ls /sys/class/net; ip addr show lo'");
+        assert_eq!(text.lines().next(), Some("lo"), "{text}");
+        contains(&text, "127.0.0.1");
+        contains(&text, "UP");
+    }
+}
+
+fn system_file_systems_are_read_only(bed: &mut Bed) {
+    requires!(root);
+    bed.start();
+    for path in [
+        "/proc/sys/kernel/domainname",
+        "/proc/sysrq-trigger",
+        "/sys/kernel/uevent_seqnum",
+        "/proc/irq/default_smp_affinity",
+    ] {
+        let text = bed.isula(&format!("run --rm {IMAGE} payload open-rw {path}")).exits(1);
+        assert!(["EROFS", "EACCES", "ENOENT", "EPERM"].contains(&text.as_str()), "{path}: {text}");
+    }
+    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list"] {
+        assert_eq!(bed.run("", &format!("sh -c 'cat {path} 2>/dev/null | wc -c'")).trim(), "0", "{path}");
+    }
+    assert_eq!(bed.run("", "sh -c 'ls -A /sys/firmware | wc -l'").trim(), "0");
+}
+
+fn dev_shm_has_its_size(bed: &mut Bed) {
+    bed.start();
+    let size = |options: &str| bed.run(options, "sh -c 'df -k /dev/shm | tail -n 1'");
+    contains(&size(""), "65536");
+    contains(&size("--shm-size 8m"), "8192");
+    assert_eq!(bed.isula(&format!("run --rm --shm-size 2m {IMAGE} payload fill /dev/shm/x 3")).exits(1), "ENOSPC");
+}

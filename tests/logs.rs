@@ -1,0 +1,196 @@
+//! The log file and `isula logs`.
+
+use crate::support::bed::{Bed, json};
+use crate::support::{IMAGE, PATIENCE, contains, eventually, leaks};
+use crate::tests;
+use std::fs;
+use std::path::PathBuf;
+
+tests![
+    log_is_dockers_json_file,
+    logs_keeps_the_streams_apart,
+    tail_since_until_timestamps,
+    follow_ends_with_the_container,
+    follow_goes_on_across_rotation,
+    rotation_keeps_as_many_files_as_asked,
+    a_gigabyte_of_output_stays_bounded,
+    lines_longer_than_any_buffer,
+    a_last_line_without_an_end,
+    binary_output_survives,
+    disabled_log_says_so,
+    log_of_a_terminal_container,
+    logs_of_nothing,
+    full_disk_under_the_log_does_not_stop_the_container,
+];
+
+fn log_path(bed: &Bed, container: &str) -> PathBuf {
+    bed.inspect(container, "/LogPath").as_str().expect("a path").into()
+}
+
+fn log_is_dockers_json_file(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name a {IMAGE} sh -c 'echo \"quo\\\"te\"; echo err >&2'")).exits(0);
+    let text = fs::read_to_string(log_path(bed, "a")).unwrap();
+    let mut seen = Vec::new();
+    for line in text.lines() {
+        let entry = json(line.as_bytes());
+        let time = entry["time"].as_str().unwrap();
+        assert!(time.ends_with('Z') && time.len() >= 20, "{time}");
+        seen.push(format!("{} {}", entry["stream"].as_str().unwrap(), entry["log"].as_str().unwrap()));
+    }
+    seen.sort();
+    assert_eq!(seen, ["stderr err\n", "stdout quo\\\"te\n"]);
+}
+
+fn logs_keeps_the_streams_apart(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name a {IMAGE} payload both 100")).exits(0);
+    let o = bed.isula("logs a");
+    assert_eq!((o.code, o.out.lines().count(), o.err.lines().count()), (0, 100, 100), "{}", o.show());
+    assert!(o.out.starts_with("out 0\nout 1\n") && o.err.ends_with("err 99\n"), "{}", o.show());
+}
+
+fn tail_since_until_timestamps(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name a {IMAGE} payload ticks 20 20")).exits(0);
+    assert_eq!(bed.isula("logs --tail 3 a").ok(), "tick 17\ntick 18\ntick 19");
+    assert_eq!(bed.isula("logs --tail 0 a").ok(), "");
+    assert_eq!(bed.isula("logs --tail all a").ok().lines().count(), 20);
+    let stamped = bed.isula("logs -t a").ok();
+    let times: Vec<&str> = stamped.lines().map(|l| l.split(' ').next().unwrap()).collect();
+    assert_eq!(times.len(), 20);
+    assert!(times.windows(2).all(|w| w[0] < w[1]), "{stamped}");
+    // The API takes seconds with a fraction; the line of that very time is in, that of the end too or not.
+    let (from, to) = (times[5], times[10]);
+    let query = |q: &str| bed.get(&format!("/v1.44/containers/a/logs?stdout=1&{q}")).expect(200).text();
+    let text = query(&format!("since={from}&until={to}"));
+    assert!(text.contains("tick 5") && text.contains("tick 9"), "{text}");
+    assert!(!text.contains("tick 4\n") && !text.contains("tick 11"), "{text}");
+}
+
+fn follow_ends_with_the_container(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "", "payload ticks 50 10");
+    let o = bed.spawn("logs -f a").finish(PATIENCE);
+    assert_eq!(o.code, 0, "{}", o.show());
+    assert_eq!(o.out, (0..50).map(|n| format!("tick {n}\n")).collect::<String>());
+    // Of a stopped container it ends at once.
+    assert_eq!(bed.spawn("logs -f a").finish(PATIENCE).ok().lines().count(), 50);
+}
+
+fn follow_goes_on_across_rotation(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "-i --log-opt max-size=64k --log-opt max-file=20", "sh -c 'read x; payload lines 10000'");
+    let follow = bed.spawn("logs -f a");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let attach = bed.spawn("attach a");
+    let mut attach = attach;
+    std::io::Write::write_all(attach.child.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    let o = follow.finish(PATIENCE);
+    attach.finish(PATIENCE);
+    let lines: Vec<&str> = o.out.lines().collect();
+    assert_eq!((lines.first(), lines.last()), (Some(&"line 0"), Some(&"line 9999")), "{}", o.show());
+    assert_eq!(lines.len(), 10_000, "lines lost or doubled at a rotation");
+}
+
+fn rotation_keeps_as_many_files_as_asked(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name a --log-opt max-size=32k --log-opt max-file=3 {IMAGE} payload lines 20000"))
+        .exits(0);
+    let current = log_path(bed, "a");
+    let directory = current.parent().unwrap();
+    let mut sizes: Vec<(String, u64)> = fs::read_dir(directory)
+        .unwrap()
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with("console.log"))
+        .map(|e| (e.file_name().to_string_lossy().into_owned(), e.metadata().unwrap().len()))
+        .collect();
+    sizes.sort();
+    let names: Vec<&str> = sizes.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(names, ["console.log", "console.log.1", "console.log.2"]);
+    assert!(sizes.iter().all(|(_, n)| *n <= 33 << 10), "{sizes:?}");
+    // What is left reads as one log, the newest line last.
+    let text = bed.isula("logs a").ok();
+    assert_eq!(text.lines().last(), Some("line 19999"));
+    let numbers: Vec<u32> = text.lines().map(|l| l[5..].parse().expect(l)).collect();
+    assert!(numbers.windows(2).all(|w| w[1] == w[0] + 1), "a hole in the log");
+}
+
+fn a_gigabyte_of_output_stays_bounded(bed: &mut Bed) {
+    bed.start();
+    let command = "sh -c 'payload bytes 1073741824; echo; echo done; sleep 1000'";
+    bed.run_detached("a", "--log-opt max-size=1m --log-opt max-file=2", command);
+    let shim = leaks::children_of(bed.pid());
+    bed.await_log("a", "done");
+    let directory = log_path(bed, "a").parent().unwrap().to_path_buf();
+    let size: u64 = fs::read_dir(directory).unwrap().flatten().map(|e| e.metadata().unwrap().len()).sum();
+    assert!(size < 4 << 20, "{size} bytes of log");
+    assert_eq!(shim.len(), 1, "one process per container");
+    let peak = leaks::peak_memory(shim[0]);
+    assert!(peak < 8 << 10, "the shim took {peak} KiB for a log of 1 GiB");
+}
+
+fn lines_longer_than_any_buffer(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name a --log-opt max-size=50m {IMAGE} payload long-line 5000000")).exits(0);
+    let o = bed.isula("logs a");
+    assert_eq!((o.out.len(), o.out.matches('\n').count()), (5_000_001, 1));
+    // docker's reader takes a line in pieces of 16 KiB, the last of which ends with the line break.
+    let text = fs::read_to_string(log_path(bed, "a")).unwrap();
+    assert!(text.lines().all(|l| l.len() < 64 << 10), "an entry of more than 64 KiB");
+}
+
+fn a_last_line_without_an_end(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name a {IMAGE} printf 'one\\ntwo'")).exits(0);
+    assert_eq!(bed.isula("logs a").out, "one\ntwo");
+    assert_eq!(bed.isula("logs --tail 1 a").out, "two");
+}
+
+fn binary_output_survives(bed: &mut Bed) {
+    bed.start();
+    let o = bed.isula(&format!("run --name a {IMAGE} printf '\\001\\t\\033[1m\\360\\237\\230\\200\\377\\n'"));
+    assert_eq!(o.code, 0, "{}", o.show());
+    // The bytes that are no UTF-8 cannot be in JSON; everything else must be.
+    contains(&bed.isula("logs a").ok(), "\u{1}\t\u{1b}[1m\u{1f600}");
+}
+
+fn disabled_log_says_so(bed: &mut Bed) {
+    bed.start();
+    let id = bed.run_detached("a", "--log-opt disable-log=true", "payload lines 10");
+    bed.isula("wait a").ok();
+    let o = bed.isula("logs a");
+    assert_eq!(o.code, 0, "{}", o.show());
+    let all = o.out + &o.err;
+    assert!(all.contains("disable console log!") && all.contains("[WARNING]: Container"), "{all} ({id})");
+}
+
+fn log_of_a_terminal_container(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "-t", "payload lines 3");
+    bed.isula("wait a").ok();
+    assert_eq!(bed.isula("logs a").ok().replace('\r', ""), "line 0\nline 1\nline 2");
+}
+
+fn logs_of_nothing(bed: &mut Bed) {
+    bed.start();
+    assert_ne!(bed.isula("logs nosuch").code, 0);
+    bed.isula(&format!("create --name a {IMAGE} true")).ok();
+    assert_eq!(bed.isula("logs a").ok(), "");
+}
+
+fn full_disk_under_the_log_does_not_stop_the_container(bed: &mut Bed) {
+    crate::support::rootfs::small_disk(&bed.graph(), 12 << 10);
+    bed.start();
+    bed.run_detached(
+        "a",
+        "--log-opt max-size=1g",
+        "sh -c 'payload lines 2000000; echo end > /dev/shm/end; sleep 1000'",
+    );
+    eventually("the container wrote everything in spite of the full disk", || {
+        bed.isula("exec a cat /dev/shm/end").out == "end\n"
+    });
+    bed.isula("rm -f a").ok();
+    // There is room again, and so life.
+    assert_eq!(bed.run("", "echo well"), "well");
+}

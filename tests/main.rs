@@ -1,0 +1,46 @@
+//! The integration tests: real containers through the real daemon, client and shim, a module per area.
+
+mod api;
+mod bad_input;
+mod daemon_config;
+mod docker_client;
+mod exec;
+mod images;
+mod isolation;
+mod lifecycle;
+mod logs;
+mod mounts;
+mod multicall;
+mod resources;
+mod restore;
+mod security;
+mod streams;
+mod support;
+mod users;
+
+use std::process::ExitCode;
+
+/// How many of all may be skipped (no docker client, a kernel without a controller) before the run counts as failed.
+const MAY_SKIP: usize = 20;
+
+fn main() -> ExitCode {
+    let tests = [
+        multicall::TESTS,
+        daemon_config::TESTS,
+        images::TESTS,
+        lifecycle::TESTS,
+        exec::TESTS,
+        streams::TESTS,
+        logs::TESTS,
+        isolation::TESTS,
+        security::TESTS,
+        users::TESTS,
+        mounts::TESTS,
+        resources::TESTS,
+        restore::TESTS,
+        bad_input::TESTS,
+        api::TESTS,
+        docker_client::TESTS,
+    ];
+    support::runner::main(&tests.concat(), MAY_SKIP)
+}

@@ -1,0 +1,131 @@
+//! One file, many programs.
+
+use crate::support::bed::{Bed, binary, json};
+use crate::support::command::{self, Output};
+use crate::support::{contains, rootfs};
+use crate::tests;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+tests![
+    list_install_help_version,
+    applet_by_link_or_first_word,
+    binary_is_static,
+    lcr_runs_a_bundle,
+    lcr_follows_the_runtime_command_line,
+];
+
+fn run(program: &str, words: &[&str], arg0: Option<&str>) -> Output {
+    let mut command = Command::new(program);
+    command.args(words);
+    if let Some(name) = arg0 {
+        command.arg0(name);
+    }
+    command::run(command, format!("{program} {}", words.join(" ")), b"", Duration::from_secs(30))
+}
+
+fn isulabox(words: &[&str]) -> Output {
+    run(&binary().display().to_string(), words, None)
+}
+
+fn list_install_help_version(bed: &mut Bed) {
+    assert_eq!(isulabox(&["--list"]).ok(), "isula\nisulad\nisulad-shim\nlcr");
+    contains(&isulabox(&["--help"]).ok(), "isulad-shim");
+    contains(&isulabox(&[]).ok(), "Usage: isulabox");
+    contains(&isulabox(&["--version"]).ok(), env!("CARGO_PKG_VERSION"));
+    assert_ne!(isulabox(&["nosuch"]).code, 0);
+    assert_ne!(isulabox(&["--install"]).code, 0);
+    let directory = bed.dir.join("bin");
+    fs::create_dir(&directory).unwrap();
+    for _ in 0..2 {
+        isulabox(&["--install", &directory.display().to_string()]).ok();
+    }
+    for applet in ["isula", "isulad", "isulad-shim", "lcr"] {
+        assert_eq!(fs::canonicalize(directory.join(applet)).unwrap(), fs::canonicalize(binary()).unwrap());
+    }
+    assert_ne!(isulabox(&["--install", "/nosuch"]).code, 0);
+    contains(&run(&directory.join("isula").display().to_string(), &["--help"], None).ok(), "run");
+}
+
+fn applet_by_link_or_first_word(_: &mut Bed) {
+    let program = binary().display().to_string();
+    let by_word = isulabox(&["isula", "--version"]).ok();
+    assert_eq!(run(&program, &["--version"], Some("isula")).ok(), by_word);
+    assert_eq!(run(&program, &["--version"], Some("/usr/bin/isula")).ok(), by_word);
+    contains(&isulabox(&["isulad", "--version"]).ok(), env!("CARGO_PKG_VERSION"));
+    contains(&isulabox(&["lcr", "--version"]).ok(), env!("CARGO_PKG_VERSION"));
+    assert_ne!(isulabox(&["isulad-shim"]).code, 0, "a shim without a daemon");
+}
+
+fn binary_is_static(_: &mut Bed) {
+    let bytes = fs::read(binary()).unwrap();
+    assert_eq!(&bytes[..4], b"\x7fELF");
+    let program = binary().display().to_string();
+    let headers = run("readelf", &["-lW", &program], None).ok();
+    assert!(!headers.contains("INTERP"), "{headers}");
+    let dynamic = run("readelf", &["-dW", &program], None).ok();
+    assert!(!dynamic.contains("NEEDED"), "{dynamic}");
+    assert!(bytes.len() < 4 << 20, "{} bytes", bytes.len());
+}
+
+/// A bundle with the test root file system and the command.
+fn bundle(bed: &Bed, args: &[&str]) -> String {
+    let path = bed.dir.join("bundle");
+    fs::create_dir_all(path.join("rootfs")).unwrap();
+    let tar = rootfs::archive().display().to_string();
+    run("tar", &["-xf", &tar, "-C", &path.join("rootfs").display().to_string()], None).ok();
+    let spec = Command::new(binary()).args(["lcr", "spec"]).current_dir(&path).output().unwrap();
+    assert!(spec.status.success(), "{}", String::from_utf8_lossy(&spec.stderr));
+    let mut config = json(&fs::read(path.join("config.json")).unwrap());
+    config["process"]["args"] = serde_json::json!(args);
+    config["process"]["terminal"] = false.into();
+    config["root"]["path"] = "rootfs".into();
+    config["linux"]["cgroupsPath"] = format!("{}/lcr", bed.cgroup_parent()).into();
+    fs::write(path.join("config.json"), isulabox::utils::json::to_vec(&config)).unwrap();
+    path.display().to_string()
+}
+
+fn lcr(bed: &Bed, words: &[&str]) -> Output {
+    let root = bed.dir.join("lcr").display().to_string();
+    isulabox(&[&["lcr", "--root", &root], words].concat())
+}
+
+fn lcr_runs_a_bundle(bed: &mut Bed) {
+    let path = bundle(bed, &["payload", "exit", "7"]);
+    lcr(bed, &["run", "--bundle", &path, "one"]).exits(7);
+    let path = bundle(bed, &["sh", "-c", "echo $$; cat /etc/marker"]);
+    assert_eq!(lcr(bed, &["run", "--bundle", &path, "two"]).ok(), "1\ninside");
+    assert_eq!(lcr(bed, &["list", "-q"]).ok(), "");
+    let path = bundle(bed, &["nosuch"]);
+    assert_ne!(lcr(bed, &["run", "--bundle", &path, "three"]).code, 0);
+}
+
+fn lcr_follows_the_runtime_command_line(bed: &mut Bed) {
+    let path = bundle(bed, &["payload", "trap", "15"]);
+    let file = bed.dir.join("pid");
+    // Detached, with output to a file: the created process keeps what it was given.
+    let root = bed.dir.join("lcr");
+    let log = fs::File::create(bed.dir.join("out")).unwrap();
+    let mut create = Command::new(binary());
+    create.args(["lcr", "--root"]).arg(&root).args(["create", "--bundle", &path, "--pid-file"]).arg(&file).arg("one");
+    assert!(create.stdin(std::process::Stdio::null()).stdout(log).status().unwrap().success());
+    let state = json(lcr(bed, &["state", "one"]).ok().as_bytes());
+    assert_eq!(state["status"], "created");
+    assert_eq!(state["pid"].as_i64(), fs::read_to_string(&file).unwrap().trim().parse().ok());
+    lcr(bed, &["start", "one"]).ok();
+    crate::support::eventually("it is ready", || fs::read_to_string(bed.dir.join("out")).unwrap() == "ready\n");
+    assert_eq!(json(lcr(bed, &["state", "one"]).ok().as_bytes())["status"], "running");
+    assert_eq!(lcr(bed, &["list", "-q"]).ok(), "one");
+    assert_eq!(lcr(bed, &["exec", "one", "payload", "args", "inside"]).ok(), "inside");
+    lcr(bed, &["exec", "one", "payload", "exit", "4"]).exits(4);
+    assert_ne!(lcr(bed, &["delete", "one"]).code, 0, "a running container");
+    lcr(bed, &["kill", "one", "TERM"]).ok();
+    crate::support::eventually("it stopped", || {
+        json(lcr(bed, &["state", "one"]).ok().as_bytes())["status"] == "stopped"
+    });
+    lcr(bed, &["delete", "one"]).ok();
+    assert_ne!(lcr(bed, &["state", "one"]).code, 0);
+    assert_ne!(lcr(bed, &["run", "--bundle", "/nosuch", "two"]).code, 0);
+}

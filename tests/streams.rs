@@ -1,0 +1,292 @@
+//! Attached clients: pipes, terminals, detaching, vanishing, volume.
+
+use crate::support::bed::Bed;
+use crate::support::pty::Terminal;
+use crate::support::{IMAGE, PATIENCE, command, contains, eventually, leaks};
+use crate::tests;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+tests![
+    piped_input_reaches_the_container,
+    input_ends_when_the_pipe_ends,
+    both_streams_stay_apart,
+    volume_comes_through_unchanged,
+    exec_of_500_megabytes_costs_no_memory,
+    slow_reader_loses_nothing,
+    attach_joins_a_running_container,
+    attach_of_what_does_not_run_is_refused,
+    two_clients_see_the_same,
+    terminal_is_raw_and_restored,
+    terminal_is_restored_when_the_client_is_terminated,
+    terminal_has_its_size_and_follows_it,
+    detach_keys_leave_the_container_running,
+    exec_with_a_terminal,
+    ctrl_c_reaches_a_container_on_a_terminal,
+    interrupt_without_a_terminal_is_passed_on,
+    vanishing_clients_leave_container_and_daemon_well,
+    closed_reader_does_not_stop_the_container,
+    detached_terminal_container_can_be_attached,
+];
+
+fn piped_input_reaches_the_container(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.isula_with(&format!("run --rm -i {IMAGE} cat"), b"hi\n").ok(), "hi");
+    // Without -i nothing does.
+    assert_eq!(bed.isula_with(&format!("run --rm {IMAGE} payload count"), b"hi\n").ok(), "0");
+}
+
+fn input_ends_when_the_pipe_ends(bed: &mut Bed) {
+    bed.start();
+    let input = vec![b'x'; 20_000_000];
+    assert_eq!(bed.isula_with(&format!("run --rm -i {IMAGE} payload count"), &input).ok(), "20000000");
+    assert_eq!(bed.isula_with(&format!("run --rm -i {IMAGE} payload count"), b"").ok(), "0");
+}
+
+fn both_streams_stay_apart(bed: &mut Bed) {
+    bed.start();
+    let o = bed.isula(&format!("run --rm {IMAGE} payload both 2000"));
+    let expected = |word: &str| (0..2000).map(|n| format!("{word} {n}\n")).collect::<String>();
+    assert_eq!(o.code, 0, "{}", o.show());
+    assert!(o.out == expected("out") && o.err == expected("err"), "{}", o.show());
+}
+
+/// The payload's `bytes` verb, made here.
+fn pattern(n: usize) -> Vec<u8> {
+    (0..251u32 * 256).map(|i| b'!' + (i % 251 % 90) as u8).collect::<Vec<u8>>().into_iter().cycle().take(n).collect()
+}
+
+fn volume_comes_through_unchanged(bed: &mut Bed) {
+    bed.start();
+    let n = 30_000_017;
+    let o = bed.isula(&format!("run --rm --log-opt disable-log=true {IMAGE} payload bytes {n}"));
+    assert_eq!(o.code, 0);
+    assert!(o.out.as_bytes() == pattern(n), "{} of {n} bytes, or others", o.out.len());
+    bed.run_detached("a", "", "payload ready 1000");
+    let o = bed.isula(&format!("exec a payload bytes {n}"));
+    assert!(o.out.as_bytes() == pattern(n), "{} of {n} bytes, or others", o.out.len());
+}
+
+fn exec_of_500_megabytes_costs_no_memory(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "", "payload ready 1000");
+    bed.isula("exec a true").ok();
+    let shims = leaks::children_of(bed.pid());
+    let before: Vec<u64> = shims.iter().chain([&bed.pid()]).map(|pid| leaks::peak_memory(*pid)).collect();
+    let mut exec = bed.applet("isula");
+    let mut exec = exec.args(["exec", "a", "payload", "zeros", "524288000"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = exec.stdout.take().unwrap();
+    let (mut total, mut client, mut buffer) = (0u64, 0, vec![0; 1 << 16]);
+    loop {
+        let n = out.read(&mut buffer).unwrap();
+        if n == 0 {
+            break;
+        }
+        if total < 1 << 20 {
+            client = leaks::peak_memory(exec.id());
+        }
+        total += n as u64;
+        if total > 500 << 20 {
+            break;
+        }
+        if total > 490 << 20 && client > 0 {
+            let now = leaks::peak_memory(exec.id());
+            assert!(now < client + 4096, "the client grew from {client} to {now} KiB");
+            client = 0;
+        }
+    }
+    assert_eq!(total, 524_288_000);
+    assert!(exec.wait().unwrap().success());
+    for (pid, before) in shims.iter().chain([&bed.pid()]).zip(before) {
+        let now = leaks::peak_memory(*pid);
+        assert!(now < before + 4096, "process {pid} grew from {before} to {now} KiB");
+    }
+}
+
+fn slow_reader_loses_nothing(bed: &mut Bed) {
+    bed.start();
+    let mut run = bed.applet("isula");
+    let mut run =
+        run.args(["run", "--rm", IMAGE, "payload", "lines", "200000"]).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut text = String::new();
+    run.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(run.wait().unwrap().success());
+    assert_eq!(text.lines().count(), 200_000);
+    assert_eq!(text.lines().last(), Some("line 199999"));
+}
+
+fn attach_joins_a_running_container(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "-i", "sh -c 'read x; echo got $x; exit 6'");
+    let mut attach = bed.spawn("attach a");
+    attach.child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
+    let o = attach.finish(PATIENCE);
+    assert_eq!(o.code, 6, "attach returns the container's exit code: {}", o.show());
+    contains(&o.out, "got word");
+}
+
+fn attach_of_what_does_not_run_is_refused(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("create --name a {IMAGE} true")).ok();
+    let o = bed.isula("attach a");
+    assert_ne!(o.code, 0);
+    contains(&o.err, "You cannot attach to a stopped container, start it first");
+    assert_ne!(bed.isula("attach nosuch").code, 0);
+}
+
+fn two_clients_see_the_same(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "-i", "sh -c 'read x; payload lines 5000; exit 1'");
+    let (one, mut two) = (bed.spawn("attach a"), bed.spawn("attach a"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    two.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    let (two, one) = (two.finish(PATIENCE), one.finish(PATIENCE));
+    assert!(one.out == two.out && one.out.lines().count() == 5000, "{}\n{}", one.show(), two.show());
+}
+
+fn isula(bed: &Bed, line: &str) -> Command {
+    let mut command = bed.applet("isula");
+    command.args(command::words(line));
+    command
+}
+
+fn terminal_is_raw_and_restored(bed: &mut Bed) {
+    bed.start();
+    let mut terminal = Terminal::run(isula(bed, &format!("run --rm -it {IMAGE} sh")), 24, 80);
+    terminal.await_text("# ");
+    assert!(!terminal.is_cooked(), "the client's terminal is raw while the container has one");
+    terminal.keys("payload tty\r");
+    terminal.await_text("tty tty tty");
+    terminal.await_text("/dev/pts/0");
+    terminal.keys("exit 5\r");
+    assert_eq!(terminal.finish(), 5);
+    assert!(terminal.is_cooked(), "the terminal stayed raw");
+}
+
+fn terminal_is_restored_when_the_client_is_terminated(bed: &mut Bed) {
+    bed.start();
+    for (n, signal) in [nix::sys::signal::SIGTERM, nix::sys::signal::SIGHUP].into_iter().enumerate() {
+        let mut terminal = Terminal::run(isula(bed, &format!("run -it --name a{n} {IMAGE} sh")), 24, 80);
+        terminal.await_text("# ");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(terminal.pid() as i32), signal).unwrap();
+        // The signal may be passed on to the container or end the client; either way the terminal is as before.
+        bed.isula(&format!("rm -f a{n}")).ok();
+        terminal.finish();
+        assert!(terminal.is_cooked(), "the terminal stayed raw after {signal}");
+    }
+    // The container dies under it.
+    let mut terminal = Terminal::run(isula(bed, &format!("run -it --name b {IMAGE} sh")), 24, 80);
+    terminal.await_text("# ");
+    bed.isula("kill b").ok();
+    assert_eq!(terminal.finish(), 137);
+    assert!(terminal.is_cooked(), "the terminal stayed raw after a kill");
+    // A refused run never touches it.
+    let mut terminal = Terminal::run(isula(bed, &format!("run -it {IMAGE} nosuch")), 24, 80);
+    assert_eq!(terminal.finish(), 127);
+    assert!(terminal.is_cooked());
+}
+
+fn terminal_has_its_size_and_follows_it(bed: &mut Bed) {
+    bed.start();
+    let mut terminal = Terminal::run(isula(bed, &format!("run --rm -it {IMAGE} payload winch")), 33, 101);
+    terminal.await_text("size 33 101");
+    terminal.resize(44, 55);
+    terminal.await_text("size 44 55");
+    terminal.resize(1, 55);
+    assert_eq!(terminal.finish(), 0);
+}
+
+fn detach_keys_leave_the_container_running(bed: &mut Bed) {
+    bed.start();
+    let mut terminal = Terminal::run(isula(bed, &format!("run -it --name a {IMAGE} sh")), 24, 80);
+    terminal.await_text("# ");
+    terminal.keys("\x01q"); // Ctrl-A q
+    assert_eq!(terminal.finish(), 0);
+    assert!(terminal.is_cooked(), "the terminal stayed raw after detaching");
+    assert_eq!(bed.inspect("a", "/State/Running"), true);
+    // And back again.
+    let mut terminal = Terminal::run(isula(bed, "attach a"), 24, 80);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.keys("echo back-$((40+2))\r");
+    terminal.await_text("back-42");
+    terminal.keys("exit 4\r");
+    assert_eq!(terminal.finish(), 4);
+}
+
+fn exec_with_a_terminal(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "", "payload ready 1000");
+    let mut terminal = Terminal::run(isula(bed, "exec -it a sh"), 30, 90);
+    terminal.await_text("# ");
+    terminal.keys("payload tty; stty size\r");
+    terminal.await_text("tty tty tty");
+    terminal.await_text("30 90");
+    terminal.keys("exit 9\r");
+    assert_eq!(terminal.finish(), 9);
+    assert!(terminal.is_cooked());
+}
+
+fn ctrl_c_reaches_a_container_on_a_terminal(bed: &mut Bed) {
+    bed.start();
+    let mut terminal = Terminal::run(isula(bed, &format!("run --rm -it {IMAGE} payload trap 2")), 24, 80);
+    terminal.await_text("ready");
+    terminal.keys("\x03");
+    terminal.await_text("signal 2");
+    assert_eq!(terminal.finish(), 0);
+}
+
+fn interrupt_without_a_terminal_is_passed_on(bed: &mut Bed) {
+    bed.start();
+    let run = bed.spawn(&format!("run --name a {IMAGE} payload trap 2 15"));
+    bed.await_log("a", "ready");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.child.id() as i32), nix::sys::signal::SIGINT).unwrap();
+    contains(&run.finish(PATIENCE).ok(), "signal 2");
+}
+
+fn vanishing_clients_leave_container_and_daemon_well(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "-i", "sh -c 'while true; do echo tick; sleep 0.01; done'");
+    bed.await_log("a", "tick");
+    for line in ["attach a", "logs -f a", "wait a", "exec -i a cat", "exec a payload ticks 100000 10", "events"] {
+        let mut client = bed.spawn(line);
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        client.child.kill().unwrap();
+        client.child.wait().unwrap();
+    }
+    let mut run = bed.spawn(&format!("run --name b {IMAGE} payload ticks 100000 10"));
+    bed.await_log("b", "tick 3");
+    run.child.kill().unwrap();
+    run.child.wait().unwrap();
+    assert_eq!(bed.inspect("a", "/State/Running"), true);
+    assert_eq!(bed.inspect("b", "/State/Running"), true, "a container outlives its client");
+    let lines = |name: &str| bed.isula(&format!("logs {name}")).ok().lines().count();
+    for name in ["a", "b"] {
+        let before = lines(name);
+        eventually("it writes on", || lines(name) > before);
+    }
+}
+
+fn closed_reader_does_not_stop_the_container(bed: &mut Bed) {
+    bed.start();
+    let mut run = bed.applet("isula");
+    let mut run =
+        run.args(["run", "--name", "a", IMAGE, "payload", "lines", "300000"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut some = [0; 100];
+    run.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    let _ = run.wait();
+    assert_eq!(bed.isula("wait a").ok(), "0");
+}
+
+fn detached_terminal_container_can_be_attached(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("a", "-it", "sh");
+    assert_eq!(bed.inspect("a", "/Config/Tty"), true);
+    let mut terminal = Terminal::run(isula(bed, "attach a"), 24, 80);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.keys("echo sum-$((1+2))\r");
+    terminal.await_text("sum-3");
+    terminal.keys("exit\r");
+    assert_eq!(terminal.finish(), 0);
+    contains(&bed.isula("logs a").ok(), "sum-3");
+}

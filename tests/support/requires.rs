@@ -1,0 +1,76 @@
+//! What a test needs of its machine. `requires!(docker)` skips the test, with the reason, where it is not there.
+
+use std::path::Path;
+
+/// Skips the test unless each named condition holds.
+#[macro_export]
+macro_rules! requires {
+    ($($what:ident),+ $(,)?) => {
+        $(if let Err(reason) = $crate::support::requires::$what() {
+            $crate::support::runner::skip(&reason);
+        })+
+    };
+}
+
+type Condition = Result<(), String>;
+
+pub fn root() -> Condition {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("needs root".into()) }
+}
+
+/// A program on the PATH.
+fn program(name: &str) -> Condition {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path).any(|d| d.join(name).is_file()) {
+        true => Ok(()),
+        false => Err(format!("no program {name}")),
+    }
+}
+
+/// The stock docker client.
+pub fn docker() -> Condition {
+    program("docker")
+}
+
+/// A v1 memory controller that can limit swap, or cgroup v2.
+pub fn cgroup_memory() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
+    if v1 || super::cgroup::v2_controllers().iter().any(|c| c == "memory") {
+        Ok(())
+    } else {
+        Err("no memory controller".into())
+    }
+}
+
+pub fn cgroup_pids() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/pids").is_dir();
+    if v1 || super::cgroup::v2_controllers().iter().any(|c| c == "pids") {
+        Ok(())
+    } else {
+        Err("no pids controller".into())
+    }
+}
+
+pub fn cgroup_cpu() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/cpu").is_dir();
+    if v1 || super::cgroup::v2_controllers().iter().any(|c| c == "cpu") {
+        Ok(())
+    } else {
+        Err("no cpu controller".into())
+    }
+}
+
+pub fn cgroup_freezer() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/freezer").is_dir();
+    if v1 || super::cgroup::unified().is_some() { Ok(()) } else { Err("no freezer".into()) }
+}
+
+pub fn cgroup_devices() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/devices").is_dir();
+    if v1 || Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { Ok(()) } else { Err("no device control".into()) }
+}
+
+/// A way to run a client as somebody else.
+pub fn nobody() -> Condition {
+    program("setpriv")
+}

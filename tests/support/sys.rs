@@ -1,0 +1,56 @@
+//! System calls without a safe wrapper, for the runner and for terminals.
+#![allow(unsafe_code, reason = "each is one call, explained")]
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Orphans of our descendants become our children: whatever a test leaves behind shows up here.
+pub fn become_subreaper() {
+    // SAFETY: prctl with numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0, "prctl(PR_SET_CHILD_SUBREAPER)");
+}
+
+/// The command gets a session of its own with standard input as its terminal.
+pub fn on_terminal(command: &mut Command) {
+    // SAFETY: between fork and exec only two calls that allocate nothing.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        })
+    };
+}
+
+/// The command dies with the thread that starts it, so that a killed test takes its programs along.
+pub fn die_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only a call with numbers.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            Ok(())
+        })
+    };
+}
+
+/// Sets the size of the terminal behind a descriptor.
+pub fn set_window_size(fd: &impl std::os::fd::AsRawFd, rows: u16, columns: u16) {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the request reads the one structure it is given.
+    assert_eq!(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0, "ioctl(TIOCSWINSZ)");
+}
+
+/// Sets the number of descriptors that a running process may have open.
+pub fn limit_files_of(pid: u32, n: u64) {
+    let limit = libc::rlimit64 { rlim_cur: n, rlim_max: 4096 };
+    // SAFETY: reads one structure, writes none.
+    let returned = unsafe { libc::prlimit64(pid as i32, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) };
+    assert_eq!(returned, 0, "prlimit");
+}
+
+/// Sets a variable for the processes started from now on.
+pub fn set_environment(name: &str, value: &std::path::Path) {
+    // SAFETY: called before the runner starts any thread.
+    unsafe { std::env::set_var(name, value) };
+}

@@ -1,0 +1,85 @@
+//! Users and groups, resolved inside the root file system.
+
+use crate::support::bed::Bed;
+use crate::support::{IMAGE, contains, rootfs};
+use crate::tests;
+
+tests![
+    names_and_numbers,
+    supplementary_groups,
+    home_follows_the_user,
+    unknown_ones_are_refused,
+    hostile_password_files,
+];
+
+fn names_and_numbers(bed: &mut Bed) {
+    bed.start();
+    for (options, expected) in [
+        ("", "uid=0 gid=0 groups=0"),
+        ("-u 0", "uid=0 gid=0 groups=0"),
+        ("-u user", "uid=1000 gid=1000 groups=1000,2000"),
+        ("-u 1000", "uid=1000 gid=1000 groups=1000,2000"),
+        ("-u user:extra", "uid=1000 gid=2000 groups=2000"),
+        ("-u 1000:3000", "uid=1000 gid=3000 groups=3000"),
+        ("-u 4242", "uid=4242 gid=0 groups=0"),
+        ("-u 4242:4343", "uid=4242 gid=4343 groups=4343"),
+        ("-uuser:more", "uid=1000 gid=3000 groups=3000"),
+    ] {
+        assert_eq!(bed.run(options, "payload ids"), expected, "{options}");
+    }
+    assert_eq!(bed.isula(&format!("run --rm -u user {IMAGE} payload cat /locked/secret")).exits(1), "EACCES");
+    assert_eq!(bed.run("-u user", "payload setuid 0"), "refused");
+}
+
+fn supplementary_groups(bed: &mut Bed) {
+    bed.start();
+    contains(&bed.run("-u user --group-add more", "payload ids"), "groups=1000,2000,3000");
+    contains(&bed.run("-u 5:6 --group-add 77 --group-add extra", "payload ids"), "gid=6 groups=6,77,2000");
+    assert_eq!(bed.isula(&format!("run --rm --group-add nosuch {IMAGE} true")).code, 125);
+}
+
+fn home_follows_the_user(bed: &mut Bed) {
+    bed.start();
+    contains(&bed.run("-u user", "payload env"), "HOME=/srv/user");
+    contains(&bed.run("", "payload env"), "HOME=/root");
+    contains(&bed.run("-u 4242", "payload env"), "HOME=/");
+    contains(&bed.run("-u user -e HOME=/mine", "payload env"), "HOME=/mine");
+}
+
+fn unknown_ones_are_refused(bed: &mut Bed) {
+    bed.start();
+    let text = "Unable to find user 'nosuchuser': no matching entries in passwd file";
+    bed.isula(&format!("run --rm -u nosuchuser {IMAGE} true")).fails(125, text);
+    for user in ["user:nosuch", "-1", "4294967296", ":1", "1:", "99999999999999999999"] {
+        let o = bed.isula(&format!("run --rm -u {user} {IMAGE} true"));
+        assert_ne!(o.code, 0, "{}", o.show());
+    }
+}
+
+fn hostile_password_files(bed: &mut Bed) {
+    bed.start();
+    let long = format!("user:x:{}:0::/:/bin/sh\n", "9".repeat(100_000));
+    for (n, text) in [
+        "",
+        "\n\n:::\nuser\nuser:x\n",
+        "user:x:abc:def::/:\n",
+        "user:x:-1:-1::/:\n",
+        long.as_str(),
+        "user:x:1:1:\0:/:\n",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let archive = bed.dir.join(format!("{n}.tar"));
+        let mut tar = rootfs::Archive::create(&archive);
+        tar.directory("etc");
+        tar.directory("bin");
+        tar.file("etc/passwd", 0o644, text);
+        tar.program("bin/payload", &rootfs::payload());
+        tar.finish();
+        bed.isula(&format!("import {} hostile{n}", archive.display())).ok();
+        let o = bed.isula(&format!("run --rm -u user hostile{n} payload ids"));
+        assert!(o.code == 125 || o.out.contains("uid=1 "), "{}", o.show());
+        contains(&bed.isula(&format!("run --rm -u 12 hostile{n} payload ids")).ok(), "uid=12");
+    }
+}
