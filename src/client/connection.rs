@@ -220,19 +220,19 @@ impl Response {
     }
 
     /// The daemon's error: its text word by word, and the kind that belongs to its status.
-    pub fn into_error(mut self) -> Error {
-        let body = match self.read_document() {
-            Ok(body) => body,
-            Err(e) => return e,
-        };
+    pub fn into_error(mut self) -> (Error, Response) {
         let status = self.head.status;
-        match json::parse::<ErrorBody>(&body) {
-            Ok(e) => Error::new(kind_of(status, e.exit_code), e.message),
-            Err(_) => {
-                let text = String::from_utf8_lossy(&body);
-                Error::new(kind_of(status, None), format!("the daemon answered {status}: {}", text.trim()))
-            }
-        }
+        let error = match self.read_document() {
+            Ok(body) => match json::parse::<ErrorBody>(&body) {
+                Ok(e) => Error::new(kind_of(status, e.exit_code), e.message),
+                Err(_) => {
+                    let text = String::from_utf8_lossy(&body);
+                    Error::new(kind_of(status, None), format!("the daemon answered {status}: {}", text.trim()))
+                }
+            },
+            Err(e) => e,
+        };
+        (error, self)
     }
 
     /// Reads the whole body.

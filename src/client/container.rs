@@ -94,7 +94,7 @@ impl Client {
         self.change(&of(id, "kill").optional("signal", signal)).map(drop)
     }
 
-    /// Begins a wait, on a connection of its own; when this returns, exits are not missed any more.
+    /// Begins a wait, which has its connection for itself; when this returns, exits are not missed any more.
     ///
     /// # Errors
     /// `Kind::NotFound`.
@@ -105,7 +105,7 @@ impl Client {
             WaitCondition::Removed => "removed",
         };
         let target = of(id, "wait").parameter("condition", word);
-        self.send_apart(Method::Post, &target, Payload::None, Ask::Response).map(Wait::new)
+        self.send_asking(Method::Post, &target, Payload::None, Ask::Response).map(Wait::new)
     }
 
     /// Removes it.
@@ -153,7 +153,7 @@ impl Client {
             .optional("tail", tail.as_deref())
             .optional("since", Some(request.since.as_str()).filter(|t| !t.is_empty()))
             .optional("until", Some(request.until.as_str()).filter(|t| !t.is_empty()));
-        let mut response = self.send_apart(Method::Get, &target, Payload::None, Ask::Response)?;
+        let mut response = self.send_asking(Method::Get, &target, Payload::None, Ask::Response)?;
         let multiplexed = response.head.header("content-type") == Some(media::MULTIPLEXED_STREAM);
         let mut decoder = multiplex::Decoder::default();
         let mut write = |piece: Option<&[u8]>| {
@@ -173,6 +173,7 @@ impl Client {
         };
         response.read_stream(|piece| write(piece).map_err(Error::from))?;
         write(None)?;
+        self.keep(response);
         Ok(())
     }
 

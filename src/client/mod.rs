@@ -4,7 +4,8 @@
 //! `Kind::CommandNotFound` and `Kind::CommandNotExecutable` from the exit code that the daemon sends along. A daemon
 //! that cannot be reached is `Kind::Remote` with the text of [`UNREACHABLE`].
 //!
-//! Requests share one connection as long as the daemon keeps it; waits, logs and sessions get their own.
+//! Requests share one connection as long as the daemon keeps it. Waits, logs and sessions take it with them, and the next
+//! request makes a new one.
 
 mod connection;
 mod container;
@@ -106,17 +107,23 @@ impl Client {
     }
 
     fn send(&self, method: Method, target: &Target, payload: Payload<'_>) -> Result<Response> {
+        self.send_asking(method, target, payload, Ask::Response)
+    }
+
+    /// Takes the idle connection, or a new one; [`Client::keep`] gives it back.
+    fn send_asking(&self, method: Method, target: &Target, payload: Payload<'_>, ask: Ask<'_>) -> Result<Response> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let connection = match idle.filter(|c| !c.is_stale()) {
             Some(connection) => connection,
             None => Connection::open(&self.host)?,
         };
-        checked(connection.request(method, target, payload, Ask::Response)?)
-    }
-
-    /// A request on a connection of its own.
-    fn send_apart(&self, method: Method, target: &Target, payload: Payload<'_>, ask: Ask<'_>) -> Result<Response> {
-        checked(Connection::open(&self.host)?.request(method, target, payload, ask)?)
+        let response = connection.request(method, target, payload, ask)?;
+        if response.is_success() {
+            return Ok(response);
+        }
+        let (error, response) = response.into_error();
+        self.keep(response);
+        Err(error)
     }
 
     fn keep(&self, response: Response) {
@@ -124,10 +131,6 @@ impl Client {
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         }
     }
-}
-
-fn checked(response: Response) -> Result<Response> {
-    if response.is_success() { Ok(response) } else { Err(response.into_error()) }
 }
 
 /// A target below the version of the API that this client speaks.

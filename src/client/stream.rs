@@ -12,7 +12,7 @@ use crate::utils::json;
 use crate::utils::sys::net;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A wait that has begun, on a connection of its own: exits from now on are not missed.
+/// A wait that has begun, with its connection for itself: exits from now on are not missed.
 pub struct Wait(Response);
 
 impl Wait {
@@ -100,7 +100,7 @@ impl Client {
         if !self.can_hand() {
             return Err(Error::new(Kind::Unsupported, "descriptors cannot be handed over the network"));
         }
-        let response = self.send_apart(Method::Post, target, payload, Ask::Stdio(fds))?;
+        let response = self.send_asking(Method::Post, target, payload, Ask::Stdio(fds))?;
         if response.head.status != 101 || response.head.header("upgrade") != Some(media::UPGRADE_STDIO) {
             return Err(Error::new(Kind::Unsupported, "the daemon does not take descriptors"));
         }
@@ -108,7 +108,7 @@ impl Client {
     }
 
     pub(super) fn stream(&self, target: &Target, payload: Payload<'_>) -> Result<Stream> {
-        let response = self.send_apart(Method::Post, target, payload, Ask::Stream)?;
+        let response = self.send_asking(Method::Post, target, payload, Ask::Stream)?;
         let multiplexed = response.head.header("content-type") == Some(media::MULTIPLEXED_STREAM);
         let (connection, early) = response.connection.into_parts();
         Ok(Stream { connection, early, multiplexed })

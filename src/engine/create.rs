@@ -5,11 +5,11 @@ use super::process::parent::{self, ChildrenElsewhere, Newborn};
 use super::process::plan::Plan;
 use super::process::sync::{self, CallerEnd, ToInit};
 use super::process::{child, sync::InitEnd};
-use super::{cgroup, process, rlimit, rootfs};
+use super::{cgroup, process, rlimit};
 use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
 use crate::api::shim::Overlay;
 use crate::engine::cgroup::Cgroup;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::utils::sys::clone;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -78,23 +78,23 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     let plan = Plan::new(&request)?;
     let (caller, init_end) = sync::pair()?;
     let path = cgroup_path(plan.id, plan.linux);
-    let resources = plan.linux.resources.as_ref();
-    // Into a v2 cgroup a process is best born: being moved there takes a lock over all processes, which costs several
-    // milliseconds. The many cgroups of v1 take longer to make than all else, so they are made while the first process
-    // mounts its root, and it joins them itself.
+    // Into v2 a process is best born. The many directories of v1 take longer to make than all else here, so they are
+    // made while the first process prepares its root, and it joins them itself.
     let mut cgroup = CgroupGuard(None);
-    let early = path.as_deref().map(|path| cgroup.begin(path)).transpose()?;
-    let directory = early.as_ref().and_then(|e| e.clone_into.as_ref());
-    let child = spawn(&plan, directory, request.stdio.as_ref(), &init_end)?;
+    let birth = match &path {
+        Some(path) => cgroup.begin(path)?,
+        None => None,
+    };
+    let child = spawn(&plan, birth.as_ref(), request.stdio.as_ref(), &init_end)?;
     let in_cgroup = child.in_cgroup;
     let mut newborn = Newborn::new(child);
     drop((init_end, request.stdio));
     if plan.namespaces.has_user() {
         newborn = parent::adopt(&plan, newborn, &caller)?;
     }
-    let entry = path.as_deref().map(|path| cgroup.complete(path, resources)).transpose()?;
     let mut files = Vec::new();
-    if let Some(entry) = entry {
+    if let Some(path) = &path {
+        let entry = cgroup.complete(path, plan.linux.resources.as_ref())?;
         files.extend(process::late_entry(&entry, in_cgroup)?);
         files.extend(entry.join);
     }
@@ -192,19 +192,19 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 struct CgroupGuard(Option<Cgroup>);
 
 impl CgroupGuard {
-    fn begin(&mut self, path: &str) -> Result<cgroup::Entry> {
+    /// The directory in which a process can be born.
+    fn begin(&mut self, path: &str) -> Result<Option<OwnedFd>> {
         let cgroup = self.0.insert(Cgroup::begin(path).context(|| format!("cgroup {path:?}"))?);
-        cgroup.entry().context(|| format!("cgroup {path:?}"))
+        Ok(cgroup.entry().context(|| format!("cgroup {path:?}"))?.clone_into)
     }
 
     fn complete(&mut self, path: &str, resources: Option<&Resources>) -> Result<cgroup::Entry> {
-        let cgroup = self.0.as_mut().expect("begun before the process was made");
-        let mut complete = || {
-            cgroup.complete()?;
-            resources.map_or(Ok(()), |resources| cgroup.apply(resources))?;
-            cgroup.entry()
-        };
-        complete().context(|| format!("cgroup {path:?}"))
+        let cgroup = self.0.as_mut().ok_or_else(|| Error::internal("a cgroup that was not begun"))?;
+        cgroup.complete().context(|| format!("cgroup {path:?}"))?;
+        if let Some(resources) = resources {
+            cgroup.apply(resources).context(|| format!("cgroup {path:?}"))?;
+        }
+        cgroup.entry().context(|| format!("cgroup {path:?}"))
     }
 }
 

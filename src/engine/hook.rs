@@ -56,6 +56,7 @@ fn run(hook: &Hook, state: &[u8]) -> Result<()> {
     let (output, writer) = std::io::pipe().context(|| "pipe()".into())?;
     let second = writer.try_clone().context(|| "dup()".into())?;
     command.stdin(Stdio::piped()).stdout(writer).stderr(second);
+    sys::child::unblock_signals(&mut command);
     let mut child = Running(command.spawn().context(|| "exec".into())?);
     drop(command); // and with it the writing ends of the pipe
     let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s)));

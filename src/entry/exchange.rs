@@ -162,8 +162,8 @@ impl Exchange {
             if filled > MAX_DOCUMENT {
                 return Err(too_large());
             }
-            if filled + SMALL_DOCUMENT > bytes.capacity() && filled > 0 {
-                counted.grow_to((filled * 2).max(SMALL_DOCUMENT))?;
+            if filled > SMALL_DOCUMENT {
+                counted.grow_to(filled * 2)?;
             }
             // Grown as the bytes come: what a client announces must not make this process allocate.
             let step = (filled.max(4096)).min(announced.map_or(usize::MAX, |n| n as usize + 1 - filled));
@@ -177,6 +177,15 @@ impl Exchange {
         }
         if bytes.trim_ascii().is_empty() {
             return Ok(T::default());
+        }
+        // As docker: a web page can make a browser post other types to anywhere, but not this one.
+        match self.head.content_type.as_deref() {
+            Some(media::JSON) => {}
+            other => {
+                let other = other.unwrap_or_default();
+                let text = format!("unsupported Content-Type header {other:?}: must be {:?}", media::JSON);
+                return Err(Error::invalid(text).into());
+            }
         }
         Ok(json::parse(&bytes)?)
     }

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Patience, Peer, Shared};
 use super::rest::{self, Perform};
+use crate::api::error::ErrorBody;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Daemon;
 use crate::utils::http::h1::{HeadWriter, Length};
@@ -10,6 +11,8 @@ use crate::utils::http::media;
 use crate::utils::json;
 use crate::utils::sys::{net, socket};
 use nix::poll::{PollFd, PollFlags};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -38,10 +41,13 @@ impl Default for Options {
     }
 }
 
-/// Stack of a connection's thread. Only what is touched costs memory; JSON nested to the parser's limit needs a third.
+/// Stack of a connection's thread. Only what is touched costs memory; JSON nested to the parser's limit fits into half
+/// even without optimisation.
 const STACK: usize = 256 * 1024;
 /// How long running requests may take to end after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Most refused connections that are kept.
+const REFUSED: usize = 16;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -50,6 +56,9 @@ pub struct Listener {
     sockets: Vec<Socket>,
     shared: Arc<Shared>,
     limit: usize,
+    /// Connections that were refused since the last that was served: kept for a while, because a client that finds its
+    /// connection closed while it sends does not read the answer.
+    refused: RefCell<VecDeque<OwnedFd>>,
 }
 
 /// Ends [`Listener::run`] from any thread.
@@ -84,7 +93,8 @@ impl Listener {
             return Err(Error::invalid("no socket was passed for fd:// (LISTEN_FDS, LISTEN_PID)"));
         }
         let shared = Arc::new(Shared::new(patience)?);
-        let mut listener = Listener { sockets: Vec::new(), shared, limit: options.connections.max(1) };
+        let limit = options.connections.max(1);
+        let mut listener = Listener { sockets: Vec::new(), shared, limit, refused: RefCell::default() };
         let mut passed_paths = Vec::new();
         for fd in passed {
             passed_paths.extend(unix_path(&fd));
@@ -160,10 +170,9 @@ impl Listener {
     fn serve(&self, fd: OwnedFd, slots: &Arc<Slots>, performer: &Arc<dyn Perform>) {
         let peer = peer_of(&fd);
         let Some(slot) = Slot::take(slots, &self.shared) else {
-            log::warn!("{peer}: refused, {} connections are open", self.limit);
-            refuse(&fd);
-            return;
+            return self.refuse(fd, peer, &format!("{} connections are open", self.limit));
         };
+        self.refused.borrow_mut().clear();
         // In a place that both this function and the thread reach, so that a thread that does not start can be
         // answered for.
         let connection = Arc::new(Mutex::new(Some(Connection::new(fd, peer, self.shared.clone()))));
@@ -174,12 +183,35 @@ impl Listener {
                 rest::serve(connection, &*performer);
             }
         };
-        if let Err(e) = std::thread::Builder::new().name("rest".into()).stack_size(STACK).spawn(run) {
-            log::warn!("{peer}: refused, no thread: {e}");
-            if let Some(connection) = lock(&connection).take() {
-                refuse(&connection.fd());
-            }
+        let spawned = std::thread::Builder::new().name("rest".into()).stack_size(STACK).spawn(run);
+        if let Err(e) = spawned
+            && let Some(connection) = lock(&connection).take()
+        {
+            self.refuse(connection.into_parts().0, peer, &format!("no thread: {e}"));
         }
+    }
+
+    /// Answers 503 without waiting: the answer fits into any new socket's buffer.
+    fn refuse(&self, fd: OwnedFd, peer: Peer, why: &str) {
+        use nix::sys::socket::{Shutdown, shutdown};
+        let mut refused = self.refused.borrow_mut();
+        if refused.is_empty() {
+            log::warn!("{peer}: refused, {why}"); // a flood is one line
+        }
+        let message = "too many connections, try again later".into();
+        let body = json::to_vec(&ErrorBody { message, exit_code: None });
+        let head = HeadWriter::response(503)
+            .field("Content-Type", media::JSON)
+            .field("Connection", "close")
+            .field("Retry-After", "1")
+            .length(Length::Known(body.len() as u64))
+            .finish();
+        let _ = net::send(fd.as_fd(), &[IoSlice::new(&head), IoSlice::new(&body)], &[]); // the client left already
+        let _ = shutdown(fd.as_raw_fd(), Shutdown::Write);
+        if refused.len() == REFUSED {
+            refused.pop_front();
+        }
+        refused.push_back(fd);
     }
 }
 
@@ -268,22 +300,6 @@ fn peer_of(fd: &OwnedFd) -> Peer {
     let _ = stream.set_nodelay(true);
     let _ = setsockopt(fd, sockopt::KeepAlive, &true);
     stream.peer_addr().map_or(Peer::Unknown, Peer::Remote)
-}
-
-/// Answers 503 without waiting: the answer fits into any new socket's buffer.
-fn refuse(fd: &impl AsFd) {
-    let body =
-        crate::api::error::ErrorBody { message: "too many connections, try again later".into(), exit_code: None };
-    let body = json::to_vec(&body);
-    let head = HeadWriter::response(503)
-        .field("Content-Type", media::JSON)
-        .field("Connection", "close")
-        .field("Retry-After", "1")
-        .length(Length::Known(body.len() as u64))
-        .finish();
-    let _ = net::send(fd.as_fd(), &[IoSlice::new(&head), IoSlice::new(&body)], &[]);
-    // What the client has sent is read away, or closing would reset the connection before it reads the answer.
-    let _ = net::receive(fd.as_fd(), &mut [0; 4096], &mut Vec::new());
 }
 
 fn unix_path(fd: &OwnedFd) -> Option<PathBuf> {

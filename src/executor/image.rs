@@ -200,7 +200,7 @@ pub fn tag(daemon: &Daemon, source: &str, target: &str) -> Result<()> {
 
 /// Removes a name or image.
 pub fn delete(daemon: &Daemon, reference: &str, force: bool) -> Result<Vec<DeleteEntry>> {
-    let gone = daemon.images.delete(reference, force, &|image| daemon.container_using_image(image))?;
+    let gone = daemon.images.delete(reference, force, &|image| daemon.image_user(image))?;
     for entry in &gone {
         match (&entry.untagged, &entry.deleted) {
             (Some(name), _) => log::info!("image name {name:?} removed"),

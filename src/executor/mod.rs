@@ -121,11 +121,3 @@ pub trait Caller {
     /// A descriptor that polls readable or hung up when the client has left.
     fn gone(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
 }
-
-impl Daemon {
-    /// The id of a container that was made from this image.
-    pub fn container_using_image(&self, image: &str) -> Option<String> {
-        let _ = image;
-        todo!()
-    }
-}

@@ -60,9 +60,12 @@ pub fn mknod(path: &str, major: u32, minor: u32) -> io::Result<()> {
 }
 
 pub fn cpu_time() -> Duration {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills the one structure it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
+    // SAFETY: plain numbers, for which zero is a value; the call fills the one structure it is given.
+    let t = unsafe {
+        let mut t: libc::timespec = std::mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t);
+        t
+    };
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }
 

@@ -175,7 +175,7 @@ impl Client {
         }
         // A hang-up is always reported, and while input that came before it finds no room it would be reported for
         // ever: then nothing is asked at all.
-        if events != 0 || !reads {
+        if events != 0 || self.stdin != Stdin::Open {
             set.add(self.connection.as_fd(), events);
             note(Part::Connection);
         }
@@ -259,6 +259,7 @@ impl Client {
         let (n, detached) = scanner.filter(input, target);
         if detached {
             self.leave = Some(Leave::Detached);
+            self.early = Vec::new();
         }
         n
     }

@@ -4,12 +4,13 @@ use crate::api::oci::runtime::{Process, Resources, Spec};
 use crate::api::shim::{Launch, Stats};
 use crate::engine::cgroup::Cgroup;
 use crate::engine::create::{self, Started};
-use crate::engine::exec;
+use crate::engine::{exec, hook};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 
 /// What the loop asks of the engine. A fake takes its place in the loop's tests.
 pub trait Engine {
@@ -50,6 +51,13 @@ pub struct Container {
     /// The configuration as it was at the start, whatever takes its name later; parsed again when a process joins, so
     /// that it costs no memory in between.
     config: Option<File>,
+    /// Where hooks that run after the end are told the bundle is; `None` when there are no such hooks.
+    poststop: Option<Poststop>,
+}
+
+struct Poststop {
+    id: String,
+    bundle: PathBuf,
 }
 
 struct Running {
@@ -65,6 +73,13 @@ impl Container {
     /// A container that is still to be made.
     pub fn new() -> Container {
         Container::default()
+    }
+
+    fn run_poststop(&mut self) -> Result<()> {
+        let (Some(poststop), Some(config)) = (self.poststop.take(), &self.config) else { return Ok(()) };
+        let spec = read_config(config)?;
+        let state = hook::state(&poststop.id, &spec, "stopped", 0, &poststop.bundle);
+        hook::run_all("poststop", &spec.hooks.unwrap_or_default().poststop, &state)
     }
 
     fn cgroup(&self) -> Result<&Cgroup> {
@@ -97,6 +112,9 @@ impl Engine for Container {
     }
 
     fn launch(&mut self, launch: &Launch, spec: &Spec, stdio: Option<[OwnedFd; 3]>) -> Result<Started> {
+        if spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()) {
+            self.poststop = Some(Poststop { id: launch.id.clone(), bundle: launch.bundle.clone() });
+        }
         let created = create::create(create::Request {
             id: &launch.id,
             spec,
@@ -155,9 +173,9 @@ impl Engine for Container {
     }
 
     fn destroy(&mut self) -> Result<()> {
-        match self.running.take().and_then(|r| r.cgroup) {
-            Some(cgroup) => cgroup.destroy(),
-            None => Ok(()),
-        }
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let destroyed = running.cgroup.map_or(Ok(()), Cgroup::destroy);
+        let hooks = self.run_poststop();
+        destroyed.and(hooks)
     }
 }

@@ -5,9 +5,9 @@ use super::session::{Session, Stdio};
 use super::supervisor::Supervisor;
 use crate::api::oci::runtime::{ConsoleSize, Process};
 use crate::api::shim::{Exec, Failure, FailureClass, Reply, Request, StreamMode, Streams};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
-use crate::utils::sys::{child, descriptor, tty};
+use crate::utils::sys::{child, descriptor, pty};
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Supervisor<'_> {
@@ -220,7 +220,7 @@ pub fn stdio(terminal: Option<OwnedFd>, ours: [Option<OwnedFd>; 3], process: &Pr
     }
     let master = terminal.ok_or_else(|| Error::internal("the engine made no terminal"))?;
     if let Some(size) = process.console_size.as_ref().filter(|s| s.height > 0 || s.width > 0) {
-        tty::set_size(master.as_fd(), size.height, size.width)?;
+        set_size(&master, size)?;
     }
     Ok(Stdio::Terminal(master))
 }
@@ -243,9 +243,14 @@ fn wrong_number(streams: &Streams, got: usize) -> Error {
 
 fn resize(session: &Session, size: ConsoleSize) -> Result<()> {
     match session.terminal() {
-        Some(terminal) => tty::set_size(terminal.as_fd(), size.height, size.width),
+        Some(terminal) => set_size(terminal, &size),
         None => Err(Error::conflict("the process has no terminal")),
     }
+}
+
+fn set_size(terminal: &OwnedFd, size: &ConsoleSize) -> Result<()> {
+    let ConsoleSize { height, width } = *size;
+    pty::set_size(terminal.as_fd(), height, width).context(|| format!("ioctl(TIOCSWINSZ, {height}, {width})"))
 }
 
 /// Something that the engine does not find is not the container that the daemon asked for.

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::utils::sys::descriptor;
 use crate::utils::sys::pages::Pages;
 use crate::utils::sys::poll::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollSet};
-use crate::utils::sys::tty;
+use crate::utils::sys::pty;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
@@ -136,7 +136,7 @@ impl Session {
             Stdio::Terminal(master) => {
                 // Nobody else has this description: the container has the other side.
                 descriptor::set_nonblocking(master.as_fd())?;
-                session.peer = tty::open_peer(master.as_fd()).ok(); // before Linux 4.13 the first close is the end
+                session.peer = pty::open_peer(master.as_fd()).ok(); // before Linux 4.13 the first close is the end
                 session.outputs.push(Output { source: Some(Endpoint::own(duplicate(&master)?)), ..Output::default() });
                 session.input.target = Some(Endpoint::own(duplicate(&master)?));
                 session.terminal = Some(master);

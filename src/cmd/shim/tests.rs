@@ -6,8 +6,8 @@ use crate::api::oci::runtime::{Process, Resources, Spec};
 use crate::api::shim::{Launch, Stats};
 use crate::engine::create::Started;
 use crate::error::{Error, Kind, Result};
-use crate::utils::sys::{child, process, tty};
-use nix::sys::signal::{SigSet, Signal};
+use crate::utils::sys::{child, process, pty};
+use nix::sys::signal::SigSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,8 +27,7 @@ impl Fake {
                 words.splice(0..0, ["setsid".to_owned(), "-c".to_owned()]);
                 let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NOCTTY | nix::fcntl::OFlag::O_CLOEXEC;
                 let master = nix::pty::posix_openpt(flags).unwrap();
-                nix::pty::unlockpt(&master).unwrap();
-                let peer = || tty::open_peer(master.as_fd()).unwrap();
+                let peer = || pty::open_peer(master.as_fd()).unwrap();
                 let stdio = [peer(), peer(), peer()];
                 terminal = Some(OwnedFd::from(master));
                 stdio
@@ -37,13 +36,8 @@ impl Fake {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env("PATH", "/usr/bin:/bin");
         command.stdin(Stdio::from(input)).stdout(Stdio::from(output)).stderr(Stdio::from(error));
-        // A child inherits the mask; the real engine resets it.
-        let mut others = SigSet::all();
-        others.remove(Signal::SIGCHLD);
-        others.thread_unblock().unwrap();
-        let spawned = command.spawn();
-        others.thread_block().unwrap();
-        let child = spawned.map_err(|e| {
+        child::unblock_signals(&mut command);
+        let child = command.spawn().map_err(|e| {
             let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::CommandNotFound } else { Kind::Internal };
             Error::new(kind, format!("exec {:?}: {e}", words[0]))
         })?;

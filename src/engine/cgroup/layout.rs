@@ -194,8 +194,33 @@ fn unescape(field: &[u8]) -> PathBuf {
 /// # Errors
 /// The failing call: ENOENT when there is no such process.
 pub fn of_process(pid: i32) -> Result<Vec<(&'static Hierarchy, PathBuf)>> {
+    of_entry(&pid.to_string())
+}
+
+/// As [`of_process`] of the calling process, also in a pid namespace, where its number names another one in the host's
+/// `/proc`.
+///
+/// # Errors
+/// The failing call.
+pub fn of_self() -> Result<Vec<(&'static Hierarchy, PathBuf)>> {
+    of_entry("self")
+}
+
+/// All hierarchies of the host, version 1 in order of their mounts, then version 2; none on a host without cgroups.
+///
+/// # Errors
+/// The failing call.
+pub fn all() -> Result<&'static [Hierarchy]> {
+    match Layout::host() {
+        Ok(layout) => Ok(&layout.hierarchies),
+        Err(e) if e.kind() == Kind::Unsupported => Ok(&[]),
+        Err(e) => Err(e),
+    }
+}
+
+fn of_entry(entry: &str) -> Result<Vec<(&'static Hierarchy, PathBuf)>> {
     let layout = Layout::host()?;
-    let file = format!("/proc/{pid}/cgroup");
+    let file = format!("/proc/{entry}/cgroup");
     let text = std::fs::read(&file).context(|| format!("read({file:?})"))?;
     Ok(membership(layout, &text))
 }

@@ -29,7 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::utils::sys::{clone_into, eventfd};
 use freezer::Freezer;
 use layout::Layout;
-pub use layout::{Hierarchy, Version, of_process};
+pub use layout::{Hierarchy, Version, all, of_process, of_self};
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;

@@ -158,7 +158,7 @@ fn bind_by_tree(source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result
     for (attributes, propagation, recursive) in
         [(bind.attributes, bind.propagation[0], false), (bind.below, bind.propagation[1], true)]
     {
-        let attributes = Attributes { propagation: u64::from(propagation), ..attributes };
+        let attributes = Attributes { propagation: widen(propagation), ..attributes };
         if attributes != Attributes::default() {
             mount::set_attributes(tree.as_fd(), &attributes, recursive).context(call("mount_setattr"))?;
         }
@@ -303,6 +303,12 @@ impl std::fmt::Display for Source<'_> {
             Source::Handle(_) => f.write_str("its source"),
         }
     }
+}
+
+/// `c_ulong` has 32 bits on some of the architectures.
+#[allow(clippy::useless_conversion)]
+fn widen(flags: c_ulong) -> u64 {
+    u64::from(flags)
 }
 
 /// Refuses to cover procfs with anything but procfs, and with the few files of [`PROC_FILES`].

@@ -111,8 +111,11 @@ fn logs(daemon: &Daemon, id: &str, query: &Query, mut exchange: Exchange) -> Out
         Err(e) => return exchange.fail(e),
     };
     let leaving = query.follow.then(|| Leaving::watch(&exchange.connection));
+    let shared = exchange.connection.shared.clone();
     let mut sink = LogSink { body: exchange.stream(media_type), framing, leaving };
     match container::logs(daemon, id, query, &mut sink) {
+        // A log that is followed ends with the container, or because this daemon ends: that is no end for the client.
+        Ok(()) if query.follow && shared.is_stopping() => exchange.connection.close_after(),
         Ok(()) => {
             let _ = sink.body.finish(); // the client left; the connection's next read notices
         }

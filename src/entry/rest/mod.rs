@@ -48,10 +48,9 @@ pub fn serve(mut connection: Connection, performer: &dyn Perform) {
             Next::Request(head, fds) => (head, fds),
             Next::End => return,
             Next::Refused(error) => {
-                connection.close_after();
                 let exchange = Exchange::new(connection, unreadable(), Vec::new());
                 if let Outcome::Answered(connection, _) = exchange.fail(error) {
-                    linger(connection);
+                    connection.close_gently();
                 }
                 return;
             }
@@ -75,11 +74,7 @@ pub fn serve(mut connection: Connection, performer: &dyn Perform) {
     }
 }
 
-/// A head that could not be read may have a body of any length behind it.
-fn linger(connection: Connection) {
-    connection.close_gently();
-}
-
+/// Stands for a head that could not be read.
 fn unreadable() -> RequestHead {
     RequestHead {
         method: Method::Other("unreadable".into()),
@@ -89,6 +84,7 @@ fn unreadable() -> RequestHead {
         keep_alive: false,
         upgrade: None,
         expect_continue: false,
+        content_type: None,
     }
 }
 
@@ -106,8 +102,12 @@ fn answer(mut exchange: Exchange, performer: &dyn Perform) -> Outcome {
 }
 
 fn ping(exchange: Exchange) -> Outcome {
-    let fields =
-        [("Builder-Version", "1"), ("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache")];
+    let fields = [
+        ("Builder-Version", "1"),
+        ("Cache-Control", "no-cache, no-store, must-revalidate"),
+        ("Pragma", "no-cache"),
+        ("Swarm", "inactive"),
+    ];
     exchange.respond(200, media::TEXT, &fields, b"OK")
 }
 

@@ -140,7 +140,7 @@ fn malformed_requests_get_400_and_the_connection_ends() {
         "GET / HTTP/1.1\r\n\r\n",
         "NONSENSE\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
         let answer = talk(&format!("{text}GET /_ping HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
@@ -151,17 +151,22 @@ fn malformed_requests_get_400_and_the_connection_ends() {
 #[test]
 fn bodies_become_documents() {
     let post = |body: &str| {
-        talk(&format!("POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+        talk(&format!(
+            "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     };
     assert!(post("{\"Image\":\"busybox\"}").ends_with("\"busybox\"\n"));
     let text = post("{\"Image\":");
     assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("invalid JSON"), "{text}");
     let long = format!("{{\"Image\":\"{}\"}}", "b".repeat(300_000));
     assert!(post(&long).ends_with("bbb\"\n"));
-    let chunked = "POST /containers/create HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+    let chunked = "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
                    9\r\n{\"Image\":\r\n4\r\n\"a\"}\r\n0\r\n\r\n";
     assert!(talk(chunked).ends_with("\"a\"\n"));
-    let text = talk("POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{\"Image\":");
+    let text = talk(
+        "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{\"Image\":",
+    );
     assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("read request body"), "{text}");
 }
 
@@ -170,7 +175,7 @@ fn large_documents_are_refused_before_and_while_they_come() {
     let text = talk("POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: 16777217\r\n\r\n");
     assert!(text.starts_with("HTTP/1.1 413 ") && text.contains("16 MiB"), "{text}");
     let (mut client, thread, shared) = start();
-    client.write_all(b"POST /containers/create HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client.write_all(b"POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     let part = vec![b' '; 1 << 20];
     for _ in 0..17 {
         let sent = client
@@ -190,6 +195,35 @@ fn large_documents_are_refused_before_and_while_they_come() {
 }
 
 #[test]
+fn documents_of_other_types_are_refused() {
+    let text =
+        talk("POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}");
+    assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("text/plain"), "{text}");
+    let text = talk("POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert!(text.starts_with("HTTP/1.1 201 "), "{text}");
+}
+
+#[test]
+fn large_documents_share_a_budget() {
+    let long = format!("{{\"Image\":\"{}\"}}", "b".repeat(300_000));
+    let head = format!(
+        "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        long.len()
+    );
+    for (others, want) in [(0, "HTTP/1.1 201 "), (32 << 20, "HTTP/1.1 503 ")] {
+        let (mut client, thread, shared) = start();
+        shared.document_bytes.store(others, std::sync::atomic::Ordering::Relaxed);
+        client.write_all(head.as_bytes()).and_then(|()| client.write_all(long.as_bytes())).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(want), "{text}");
+        thread.join().unwrap();
+        assert_eq!(shared.document_bytes.load(std::sync::atomic::Ordering::Relaxed), others);
+    }
+}
+
+#[test]
 fn json_nested_to_the_limit_needs_little_stack() {
     let (mut client, server) = UnixStream::pair().unwrap();
     let shared = Arc::new(Shared::new(Patience::default()).unwrap());
@@ -199,7 +233,7 @@ fn json_nested_to_the_limit_needs_little_stack() {
     for depth in [100, 125, 2000] {
         let body =
             format!("{{\"HostConfig\":{{\"PortBindings\":{{\"a\":{}{}}}}}}}", "[".repeat(depth), "]".repeat(depth));
-        write!(client, "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        write!(client, "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
             .unwrap();
     }
     client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -305,7 +339,7 @@ fn clients_that_vanish_end_their_thread() {
         "",
         "GET",
         "GET /_ping HTTP/1.1\r\nHost: a\r\n",
-        "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+        "POST /containers/create HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
         "POST /images/create?fromSrc=- HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         "GET /containers/json HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /_ping HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -84,6 +84,8 @@ pub struct RequestHead {
     pub upgrade: Option<String>,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
+    /// Media type of the body in lower case, without parameters.
+    pub content_type: Option<String>,
 }
 
 /// A response's head.
@@ -168,6 +170,7 @@ pub fn parse_request(head: &[u8]) -> Result<RequestHead> {
         keep_alive: seen.keep_alive(minor),
         upgrade: if seen.connection_upgrade { seen.upgrade } else { None },
         expect_continue: seen.expect_continue && minor == 1,
+        content_type: seen.content_type,
     })
 }
 
@@ -207,6 +210,7 @@ struct Fields {
     connection_upgrade: bool,
     upgrade: Option<String>,
     expect_continue: bool,
+    content_type: Option<String>,
 }
 
 impl Fields {
@@ -236,6 +240,9 @@ impl Fields {
                 }
             } else if is("upgrade") {
                 f.upgrade = Some(String::from_utf8_lossy(h.value).trim().to_ascii_lowercase());
+            } else if is("content-type") {
+                let text = String::from_utf8_lossy(h.value).to_ascii_lowercase();
+                f.content_type = Some(text.split(';').next().unwrap_or_default().trim().to_owned());
             } else if is("expect") {
                 f.expect_continue |= h.value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
             }
@@ -365,13 +372,13 @@ mod tests {
     fn a_request_of_docker() {
         let head = request(
             "POST /v1.44/containers/a/attach?stdin=1 HTTP/1.1\r\nHost: api.moby.localhost\r\nUser-Agent: Docker-Client/28\r\n\
-             Content-Length: 0\r\nConnection: Upgrade\r\nContent-Type: text/plain\r\nUpgrade: tcp\r\n\r\n",
+             Content-Length: 0\r\nConnection: Upgrade\r\nContent-Type: Text/Plain; charset=x\r\nUpgrade: tcp\r\n\r\n",
         )
         .unwrap();
         assert_eq!(head.method, Method::Post);
         assert_eq!(head.target, "/v1.44/containers/a/attach?stdin=1");
         assert_eq!((head.length, head.keep_alive, head.minor), (Length::Known(0), true, 1));
-        assert_eq!(head.upgrade.as_deref(), Some("tcp"));
+        assert_eq!((head.upgrade.as_deref(), head.content_type.as_deref()), (Some("tcp"), Some("text/plain")));
     }
 
     #[test]

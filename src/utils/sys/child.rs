@@ -43,9 +43,39 @@ pub fn send_signal(pid: i32, signal: i32) -> Result<()> {
     }
 }
 
+/// Lets the program start with no signal blocked: a command inherits the mask of the thread that starts it, and those
+/// that wait for signals by descriptor block them.
+pub fn unblock_signals(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec the closure makes one async-signal-safe call with a mask on its own stack.
+    unsafe {
+        command.pre_exec(|| {
+            let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            match libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_starts_with_no_signal_blocked() {
+        let text = std::thread::spawn(|| {
+            nix::sys::signal::SigSet::all().thread_block().unwrap();
+            let mut command = std::process::Command::new("cat");
+            command.arg("/proc/self/status");
+            unblock_signals(&mut command);
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        });
+        let text = text.join().unwrap();
+        assert!(text.contains("SigBlk:\t0000000000000000"), "{text}");
+    }
 
     #[test]
     fn signals_reach_one_process_only() {

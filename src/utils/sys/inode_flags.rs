@@ -7,8 +7,8 @@ const APPEND_ONLY: libc::c_int = 0x20;
 const IMMUTABLE: libc::c_int = 0x10;
 
 // The numbers encode the size of a long by an old mistake; the kernel reads and writes an int.
-const GET: libc::c_ulong = nix::request_code_read!(b'f', 1, size_of::<libc::c_long>());
-const SET: libc::c_ulong = nix::request_code_write!(b'f', 2, size_of::<libc::c_long>());
+const GET: libc::Ioctl = nix::request_code_read!(b'f', 1, size_of::<libc::c_long>());
+const SET: libc::Ioctl = nix::request_code_write!(b'f', 2, size_of::<libc::c_long>());
 
 /// Takes "immutable" and "append only" off a file or directory. Gives whether either was set.
 ///
@@ -17,7 +17,7 @@ const SET: libc::c_ulong = nix::request_code_write!(b'f', 2, size_of::<libc::c_l
 pub fn make_mutable(fd: BorrowedFd<'_>) -> Result<bool> {
     let mut flags: libc::c_int = 0;
     // SAFETY: FS_IOC_GETFLAGS writes one int to `flags`, which outlives the call.
-    if unsafe { libc::ioctl(fd.as_raw_fd(), GET as _, &raw mut flags) } != 0 {
+    if unsafe { libc::ioctl(fd.as_raw_fd(), GET, &raw mut flags) } != 0 {
         return Err(Error::last_os("ioctl(FS_IOC_GETFLAGS)"));
     }
     let wanted = flags & !(APPEND_ONLY | IMMUTABLE);
@@ -25,7 +25,7 @@ pub fn make_mutable(fd: BorrowedFd<'_>) -> Result<bool> {
         return Ok(false);
     }
     // SAFETY: FS_IOC_SETFLAGS reads one int from `wanted`, which outlives the call.
-    if unsafe { libc::ioctl(fd.as_raw_fd(), SET as _, &raw const wanted) } != 0 {
+    if unsafe { libc::ioctl(fd.as_raw_fd(), SET, &raw const wanted) } != 0 {
         return Err(Error::last_os("ioctl(FS_IOC_SETFLAGS)"));
     }
     Ok(true)
@@ -39,7 +39,7 @@ pub fn make_mutable(fd: BorrowedFd<'_>) -> Result<bool> {
 pub fn make_immutable(fd: BorrowedFd<'_>) -> Result<()> {
     let flags = IMMUTABLE;
     // SAFETY: FS_IOC_SETFLAGS reads one int from `flags`, which outlives the call.
-    if unsafe { libc::ioctl(fd.as_raw_fd(), SET as _, &raw const flags) } != 0 {
+    if unsafe { libc::ioctl(fd.as_raw_fd(), SET, &raw const flags) } != 0 {
         return Err(Error::last_os("ioctl(FS_IOC_SETFLAGS)"));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 /// Seconds east of UTC at a Unix time; 0 when unknown.
 pub fn utc_offset(seconds: i64) -> i64 {
+    #[allow(deprecated)] // on musl, for a change that is done already
     let time: libc::time_t = seconds; // 64 bits on every target, as the crate root asserts
     let mut broken = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: localtime_r reads one time and writes one `tm`, both live locals; it returns null or the second pointer.
