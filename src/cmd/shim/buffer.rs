@@ -32,11 +32,6 @@ impl Pool {
         self.scratch.get_or_insert_with(|| map(SCRATCH))
     }
 
-    /// Whether there is anything to give back.
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.scratch.is_none()
-    }
-
     /// Gives all unused memory back.
     pub fn trim(&mut self) {
         self.blocks = Vec::new();

@@ -7,6 +7,7 @@ use super::session::{self, Session};
 use super::watch::Watch;
 use crate::api::shim::{EndedExec, Event, Exit, Launched, Reply};
 use crate::error::{Context, Result};
+use crate::utils::sys::pages::trim_stack;
 use crate::utils::sys::poll::{POLLHUP, POLLIN, POLLOUT, POLLPRI, PollSet};
 use crate::utils::sys::{child, descriptor, socket};
 use crate::utils::time::Timestamp;
@@ -98,6 +99,8 @@ pub struct Supervisor<'a> {
     release_deadline: Option<Instant>,
     pool: Pool,
     last_activity: Instant,
+    /// Nothing has happened since memory was given back.
+    trimmed: bool,
 }
 
 /// What start-up made.
@@ -146,6 +149,7 @@ impl<'a> Supervisor<'a> {
             release_deadline: None,
             pool: Pool::default(),
             last_activity: Instant::now(),
+            trimmed: false,
         }
     }
 
@@ -184,7 +188,7 @@ impl<'a> Supervisor<'a> {
             };
             let now = Instant::now();
             if ready > 0 {
-                self.last_activity = now;
+                (self.last_activity, self.trimmed) = (now, false);
                 for (index, &token) in tokens.iter().enumerate() {
                     let events = set.ready(index);
                     if events != 0 {
@@ -233,7 +237,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let idle = (!self.pool.is_empty()).then(|| self.last_activity + IDLE);
+        let idle = (!self.trimmed).then(|| self.last_activity + IDLE);
         present(&self.requests)
             .chain(present(&self.lingering))
             .map(|(_, (_, deadline))| *deadline)
@@ -434,10 +438,12 @@ impl<'a> Supervisor<'a> {
         if self.released {
             self.release_deadline = None;
         }
-        if now.saturating_duration_since(self.last_activity) >= IDLE {
+        if !self.trimmed && now.saturating_duration_since(self.last_activity) >= IDLE {
+            self.trimmed = true;
             self.pool.trim();
             self.sessions.iter_mut().for_each(Session::trim);
             self.sessions.shrink_to_fit();
+            trim_stack();
         }
     }
 

@@ -61,9 +61,45 @@ impl Drop for Pages {
     }
 }
 
+/// Stack that [`trim_stack`] looks at, in bytes.
+const STACK_DEPTH: usize = 96 * 1024;
+/// Below the caller's frame for what this function and its callers still need, in bytes.
+const STACK_MARGIN: usize = 8 * 1024;
+
+/// Gives the kernel back what deeper calls have left on the stack below the caller's frame. For a long wait after a
+/// deep moment, on a stack with 128 KiB left.
+#[inline(never)]
+pub fn trim_stack() {
+    let mark = 0u8;
+    let here = (&raw const mark).addr();
+    // SAFETY: sysconf takes an integer.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(64 * 1024).max(4096);
+    let end = (here - STACK_MARGIN.max(page)) & !(page - 1);
+    let start = (here - STACK_DEPTH) & !(page - 1);
+    if start < end {
+        // SAFETY: the range lies below the frames of this function and its callers, where nothing is alive; it reads
+        // as zeros afterwards. On a stack that grows on demand a part of it may not be mapped, which is an error
+        // without effect.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[inline(never)]
+    fn deep(n: u32) -> u64 {
+        let block = std::hint::black_box([u64::from(n); 100]);
+        if n == 0 { block[99] } else { block[50] + deep(n - 1) }
+    }
+
+    #[test]
+    fn a_trimmed_stack_is_usable() {
+        let before = deep(50);
+        trim_stack();
+        assert_eq!(deep(50), before);
+    }
 
     #[test]
     fn pages_are_zeroed_and_writable() {
