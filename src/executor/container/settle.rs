@@ -75,7 +75,8 @@ pub fn after_loss(daemon: &Daemon, container: &Container, code: u8) -> Exit {
 /// What the shim noted about the exit, beside the container or, when there is one, in its volatile directory.
 pub fn exit_file(daemon: &Daemon, container: &Container, active: bool) -> Option<Exit> {
     let volatile = active.then(|| daemon.disk.state_directory(&container.id));
-    let places = volatile.into_iter().chain([daemon.disk.directory(&container.id)]);
+    let lasting = daemon.disk.has_exit_file(&container.id).then(|| daemon.disk.directory(&container.id));
+    let places = volatile.into_iter().chain(lasting);
     places.into_iter().find_map(|directory| match shim::read_exit(&directory) {
         Ok(exit) => exit,
         Err(e) => {
