@@ -269,7 +269,24 @@ impl Disk {
         atomic_file::replace(&path, &json::to_vec(run), FILE_MODE, durability)
     }
 
-    /// Removes the exit file of a recorded exit; `durable` tells where the shim put it.
+    /// Makes the state last that was saved before. No error when the container is gone by now.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn sync_state(&self, id: &str) -> Result<()> {
+        let directory = self.directory(id);
+        let path = directory.join(STATE);
+        match std::fs::File::open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            other => other.and_then(|file| file.sync_all()).context(|| format!("fsync({path:?})"))?,
+        }
+        match atomic_file::sync_directory(&directory) {
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes the exit file beside the container: it is recorded, or void.
     pub fn remove_exit_file(&self, id: &str) {
         let _ = std::fs::remove_file(self.directory(id).join(EXIT_FILE)); // an exit seen live may have left none
     }
@@ -281,9 +298,15 @@ impl Disk {
     /// The failing call.
     pub fn begin_removal(&self, id: &str, durability: Durability) -> Result<PathBuf> {
         let garbage = self.lasting.join(format!("{TEMPORARY_PREFIX}{id}"));
-        remove_tree(&garbage); // of an earlier, interrupted removal under the same id
         let directory = self.directory(id);
-        match std::fs::rename(&directory, &garbage) {
+        let mut renamed = std::fs::rename(&directory, &garbage);
+        if let Err(e) = &renamed
+            && matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST))
+        {
+            remove_tree(&garbage); // of an earlier, interrupted removal under the same id
+            renamed = std::fs::rename(&directory, &garbage);
+        }
+        match renamed {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             other => other.context(|| format!("rename({directory:?}, {garbage:?})"))?,
         }
