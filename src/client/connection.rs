@@ -194,8 +194,12 @@ impl Connection {
                 return Ok(head);
             }
             searched = unread.len();
-            if self.fill(8 * 1024).context(|| "read response".into()).map_err(lost)? == 0 {
-                return Err(unreachable());
+            match self.fill(8 * 1024) {
+                Ok(1..) => {}
+                // A daemon that dies with bytes unread resets the connection.
+                Ok(0) => return Err(unreachable()),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(unreachable()),
+                Err(e) => return Err(lost(Error::io("read response", e))),
             }
         }
     }

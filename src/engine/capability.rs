@@ -5,7 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::utils::sys::prctl::{self, CapabilitySets};
 
 /// Names by number, without `CAP_`.
-const NAMES: [&str; 41] = [
+pub const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::utils::sys::clone;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What to make.
 pub struct Request<'a> {
@@ -85,7 +85,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         Some(path) => cgroup.begin(path)?,
         None => None,
     };
-    let child = spawn(&plan, birth.as_ref(), request.stdio.as_ref(), &init_end)?;
+    let child = spawn(&plan, birth.as_ref(), request.stdio.as_ref(), (&caller, &init_end))?;
     let in_cgroup = child.in_cgroup;
     let mut newborn = Newborn::new(child);
     drop((init_end, request.stdio));
@@ -99,10 +99,9 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         files.extend(entry.join);
     }
     caller.send(&ToInit::Enter(files))?;
-    let bundle = absolute(request.bundle)?;
     let terminal = parent::await_ready(&mut newborn, &caller, |pid| {
         let Some(hooks) = &plan.spec.hooks else { return Ok(()) };
-        let state = hook::state(plan.id, plan.spec, "creating", pid, &bundle);
+        let state = hook::state(plan.id, plan.spec, "creating", pid, &plan.bundle);
         hook::run_all("prestart", &hooks.prestart, &state)?;
         hook::run_all("createRuntime", &hooks.create_runtime, &state)
     })?;
@@ -112,7 +111,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     }
     let poststart = plan.spec.hooks.as_ref().filter(|h| !h.poststart.is_empty()).map(|h| Poststart {
         hooks: h.poststart.clone(),
-        state: hook::state(plan.id, plan.spec, "running", newborn.pid(), &bundle),
+        state: hook::state(plan.id, plan.spec, "running", newborn.pid(), &plan.bundle),
     });
     let program = plan.program.args[0].clone();
     Ok(Created { init: newborn, cgroup, sync: caller, terminal, program, poststart })
@@ -149,7 +148,7 @@ fn spawn(
     plan: &Plan<'_>,
     cgroup: Option<&OwnedFd>,
     stdio: Option<&[OwnedFd; 3]>,
-    init_end: &InitEnd,
+    (caller, init_end): (&CallerEnd, &InitEnd),
 ) -> Result<clone::Child> {
     let namespaces = &plan.namespaces;
     // Of a user namespace's container only the stage is made here: in a mount namespace of its own where that is
@@ -165,7 +164,10 @@ fn spawn(
         }
         _ => None,
     };
-    let child = clone::spawn(flags, cgroup.map(AsFd::as_fd), |_| child::first(plan, stdio, init_end));
+    let child = clone::spawn(flags, cgroup.map(AsFd::as_fd), |_| {
+        caller.close_copy();
+        child::first(plan, stdio, init_end)
+    });
     match elsewhere.map(ChildrenElsewhere::leave) {
         Some(Err(e)) => {
             drop(child.map(Newborn::new));
@@ -182,10 +184,6 @@ fn cgroup_path(id: &str, linux: &Linux) -> Option<String> {
         "" => limited.then(|| format!("/{id}")),
         path => Some(path.to_string()),
     }
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).context(|| format!("bundle {path:?}"))
 }
 
 /// A cgroup that goes again unless it is taken.

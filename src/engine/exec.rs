@@ -53,6 +53,7 @@ pub fn exec(request: Request<'_>) -> Result<Started> {
     let wait = kinds & libc::CLONE_NEWUSER != 0;
     let directory = entry.as_ref().and_then(|e| e.clone_into.as_ref());
     let child = clone::spawn(0, directory.map(AsFd::as_fd), |in_cgroup| {
+        caller.close_copy();
         let (cgroup, init_fd) = (entry.as_ref(), init_fd.as_ref().map(AsFd::as_fd));
         let inside = Inside { kinds, init: request.init, init_fd, cgroup, in_cgroup, wait };
         child::further(&program, &inside, request.stdio.as_ref(), &init_end)

@@ -282,6 +282,40 @@ fn mounts() {
 }
 
 #[test]
+fn propagation_reaches_as_far_as_wanted() {
+    alone("propagation_reaches_as_far_as_wanted", || {
+        let bundle = Bundle::new("propagation");
+        // A world of its own, in which everything is shared, as systemd has it.
+        clone::unshare(libc::CLONE_NEWNS).unwrap();
+        use crate::utils::sys::mount as sys;
+        sys::mount(None, c"/", None, libc::MS_PRIVATE | libc::MS_REC, None).unwrap();
+        sys::mount(None, c"/", None, libc::MS_SHARED | libc::MS_REC, None).unwrap();
+        let volume = bundle.0.join("volume");
+        fs::create_dir_all(volume.join("sub")).unwrap();
+        let before = mount_table();
+        for (word, shows) in [("", false), ("rslave", false), ("rshared", true), ("private", false)] {
+            let option = if shows { "rshared" } else { "rprivate" };
+            let mut s = spec("mount -t tmpfs inner /volume/sub && exec grep -c volume/sub /proc/mounts");
+            symlink("busybox", bundle.root("bin/mount")).or_else(|_| std::io::Result::Ok(())).unwrap();
+            s.mounts.push(mount("/volume", "bind", volume.to_str().unwrap(), &["rbind", option]));
+            s.linux.as_mut().unwrap().rootfs_propagation = word.into();
+            let all = process(&mut s).capabilities.as_mut().unwrap();
+            for set in [&mut all.bounding, &mut all.effective, &mut all.permitted] {
+                set.push("CAP_SYS_ADMIN".into());
+            }
+            let (code, text) = bundle.run(&s).unwrap();
+            assert_eq!((code, text.as_str()), (0, "1\n"), "{word}");
+            let after = mount_table();
+            assert_eq!(after.contains("volume/sub"), shows, "{word:?}: {after}");
+            assert_eq!(after.lines().count(), before.lines().count() + usize::from(shows), "{word:?}: {after}");
+            if shows {
+                nix::mount::umount(&volume.join("sub")).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
 fn a_failure_names_its_step_and_leaves_nothing() {
     alone("a_failure_names_its_step_and_leaves_nothing", || {
         let bundle = Bundle::new("failure");
@@ -320,6 +354,31 @@ fn a_failure_names_its_step_and_leaves_nothing() {
         assert!(Path::new(&format!("/proc/{}", created.pid())).exists());
         drop((created, output));
         assert_eq!(fds(), before);
+    });
+}
+
+#[test]
+fn a_container_that_was_not_started_ends_with_its_caller() {
+    alone("a_container_that_was_not_started_ends_with_its_caller", || {
+        let bundle = Bundle::new("orphan");
+        let (mut read, write) = std::io::pipe().unwrap();
+        let caller = clone::spawn(0, None, |_| {
+            let (created, _output) = bundle.create(&spec("sleep 60"), None);
+            let created = created.unwrap();
+            std::io::Write::write_all(&mut &write, &created.pid().to_ne_bytes()).unwrap();
+            clone::exit(0) // without any destructor, as a process that is killed
+        })
+        .unwrap();
+        drop(write);
+        let mut pid = [0; 4];
+        read.read_exact(&mut pid).unwrap();
+        let init = i32::from_ne_bytes(pid);
+        // The number may be gone by now, which is as good.
+        if let Ok(fd) = crate::utils::sys::process::pidfd_open(init) {
+            let mut fds = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&fd), nix::poll::PollFlags::POLLIN)];
+            assert_eq!(nix::poll::poll(&mut fds, 10_000u16), Ok(1), "the first process waits for nobody");
+        }
+        assert_eq!(exit_code(caller.pid), 0);
     });
 }
 

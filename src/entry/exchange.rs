@@ -93,10 +93,12 @@ impl Exchange {
         let Failure { status, error, allow } = failure.into();
         let path = self.head.target.split('?').next().unwrap_or_default();
         let request = format!("{} {} {path:?}", self.connection.peer, self.head.method.as_str());
-        if status >= 500 && error.kind() != Kind::Unsupported {
-            log::warn!("{request}: {error}");
-        } else {
-            log::debug!("{request}: {error}");
+        match error.kind() {
+            // What is invalid may quote the request, and with it an environment.
+            Kind::Invalid => log::debug!("{request}: {status}"),
+            Kind::Unsupported => log::debug!("{request}: {error}"),
+            _ if status >= 500 => log::warn!("{request}: {error}"),
+            _ => log::debug!("{request}: {error}"),
         }
         let mut body = json::to_vec(&error_body(&error));
         body.push(b'\n');

@@ -18,7 +18,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -348,12 +347,18 @@ fn remove_stale(path: &Path) -> Result<()> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(Error::new(Kind::Exists, format!("somebody listens on {path:?} already"))),
-        Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).context(|| format!("unlink({path:?})"))
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    let call = || format!("connect({path:?})");
+    // A daemon that hangs with a full queue must not make this one hang.
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+        .context(|| "socket(AF_UNIX, SOCK_STREAM)".into())?;
+    match connect(fd.as_raw_fd(), &UnixAddr::new(path).context(call)?) {
+        Ok(()) | Err(nix::Error::EAGAIN) => {
+            Err(Error::new(Kind::Exists, format!("somebody listens on {path:?} already")))
         }
-        Err(e) => Err(Error::io(format!("connect({path:?})"), e)),
+        Err(nix::Error::ECONNREFUSED) => std::fs::remove_file(path).context(|| format!("unlink({path:?})")),
+        Err(nix::Error::ENOENT) => Ok(()),
+        Err(e) => Err(e).context(call),
     }
 }
 
@@ -372,10 +377,11 @@ fn group_id(name: &str) -> Option<u32> {
 }
 
 fn listen_tcp(address: &str) -> Result<Socket> {
-    if let Ok(_stream) = TcpStream::connect(address) {
-        return Err(Error::new(Kind::Exists, format!("somebody listens on tcp://{address} already")));
-    }
-    let listener = TcpListener::bind(address).context(|| format!("listen on tcp://{address}"))?;
+    let listener = TcpListener::bind(address).map_err(|e| {
+        let taken = e.kind() == std::io::ErrorKind::AddrInUse;
+        let error = Error::io(format!("listen on tcp://{address}"), e);
+        if taken { error.with_kind(Kind::Exists) } else { error }
+    })?;
     log::warn!("tcp://{address} is open to everybody who reaches it: requests have the rights of root");
     Ok(Socket { fd: listener.into(), file: None })
 }

@@ -93,6 +93,14 @@ impl Root {
         self.make(path, mode, MAX_LINKS, true)
     }
 
+    /// As [`Root::make_directory`] for a path that was found missing.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn make_missing_directory(&self, path: &Path, mode: u32) -> nix::Result<OwnedFd> {
+        self.make_missing(path, mode, MAX_LINKS, true)
+    }
+
     /// The object at `path` whatever it is; a missing one is made as an empty file, with all parent directories.
     ///
     /// # Errors
@@ -114,9 +122,13 @@ impl Root {
     fn make(&self, path: &Path, mode: u32, links: usize, directory: bool) -> nix::Result<OwnedFd> {
         let flags = if directory { OFlag::O_PATH | OFlag::O_DIRECTORY } else { OFlag::O_PATH };
         match self.open_at(path, flags, Links::Follow) {
-            Err(Errno::ENOENT) => {}
-            result => return result,
+            Err(Errno::ENOENT) => self.make_missing(path, mode, links, directory),
+            result => result,
         }
+    }
+
+    fn make_missing(&self, path: &Path, mode: u32, links: usize, directory: bool) -> nix::Result<OwnedFd> {
+        let flags = if directory { OFlag::O_PATH | OFlag::O_DIRECTORY } else { OFlag::O_PATH };
         let Some((parent, name)) = split(path) else {
             // `missing/..`: once the missing part is there, the rest is.
             self.make(path.parent().ok_or(Errno::ENOENT)?, 0o755, links, true)?;

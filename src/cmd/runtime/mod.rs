@@ -1,9 +1,156 @@
-//! Placeholder.
+//! `lcr`: the engine as an OCI runtime (the command line that runc, crun and youki share).
+//!
+//! ```text
+//! lcr [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND …
+//! ```
+//! A container's record is a directory below `--root`, `/run/lcr` unless given (module `record`). Exit codes: that of the
+//! container's program for `run` and `exec` in the foreground, else 0, or 1 after an error, which is printed and
+//! appended to `--log`.
 
+mod delete;
+mod exec;
+mod features;
+mod foreground;
+mod kill;
+mod list;
+mod record;
+mod report;
+mod run;
+mod spec;
+
+use crate::applet::{COMMIT, VERSION};
+use crate::cmd::argv::{self, Stop};
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::sys::sealed_exe;
+use argh::{ArgsInfo, FromArgs};
+use record::Root;
+use report::Report;
 use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Version of the runtime specification that documents and states carry.
+pub const OCI_VERSION: &str = "1.2.1";
+/// The word with which the executable helps to seal itself (see `utils::sys::sealed_exe`).
+const SEAL_WORD: &str = "--serve-seal";
+
+/// run containers from OCI bundles
+#[derive(FromArgs, ArgsInfo, Debug)]
+struct Top {
+    /// directory of the containers' state (default /run/lcr)
+    #[argh(option, arg_name = "dir")]
+    root: Option<PathBuf>,
+    /// append errors to this file too
+    #[argh(option, arg_name = "file")]
+    log: Option<PathBuf>,
+    /// text or json
+    #[argh(option, arg_name = "format")]
+    log_format: Option<String>,
+    /// how much is logged
+    #[argh(option, arg_name = "level")]
+    log_level: Option<String>,
+    /// log decisions
+    #[argh(switch)]
+    debug: bool,
+    /// cgroups by systemd, which is not supported
+    #[argh(switch)]
+    systemd_cgroup: bool,
+    /// true, false or auto; ignored, the engine sees for itself
+    #[argh(option, arg_name = "mode")]
+    #[allow(dead_code)] // accepted for those who pass it
+    rootless: Option<String>,
+    /// print the version
+    #[argh(switch, short = 'v')]
+    version: bool,
+    /// what to do
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand)]
+enum Command {
+    Create(run::Create),
+    Delete(delete::Delete),
+    Exec(exec::Exec),
+    Features(features::Features),
+    Kill(kill::Kill),
+    List(list::List),
+    Pause(kill::Pause),
+    Ps(list::Ps),
+    Resume(kill::Resume),
+    Run(run::Run),
+    Spec(spec::SpecCommand),
+    Start(run::Start),
+    State(list::State),
+}
+
 /// Runs the applet.
-pub fn main(_words: Vec<OsString>) -> ExitCode {
-    todo!()
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    if words.len() == 1 && words[0] == SEAL_WORD {
+        let served = sealed_exe::serve(std::io::stdin().as_fd());
+        return ExitCode::from(u8::from(served.is_err())); // the asking side has the text
+    }
+    let top = match argv::parse::<Top>("lcr", words.clone(), &|_, _| false) {
+        Ok(top) => top,
+        Err(Stop::Help(screen)) => return print(&screen),
+        Err(Stop::Fault(fault)) => return Report::default().failure(&Error::invalid(fault.to_string())),
+    };
+    if top.version {
+        return print(&format!("lcr version {VERSION}\ncommit: {COMMIT}\nspec: {OCI_VERSION}\n"));
+    }
+    let report = match Report::new(&top) {
+        Ok(report) => report,
+        Err(e) => return Report::default().failure(&e),
+    };
+    match dispatch(top, &words) {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => report.failure(&e),
+    }
+}
+
+fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
+    if top.systemd_cgroup {
+        return Err(Error::new(Kind::Unsupported, "--systemd-cgroup: the systemd cgroup driver is not supported"));
+    }
+    let root = Root::new(top.root.unwrap_or_else(|| PathBuf::from("/run/lcr")));
+    let command = top.command.ok_or_else(|| Error::invalid("a command is needed; lcr --help shows them"))?;
+    if matches!(command, Command::Run(_) | Command::Exec(_)) {
+        // From here on a container's process could reach this executable (CVE-2019-5736).
+        let argv: Vec<OsString> = std::iter::once("lcr".into()).chain(words.iter().cloned()).collect();
+        sealed_exe::reexec(&argv, ["lcr", SEAL_WORD])?;
+    }
+    match command {
+        Command::Create(args) => run::create(args),
+        Command::Delete(args) => delete::delete(&root, args),
+        Command::Exec(args) => exec::exec(&root, args),
+        Command::Features(_) => features::features(),
+        Command::Kill(args) => kill::kill(&root, args),
+        Command::List(args) => list::list(&root, args),
+        Command::Pause(args) => kill::pause(&root, &args.id),
+        Command::Ps(args) => list::ps(&root, args),
+        Command::Resume(args) => kill::resume(&root, &args.id),
+        Command::Run(args) => run::run(&root, args),
+        Command::Spec(args) => spec::spec(args),
+        Command::Start(args) => run::start(args),
+        Command::State(args) => list::state(&root, &args.id),
+    }
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// The failing call.
+fn output(text: &[u8]) -> Result<u8> {
+    std::io::stdout().write_all(text).context(|| "write(stdout)".into())?;
+    Ok(0)
+}
+
+fn print(text: &str) -> ExitCode {
+    match output(text.as_bytes()) {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => Report::default().failure(&e),
+    }
 }

@@ -39,6 +39,16 @@ impl Freezer {
         }
     }
 
+    /// Whether it is frozen or on its way.
+    pub fn is_frozen(&self) -> bool {
+        match self {
+            Freezer::V2(directory) => file::number(&directory.join("cgroup.freeze")) == Some(1),
+            Freezer::V1(directory) => {
+                file::read(&directory.join("freezer.state")).is_some_and(|text| text.trim() != "THAWED")
+            }
+        }
+    }
+
     /// Thaws.
     ///
     /// # Errors

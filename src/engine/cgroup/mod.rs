@@ -178,6 +178,11 @@ impl Cgroup {
         self.freezer()?.thaw()
     }
 
+    /// Whether it was frozen and not thawed since. False where nothing can freeze it.
+    pub fn is_frozen(&self) -> bool {
+        self.freezer().is_ok_and(|freezer| freezer.is_frozen())
+    }
+
     /// All processes, also in cgroups below.
     ///
     /// # Errors

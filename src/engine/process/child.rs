@@ -147,9 +147,7 @@ fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Result
     let hooks = plan.spec.hooks.as_ref().map_or(&[][..], |h| &h.start_container);
     let before_start = || match hooks.is_empty() {
         true => Ok(()),
-        false => {
-            hook::run_all("startContainer", hooks, &hook::state(plan.id, plan.spec, "created", 1, &plan.rootfs.root))
-        }
+        false => hook::run_all("startContainer", hooks, &state(plan, "created")),
     };
     let finish = Finish { identity, label, terminal, limits: !user_namespace, wait: true };
     run(&plan.program, finish, stdio, sync, before_start)
@@ -194,11 +192,13 @@ fn join_cgroup(plan: &Plan<'_>, sync: &InitEnd) -> Result<()> {
     plan.namespaces.join(CLONE_NEWCGROUP)
 }
 
+/// Names of a uts namespace that is joined are its owner's.
 fn set_names(plan: &Plan<'_>) -> Result<()> {
-    if !plan.spec.hostname.is_empty() {
+    let own = plan.namespaces.new & CLONE_NEWUTS != 0;
+    if own && !plan.spec.hostname.is_empty() {
         nix::unistd::sethostname(&plan.spec.hostname).context(|| format!("sethostname({:?})", plan.spec.hostname))?;
     }
-    if !plan.spec.domainname.is_empty() {
+    if own && !plan.spec.domainname.is_empty() {
         let name = &plan.spec.domainname;
         prctl::set_domain_name(name).context(|| format!("setdomainname({name:?})"))?;
     }
@@ -219,10 +219,15 @@ fn run_hooks_before_pivot(plan: &Plan<'_>, sync: &InitEnd) -> Result<()> {
     match hooks.create_container.is_empty() {
         true => Ok(()),
         false => {
-            let state = hook::state(plan.id, plan.spec, "creating", 1, &plan.rootfs.root);
+            let state = state(plan, "creating");
             hook::run_all("createContainer", &hooks.create_container, &state)
         }
     }
+}
+
+/// What hooks in the container are told; the number is that of their own pid namespace.
+fn state(plan: &Plan<'_>, status: &str) -> Vec<u8> {
+    hook::state(plan.id, plan.spec, status, std::process::id() as i32, &plan.bundle)
 }
 
 fn make_working_directory(program: &Program<'_>, root: &Root) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::engine::{create, idmap, rlimit, seccomp, sysctl};
 use crate::error::{Context, Error, Kind, Result};
 use libc::{CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_NEWUTS};
 use std::ffi::CString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A process: what runs, as whom, with which rights.
 pub struct Program<'a> {
@@ -37,6 +37,8 @@ pub struct Program<'a> {
 pub struct Plan<'a> {
     /// Container id.
     pub id: &'a str,
+    /// The bundle, absolute.
+    pub bundle: PathBuf,
     /// The whole configuration.
     pub spec: &'a Spec,
     /// Its first process.
@@ -101,11 +103,13 @@ impl<'a> Plan<'a> {
             true => Some((idmap::text("uid", &linux.uid_mappings)?, idmap::text("gid", &linux.gid_mappings)?)),
             false => None,
         };
+        let bundle = std::path::absolute(request.bundle).context(|| format!("bundle {:?}", request.bundle))?;
         Ok(Plan {
             id: request.id,
             spec,
             program: Program::new(process, linux)?,
-            rootfs: rootfs_plan(request, linux, own)?,
+            rootfs: rootfs_plan(request, &bundle, linux, own)?,
+            bundle,
             namespaces,
             maps,
             linux,
@@ -113,11 +117,15 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn rootfs_plan<'a>(request: &create::Request<'a>, linux: &'a Linux, own: i32) -> Result<rootfs::Plan<'a>> {
+fn rootfs_plan<'a>(
+    request: &create::Request<'a>,
+    bundle: &Path,
+    linux: &'a Linux,
+    own: i32,
+) -> Result<rootfs::Plan<'a>> {
     let root = request.spec.root.as_ref().ok_or_else(|| Error::invalid("the configuration has no root"))?;
-    let bundle = std::path::absolute(request.bundle).context(|| format!("bundle {:?}", request.bundle))?;
     let label = linux.mount_label.as_str();
-    let mounts: Vec<_> = request.spec.mounts.iter().map(|m| option::parse(m, &bundle, label)).collect::<Result<_>>()?;
+    let mounts: Vec<_> = request.spec.mounts.iter().map(|m| option::parse(m, bundle, label)).collect::<Result<_>>()?;
     let host_dev = mounts.iter().any(|m| {
         let is_dev = m.destination.components().eq(Path::new("/dev").components());
         is_dev && matches!(m.kind, option::Fs::Bind { .. })

@@ -94,6 +94,12 @@ pub fn pair() -> Result<(CallerEnd, InitEnd)> {
 }
 
 impl CallerEnd {
+    /// Closes the copy that a new process has of it, or that process would never see the end of its conversation when
+    /// the caller dies. To be called in a process that ends by execve(2) or exit only.
+    pub fn close_copy(&self) {
+        let _ = nix::unistd::close(self.0.as_raw_fd()); // open, since it is owned
+    }
+
     /// Says `message`. A dead init is no error here: the next read tells why it died.
     ///
     /// # Errors

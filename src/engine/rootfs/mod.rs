@@ -162,17 +162,22 @@ pub fn change_into(plan: &Plan<'_>, root: &Root) -> Result<()> {
         // The host's tree stays below, out of reach; its kernel file systems must not even be there, or a new user
         // namespace could take their presence for leave to mount them anew, unmasked.
         for host in [c"/proc", c"/sys"] {
+            // Not on the host itself, should the mounts be shared with it.
+            let _ = sys::mount(None, host, None, libc::MS_SLAVE | libc::MS_REC, None);
             let _ = sys::detach(host); // not a mount point: nothing to hide
         }
         sys::mount(Some(c"."), c"/", None, libc::MS_MOVE, None).context(|| "mount(\".\", \"/\", MS_MOVE)".into())?;
         nix::unistd::chroot(".").context(|| "chroot(\".\")".into())?;
     } else {
+        let shared = plan.propagation.is_some();
+        let host = shared.then(|| Root::open(Path::new("/"))).transpose().context(|| "open(\"/\")".into())?;
         sys::pivot_to_current_directory().map_err(|e| {
             let hint = if e == nix::Error::EINVAL { "; a root on the kernel's ram disk needs no-pivot" } else { "" };
             Error::new(Kind::Os(e as i32), format!("pivot_root({:?}): {}{hint}", plan.root, e.desc().to_lowercase()))
         })?;
-        if plan.propagation.is_some() {
+        if let Some(host) = host {
             // Or detaching the host's tree here would detach it there.
+            nix::unistd::fchdir(&host).context(|| "fchdir()".into())?;
             sys::mount(None, c".", None, libc::MS_SLAVE | libc::MS_REC, None)
                 .context(|| "mount(\".\", MS_SLAVE)".into())?;
         }

@@ -256,14 +256,14 @@ impl Target<'_> {
             }
             Err(e) => return Err(Error::os(call(), e as i32)),
         }
-        let fd = root.make_directory(path, 0o755).context(|| format!("mkdir({path:?}) in the root"))?;
+        let fd = root.make_missing_directory(path, 0o755).context(|| format!("mkdir({path:?}) in the root"))?;
         Ok((Target { root, path, fd }, false))
     }
 
     fn for_bind<'r>(root: &'r Root, path: &'r Path, source: &Source<'_>) -> Result<Target<'r>> {
         let fd = match root.resolve(path, Links::Follow) {
             Err(Errno::ENOENT) => match source.is_directory()? {
-                true => root.make_directory(path, 0o755).context(|| format!("mkdir({path:?}) in the root"))?,
+                true => root.make_missing_directory(path, 0o755).context(|| format!("mkdir({path:?}) in the root"))?,
                 false => root.make_file(path, 0o644).context(|| format!("mknod({path:?}) in the root"))?,
             },
             result => result.context(|| format!("open({path:?}) in the root"))?,

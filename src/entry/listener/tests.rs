@@ -5,6 +5,7 @@ use crate::entry::exchange::{Exchange, Leaving, Outcome};
 use crate::entry::rest::route::Call;
 use crate::executor::Caller;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
 
 /// Answers everything with 204, `info` only when its client leaves or the server stops.
@@ -82,12 +83,14 @@ fn ask(mut stream: impl Read + Write, path: &str) -> String {
 fn serves_unix_and_tcp_and_removes_its_file() {
     let d = Directory::new("both");
     let mut options = d.options();
-    options.hosts.push("tcp://127.0.0.1:29375".into());
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    options.hosts.push(format!("tcp://127.0.0.1:{port}"));
     let running = Running::start(&options);
     let mode = std::fs::symlink_metadata(d.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o660);
     assert!(ask(UnixStream::connect(d.socket()).unwrap(), "/_ping").ends_with("OK"));
-    assert!(ask(TcpStream::connect("127.0.0.1:29375").unwrap(), "/_ping").ends_with("OK"));
+    assert!(ask(TcpStream::connect(("127.0.0.1", port)).unwrap(), "/_ping").ends_with("OK"));
     running.stop();
     assert!(!d.socket().exists());
 }
@@ -105,6 +108,14 @@ fn a_stale_file_is_replaced_and_a_live_one_is_not() {
     std::fs::write(d.socket(), b"precious").unwrap();
     assert_eq!(Listener::open(&d.options()).err().unwrap().kind(), Kind::Exists);
     assert_eq!(std::fs::read(d.socket()).unwrap(), b"precious");
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hosts = vec![format!("tcp://{}", taken.local_addr().unwrap())];
+    let e = Listener::open(&Options { hosts, ..Options::default() }).err().unwrap();
+    assert_eq!(e.kind(), Kind::Exists);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(super) fn base_layer(directories: &Directories, source: &mut dyn Read) -> Re
     // What a root is when no member of the archive describes it.
     fchmod(&root, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({diff:?})"))?;
 
-    let stream = Decompressed::detect(BufReader::with_capacity(CHUNK, source))?;
+    let stream = Decompressed::detect(BufReader::with_capacity(CHUNK, Patient(source)))?;
     let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     let outcome = if parallel { in_two_threads(stream, root)? } else { consume(stream, root)? };
     if outcome.members == 0 {
@@ -55,6 +55,20 @@ pub(super) fn base_layer(directories: &Directories, source: &mut dyn Read) -> Re
     }
     let diff_id = format!("sha256:{}", outcome.digest);
     Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked) })
+}
+
+/// Reads again after a signal.
+struct Patient<'a>(&'a mut dyn Read);
+
+impl Read for Patient<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.read(out) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
 }
 
 fn consume(stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
@@ -103,10 +117,7 @@ fn in_two_threads(mut stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
 /// Fills a buffer; an empty one is the end.
 fn fill(stream: &mut impl BufRead, chunk: &mut Vec<u8>) -> std::io::Result<()> {
     while chunk.len() < CHUNK {
-        let available = match stream.fill_buf() {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            result => result?,
-        };
+        let available = stream.fill_buf()?;
         let n = available.len().min(CHUNK - chunk.len());
         if n == 0 {
             break;

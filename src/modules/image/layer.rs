@@ -53,7 +53,8 @@ pub(super) struct Directories {
 
 impl Directories {
     pub(super) fn open(graph: &Path) -> Result<Directories> {
-        let storage = graph.join("storage");
+        // Mounts are made by processes with other working directories.
+        let storage = std::path::absolute(graph).context(|| format!("getcwd() for {graph:?}"))?.join("storage");
         let directories = Directories {
             images: storage.join("overlay-images"),
             layers: storage.join("overlay-layers"),
@@ -85,19 +86,20 @@ impl Directories {
         sync_directory(&self.layers)
     }
 
-    /// Takes a layer away: the record first, so that it is either whole or not there.
-    pub(super) fn remove_layer(&self, id: &str) -> Result<()> {
-        remove_renamed(&self.layers.join(id))?;
-        remove_renamed(&self.overlay.join(id))
+    /// Takes a layer's names away, the record's first, so that it is either whole or not there. Gives what is left to
+    /// be removed.
+    pub(super) fn unname_layer(&self, id: &str) -> Result<Vec<PathBuf>> {
+        let record = unname(&self.layers.join(id))?;
+        Ok(record.into_iter().chain(unname(&self.overlay.join(id))?).collect())
     }
 }
 
-/// Removes a directory that must not be seen half empty: it loses its name first.
-pub(super) fn remove_renamed(path: &Path) -> Result<()> {
+/// Gives a directory a temporary name, so that nobody sees it half removed. `None` when there is none.
+pub(super) fn unname(path: &Path) -> Result<Option<PathBuf>> {
     let garbage = temporary_name(path);
     match std::fs::rename(path, &garbage) {
-        Ok(()) => remove_tree(&garbage),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Ok(Some(garbage)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).context(|| format!("rename({path:?}, {garbage:?})")),
     }
 }

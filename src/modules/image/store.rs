@@ -3,7 +3,7 @@
 //! Who uses a layer is never written down: it follows from the images that are there. A change on disk goes through
 //! the operation lock, so that a commit and a removal cannot cross; the index lock is held for moments only.
 
-use super::layer::{Directories, PRIVATE, Record, Temporary, remove_renamed};
+use super::layer::{Directories, PRIVATE, Record, Temporary, unname};
 use super::reference::{Reference, display, is_none, repository};
 use super::{changes, import, open, record};
 use crate::api::image::DeleteEntry;
@@ -12,6 +12,7 @@ use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::digest;
 use crate::utils::id::is_full_id;
+use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -167,7 +168,8 @@ impl Store {
         let layer = import::base_layer(&self.directories, import.source)?;
         let id = layer.record.id.clone();
         let config = import::configuration(&layer.record.diff_digest, config, import.message);
-        if !self.index().layers.contains_key(&id) {
+        let known = self.index().layers.contains_key(&id);
+        if !known {
             sync_file_system(&self.directories.overlay)?;
         }
 
@@ -175,13 +177,17 @@ impl Store {
         let size = layer.record.unpacked_size;
         let made = !self.index().layers.contains_key(&id);
         if made {
+            if known {
+                // The one that was there has gone meanwhile.
+                sync_file_system(&self.directories.overlay)?;
+            }
             let record = layer.record.clone();
             self.directories.commit_layer(layer.work, &record)?;
             self.index().layers.insert(id.clone(), record);
         }
         let image = self.commit_image(config, name, size);
         if image.is_err() && made {
-            self.remove_unused(std::slice::from_ref(&id));
+            remove_all(self.drop_unused(std::slice::from_ref(&id)).1);
         }
         image
     }
@@ -196,8 +202,12 @@ impl Store {
         let image = Arc::new(Image { id, names, digests: Vec::new(), size, config, layers, loaded, created });
         record::create(&self.directories, &image, &bytes)?;
         self.index().images.insert(image.id.clone(), image.clone());
-        if let Some(name) = name {
-            self.take_name(&name, &image.id)?;
+        if let Some(name) = name
+            && let Err(e) = self.take_name(&name, &image.id)
+        {
+            self.index().images.remove(&image.id);
+            remove_all(unname(&self.directories.images.join(&image.id))?);
+            return Err(e);
         }
         Ok(image)
     }
@@ -249,7 +259,7 @@ impl Store {
         force: bool,
         user_of: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Vec<DeleteEntry>> {
-        let _operation = self.operate();
+        let operation = self.operate();
         let (found, name) = self.search(reference)?;
         if let Some(name) = &name
             && found.names.len() + found.digests.len() > 1
@@ -277,30 +287,37 @@ impl Store {
         if let Some(user) = user_of(&found.id) {
             return Err(Error::conflict(format!("Image used by {user}")));
         }
-        remove_renamed(&self.directories.images.join(&found.id))?;
+        let mut garbage: Vec<PathBuf> = unname(&self.directories.images.join(&found.id))?.into_iter().collect();
         self.index().images.remove(&found.id);
         let mut gone = removed_names(&found, &Image { names: Vec::new(), digests: Vec::new(), ..Image::clone(&found) });
         let deleted = |id: &String| DeleteEntry { untagged: None, deleted: Some(format!("sha256:{id}")) };
         gone.push(deleted(&found.id));
-        gone.extend(self.remove_unused(&found.layers).iter().map(deleted));
+        let (layers, more) = self.drop_unused(&found.layers);
+        gone.extend(layers.iter().map(deleted));
+        garbage.extend(more);
+        // The names are gone; nobody needs to wait for the files.
+        drop(operation);
+        remove_all(garbage);
         Ok(gone)
     }
 
-    /// Removes those of `layers` that no image has, topmost first. What cannot be removed now is at the next start.
-    fn remove_unused(&self, layers: &[String]) -> Vec<String> {
-        let mut gone = Vec::new();
+    /// Takes those of `layers` that no image has out of the store, topmost first; gives their ids and what is left to
+    /// be removed. The operation lock is held.
+    fn drop_unused(&self, layers: &[String]) -> (Vec<String>, Vec<PathBuf>) {
+        let (mut gone, mut garbage) = (Vec::new(), Vec::new());
         for id in layers.iter().rev() {
             let mut index = self.index();
             if index.images.values().any(|image| image.layers.contains(id)) || index.layers.remove(id).is_none() {
                 continue;
             }
             drop(index);
-            if let Err(e) = self.directories.remove_layer(id) {
-                log::warn!("layer {id} is left for the next start: {e}");
+            match self.directories.unname_layer(id) {
+                Ok(paths) => garbage.extend(paths),
+                Err(e) => log::warn!("layer {id} is left for the next start: {e}"),
             }
             gone.push(id.clone());
         }
-        gone
+        (gone, garbage)
     }
 
     /// The read-only layers of an image as overlayfs wants them: topmost first.
@@ -388,7 +405,7 @@ impl Store {
     /// # Errors
     /// The first failing call after everything was tried; no error when there is none.
     pub fn remove_container_layer(&self, container: &str) -> Result<()> {
-        remove_renamed(&self.container_path(container)?)
+        unname(&self.container_path(container)?)?.map_or(Ok(()), |garbage| remove_tree(&garbage))
     }
 
     /// Containers that have a writable layer, for finding what belongs to nobody.
@@ -414,6 +431,15 @@ impl Store {
     /// Where the files of a layer are.
     pub fn layer_directory(&self, layer: &str) -> PathBuf {
         self.directories.diff(layer)
+    }
+}
+
+/// Removes what has lost its name. What cannot be removed now is at the next start.
+fn remove_all(garbage: impl IntoIterator<Item = PathBuf>) {
+    for path in garbage {
+        if let Err(e) = remove_tree(&path) {
+            log::warn!("garbage is left for the next start: {e}");
+        }
     }
 }
 

@@ -44,11 +44,11 @@ pub struct Unpacked {
 /// Unpacks all members below the empty directory `root`.
 ///
 /// # Errors
-/// The archive's (see [`Reader::next`]); `Kind::Invalid` for a member that cannot be made as it says; the failing
+/// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says; the failing
 /// call. The directory is to be thrown away then.
 pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpacked> {
     let mut unpacking = Unpacking { tree: Tree::new(root)?, result: Unpacked::default() };
-    while let Some(member) = archive.next()? {
+    while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
             .map_err(|e| e.context(format!("unpack {:?}", String::from_utf8_lossy(&member.path))))?;
@@ -313,7 +313,7 @@ fn set_metadata_at(parent: BorrowedFd<'_>, name: &[u8], member: &Member) -> Resu
 fn set_attribute(name: &[u8], kind: Type, set: impl FnOnce(&CStr) -> Result<()>) -> Result<()> {
     let text = String::from_utf8_lossy(name);
     if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
-        log::warn!("attribute {text:?} of a layer is overlayfs's own and was left out");
+        log::debug!("attribute {text:?} of a layer is overlayfs's own and was left out");
         return Ok(());
     }
     let c = CString::new(name).map_err(|_| Error::invalid("an attribute's name with a NUL"))?;

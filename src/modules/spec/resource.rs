@@ -48,7 +48,7 @@ fn validate_memory(host: &HostConfig) -> Result<()> {
         "Minimum memory limit should be larger than memory reservation limit, see usage.".to_owned()
     } else if host.memory_swap < -1 {
         format!("invalid memory swap limit {}: want bytes, or -1 for no limit", host.memory_swap)
-    } else if host.memory_swap != 0 && host.memory == 0 {
+    } else if host.memory_swap > 0 && host.memory == 0 {
         "You should always set the Memory limit when using Memoryswap limit, see usage.".to_owned()
     } else if host.memory_swap > 0 && host.memory_swap < host.memory {
         "Minimum memoryswap limit should be larger than memory limit, see usage.".to_owned()
@@ -184,7 +184,7 @@ fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> R
     let memory = Memory {
         limit: some(host.memory, have.memory),
         reservation: some(host.memory_reservation, have.memory),
-        swap: some(swap, have.memory && have.swap),
+        swap: some(swap, host.memory > 0 && have.memory && have.swap),
         kernel: None,
         swappiness: host.memory_swappiness.and_then(|n| u64::try_from(n).ok()).filter(|_| have.swappiness),
         disable_oom_killer: host.oom_kill_disable == Some(true) && have.oom_control,

@@ -93,7 +93,7 @@ impl<R: BufRead> Reader<R> {
     /// # Errors
     /// `Kind::Invalid` for a stream that is no tar archive, `Kind::Corrupt` for one that is damaged or stops before
     /// its end marker, and the source's own error.
-    pub fn next(&mut self) -> Result<Option<Member>> {
+    pub fn next_member(&mut self) -> Result<Option<Member>> {
         if self.ended {
             return Ok(None);
         }
@@ -124,7 +124,7 @@ impl<R: BufRead> Reader<R> {
     /// Data of the current member that is at hand; empty behind its end.
     ///
     /// # Errors
-    /// As [`Reader::next`].
+    /// As [`Reader::next_member`].
     pub fn data(&mut self) -> Result<&[u8]> {
         if self.left == 0 {
             return Ok(&[]);

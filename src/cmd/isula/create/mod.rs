@@ -98,7 +98,9 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
 fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
     if flags.name.as_deref() == Some("") {
         // To the daemon an empty name is none.
-        return Err(Failure::usage("Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-]+ are allowed"));
+        return Err(Failure::usage(
+            "Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 1024 characters",
+        ));
     }
     if let Some(policy) = flags.restart.as_deref().filter(|p| *p != "no") {
         return Err(Failure::usage(match flags.rm {

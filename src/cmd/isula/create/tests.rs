@@ -103,7 +103,10 @@ fn texts_of_the_original() {
         ("run -w rel busybox", "The working directory 'rel' is invalid. It needs to be an absolute path."),
         ("run --dns x busybox", "x is not an ip address"),
         ("run --add-host x busybox", "bad format for add-host: \"x\""),
-        ("run --name= busybox", "Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-]+ are allowed"),
+        (
+            "run --name= busybox",
+            "Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 1024 characters",
+        ),
         ("run --sysctl x busybox", "Invalid sysctl \"x\": want KEY=VALUE"),
     ] {
         assert_eq!(refusal(line), want, "{line}");

@@ -244,7 +244,7 @@ fn container_layers() {
     assert_eq!(store.container_layer(&id, &image).unwrap(), overlay);
     assert!(store.mount_point(&id).is_dir());
     assert!(store.create_container_layer(&id, &image).is_err());
-    assert_eq!(store.container_layers().unwrap(), [id.clone()]);
+    assert_eq!(store.container_layers().unwrap(), std::slice::from_ref(&id));
     store.remove_container_layer(&id).unwrap();
     store.remove_container_layer(&id).unwrap();
     assert_eq!(store.container_layer(&id, &image).unwrap_err().kind(), Kind::NotFound);

@@ -28,7 +28,11 @@ pub(crate) fn member(kind: &str, name: &str, rest: &str, mode: u32, records: &[(
     if !records.is_empty() {
         let body: Vec<u8> = records.iter().flat_map(|(key, value)| entry(key, value)).collect();
         let mut h = tar::Header::new_ustar();
-        (h.set_mode(0), h.set_uid(0), h.set_gid(0), h.set_mtime(0), h.set_size(body.len() as u64));
+        h.set_mode(0);
+        h.set_uid(0);
+        h.set_gid(0);
+        h.set_mtime(0);
+        h.set_size(body.len() as u64);
         h.set_entry_type(tar::EntryType::XHeader);
         h.set_cksum();
         out.extend(h.as_bytes());
@@ -37,7 +41,11 @@ pub(crate) fn member(kind: &str, name: &str, rest: &str, mode: u32, records: &[(
     }
     let mut h = tar::Header::new_gnu();
     h.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-    (h.set_mode(mode), h.set_uid(0), h.set_gid(0), h.set_mtime(1_000_000_000), h.set_size(0));
+    h.set_mode(mode);
+    h.set_uid(0);
+    h.set_gid(0);
+    h.set_mtime(1_000_000_000);
+    h.set_size(0);
     let mut data = &b""[..];
     h.as_old_mut().linkflag = [match kind {
         "D" => b'5',

@@ -6,7 +6,11 @@ use std::io::BufReader;
 fn header(path: &str, kind: u8, size: u64, change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
     let mut h = Header::new_ustar();
     h.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
-    (h.set_mode(0o644), h.set_uid(1), h.set_gid(2), h.set_mtime(3), h.set_size(size));
+    h.set_mode(0o644);
+    h.set_uid(1);
+    h.set_gid(2);
+    h.set_mtime(3);
+    h.set_size(size);
     h.as_old_mut().linkflag = [kind];
     change(h.as_mut_bytes());
     h.set_cksum();
@@ -27,7 +31,7 @@ fn end(parts: &[Vec<u8>]) -> Vec<u8> {
 fn read_all(bytes: &[u8], capacity: usize) -> Result<Vec<(Member, Vec<u8>)>> {
     let mut reader = Reader::new(BufReader::with_capacity(capacity, bytes));
     let mut out = Vec::new();
-    while let Some(member) = reader.next()? {
+    while let Some(member) = reader.next_member()? {
         let mut data = Vec::new();
         loop {
             let n = reader.data()?.len();
@@ -74,7 +78,10 @@ fn members_with_all_kinds_of_names() {
 fn what_the_writing_half_of_the_crate_makes() {
     let mut builder = tar::Builder::new(Vec::new());
     let mut h = Header::new_gnu();
-    (h.set_size(3), h.set_mode(0o4755), h.set_uid(3_000_000_000), h.set_mtime(1 << 40));
+    h.set_size(3);
+    h.set_mode(0o4755);
+    h.set_uid(3_000_000_000);
+    h.set_mtime(1 << 40);
     builder.append_data(&mut h, "a/".repeat(150) + "f", &b"abc"[..]).unwrap();
     let all = read_all(&builder.into_inner().unwrap(), 4096).unwrap();
     assert_eq!((all[0].0.path.len(), all[0].0.uid, all[0].0.mode), (301, 3_000_000_000, 0o4755));
@@ -151,17 +158,18 @@ fn sparse_files_of_three_formats() {
     let gnu = {
         let mut h = Header::new_gnu();
         h.as_mut_bytes()[..1].copy_from_slice(b"s");
-        (
-            h.set_mode(0o600),
-            h.set_uid(0),
-            h.set_gid(0),
-            h.set_mtime(0),
-            h.set_size(3),
-            h.set_entry_type(tar::EntryType::GNUSparse),
-        );
+        h.set_mode(0o600);
+        h.set_uid(0);
+        h.set_gid(0);
+        h.set_mtime(0);
+        h.set_size(3);
+        h.set_entry_type(tar::EntryType::GNUSparse);
         let g = h.as_gnu_mut().unwrap();
         g.set_real_size(1000);
-        (g.sparse[0].set_offset(0), g.sparse[0].set_length(1), g.sparse[1].set_offset(500), g.sparse[1].set_length(2));
+        g.sparse[0].set_offset(0);
+        g.sparse[0].set_length(1);
+        g.sparse[1].set_offset(500);
+        g.sparse[1].set_length(2);
         h.set_cksum();
         [h.as_bytes().to_vec(), b"abc".to_vec(), vec![0; 509]].concat()
     };

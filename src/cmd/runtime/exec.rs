@@ -1,0 +1,165 @@
+//! `lcr exec`: a further process in a container.
+
+use crate::api::oci::runtime::{Process, Spec, User};
+use crate::cmd::runtime::foreground::{self, Terminal};
+use crate::cmd::runtime::record::{Root, Status, read_limited};
+use crate::cmd::runtime::run::write_pid_file;
+use crate::engine;
+use crate::error::{Context, Error, Result};
+use crate::utils::json;
+use crate::utils::sys::{clone, signal};
+use argh::{ArgsInfo, FromArgs};
+use std::path::PathBuf;
+
+/// run a further process in a container
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
+#[argh(subcommand, name = "exec")]
+pub struct Exec {
+    /// file that describes the process, as in config.json
+    #[argh(option, short = 'p', arg_name = "file")]
+    process: Option<PathBuf>,
+    /// socket that gets the terminal
+    #[argh(option, arg_name = "path")]
+    console_socket: Option<PathBuf>,
+    /// file for the process's id
+    #[argh(option, arg_name = "file")]
+    pid_file: Option<PathBuf>,
+    /// working directory
+    #[argh(option, arg_name = "dir")]
+    cwd: Option<String>,
+    /// set an environment variable, K=V
+    #[argh(option, short = 'e', arg_name = "list")]
+    env: Vec<String>,
+    /// user name or number, [:group]
+    #[argh(option, short = 'u', arg_name = "string")]
+    user: Option<String>,
+    /// add a capability
+    #[argh(option, short = 'c', arg_name = "list")]
+    cap: Vec<String>,
+    /// allocate a pseudo terminal
+    #[argh(switch, short = 't')]
+    tty: bool,
+    /// do not wait for the process's end
+    #[argh(switch, short = 'd')]
+    detach: bool,
+    /// the process can gain no privileges
+    #[argh(switch)]
+    no_new_privs: bool,
+    /// container id
+    #[argh(positional, arg_name = "ID")]
+    id: String,
+    /// program and arguments
+    #[argh(positional, greedy, arg_name = "[COMMAND] [ARG...]")]
+    args: Vec<String>,
+}
+
+/// Runs the process; in the foreground until its end.
+///
+/// # Errors
+/// What failed; the process is gone then.
+pub fn exec(root: &Root, args: Exec) -> Result<u8> {
+    let record = root.load(&args.id)?;
+    match record.status() {
+        Status::Running => {}
+        other => return Err(Error::conflict(format!("container {:?} is {}", record.id, other.word()))),
+    }
+    let spec = root.spec(&args.id)?;
+    let process = process(&args, &spec)?;
+    foreground::check_terminal(process.terminal, args.detach, args.console_socket.as_deref())?;
+    let cgroup = record.cgroup()?;
+    let signals = if args.detach { None } else { Some(signal::collect_all()?) };
+    let mut started = engine::exec::exec(engine::exec::Request {
+        init: record.pid,
+        init_start_time: record.start_time,
+        cgroup: cgroup.as_ref(),
+        spec: &spec,
+        process: &process,
+        stdio: None,
+    })?;
+    let mut finish = || {
+        if let Some(path) = &args.pid_file {
+            write_pid_file(path, started.pid)?;
+        }
+        let kept = foreground::hand_over(started.terminal.take(), args.console_socket.as_deref())?;
+        match &signals {
+            None => Ok(0),
+            Some(signals) => foreground::wait(&started, signals, kept.map(Terminal::enter).transpose()?),
+        }
+    };
+    let result = finish();
+    if result.is_err() {
+        let _ = signal::send(started.pid, libc::SIGKILL); // nobody would know of it
+        let _ = clone::wait(started.pid);
+    }
+    result
+}
+
+/// The process to run: from a file, or the container's own with what the flags say.
+fn process(args: &Exec, spec: &Spec) -> Result<Process> {
+    if let Some(path) = &args.process {
+        let mut process: Process = json::parse(&read_limited(path)?).context(|| format!("process {path:?}"))?;
+        let User { username, additional_groups, .. } = &mut process.user;
+        (*username, *additional_groups) = (String::new(), Vec::new()); // as in the container's configuration
+        process.terminal |= args.tty;
+        return Ok(process);
+    }
+    if args.args.is_empty() {
+        return Err(Error::invalid("exec needs a command or --process"));
+    }
+    let mut process = spec.process.clone().unwrap_or_default();
+    process.args = args.args.clone();
+    process.terminal = args.tty;
+    process.no_new_privileges |= args.no_new_privs;
+    if let Some(cwd) = &args.cwd {
+        process.cwd = cwd.clone();
+    }
+    for variable in &args.env {
+        let name = variable.split('=').next().unwrap_or_default();
+        process.env.retain(|old| old.split('=').next() != Some(name));
+        process.env.push(variable.clone());
+    }
+    if let Some(user) = &args.user {
+        process.user = User { username: user.clone(), umask: process.user.umask, ..User::default() };
+    }
+    if !args.cap.is_empty() {
+        let sets = process.capabilities.get_or_insert_default();
+        for cap in &args.cap {
+            // Inheritable ones would be kept by every program that is run from it.
+            for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+                if !set.contains(cap) {
+                    set.push(cap.clone());
+                }
+            }
+        }
+    }
+    Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_change_the_containers_process() {
+        let own = Process {
+            args: vec!["sh".into()],
+            env: vec!["A=1".into(), "B=2".into()],
+            cwd: "/x".into(),
+            terminal: true,
+            ..Process::default()
+        };
+        let spec = Spec { process: Some(own), ..Spec::default() };
+        let args = Exec {
+            args: vec!["ls".into(), "-l".into()],
+            env: vec!["A=3".into()],
+            user: Some("app:staff".into()),
+            cap: vec!["CAP_KILL".into(), "CAP_KILL".into()],
+            ..Exec::default()
+        };
+        let p = process(&args, &spec).unwrap();
+        assert_eq!((p.args.len(), p.env, p.cwd.as_str()), (2, vec!["B=2".to_owned(), "A=3".into()], "/x"));
+        assert!(!p.terminal && p.user.username == "app:staff");
+        assert_eq!(p.capabilities.unwrap().permitted, ["CAP_KILL"]);
+        assert!(process(&Exec::default(), &spec).is_err());
+    }
+}

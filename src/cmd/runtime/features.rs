@@ -1,0 +1,119 @@
+//! `lcr features`: what this runtime can do (OCI runtime specification, features.md).
+
+use crate::applet::{COMMIT, VERSION};
+use crate::cmd::runtime::output;
+use crate::engine::{capability, seccomp};
+use crate::error::Result;
+use crate::utils::json;
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// print what this runtime can do as JSON
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "features")]
+pub struct Features {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    oci_version_min: &'static str,
+    oci_version_max: &'static str,
+    hooks: &'static [&'static str],
+    linux: Linux,
+    annotations: BTreeMap<&'static str, &'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    namespaces: &'static [&'static str],
+    capabilities: Vec<String>,
+    cgroup: Cgroup,
+    seccomp: Seccomp,
+    apparmor: Enabled,
+    selinux: Enabled,
+    intel_rdt: Enabled,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cgroup {
+    v1: bool,
+    v2: bool,
+    systemd: bool,
+    systemd_user: bool,
+    rdma: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    enabled: bool,
+    actions: &'static [&'static str],
+    operators: &'static [&'static str],
+    archs: Vec<&'static str>,
+    known_flags: &'static [&'static str],
+    supported_flags: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+/// Prints the document.
+///
+/// # Errors
+/// The failing call.
+pub fn features() -> Result<u8> {
+    let mut text = json::to_pretty(&json::to_vec(&document()));
+    text.push(b'\n');
+    output(&text)
+}
+
+fn document() -> Document {
+    Document {
+        oci_version_min: "1.0.0",
+        oci_version_max: super::OCI_VERSION,
+        hooks: &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        linux: Linux {
+            namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+            capabilities: capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect(),
+            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: false },
+            seccomp: Seccomp {
+                enabled: true,
+                actions: seccomp::ACTIONS,
+                operators: seccomp::OPERATORS,
+                archs: seccomp::architectures().collect(),
+                known_flags: seccomp::FLAGS,
+                supported_flags: seccomp::FLAGS,
+            },
+            apparmor: Enabled { enabled: true },
+            selinux: Enabled { enabled: true },
+            intel_rdt: Enabled { enabled: false },
+        },
+        annotations: [("org.isulabox.lcr.version", VERSION), ("org.isulabox.lcr.commit", COMMIT)].into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_specification() {
+        let text = json::to_text(&document());
+        for part in [
+            r#""ociVersionMin":"1.0.0""#,
+            r#""createRuntime""#,
+            r#""CAP_CHOWN""#,
+            r#""systemdUser":false"#,
+            r#""SCMP_ACT_NOTIFY""#,
+            r#""knownFlags""#,
+            r#""intelRdt":{"enabled":false}"#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}
