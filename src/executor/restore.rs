@@ -37,7 +37,7 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
         }
     }
     log::info!("{} containers found, {running} with run state", ids.len());
-    sweep(daemon, garbage, active);
+    sweep(daemon, garbage, &active, &ids.into_iter().collect());
     Ok(())
 }
 
@@ -140,10 +140,11 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
             }
             return;
         }
-        if changed {
-            match owner.disk.save(&container.id, &run, Durability::Durable) {
-                Ok(()) => owner.disk.remove_exit_file(&container.id),
-                Err(e) => log::error!("container {}: its exit is not recorded: {e}", container.id),
+        match owner.disk.save(&container.id, &run, Durability::Durable) {
+            Ok(()) => owner.disk.remove_exit_file(&container.id),
+            Err(e) => {
+                log::error!("container {}: its exit is not recorded: {e}", container.id);
+                return;
             }
         }
         owner.disk.remove_state_directory(&container.id);
@@ -159,12 +160,12 @@ fn lost(daemon: &Daemon, container: &Container, active: bool) -> Exit {
     Exit { started_at, finished_at: Timestamp::now(), exit_code: UNKNOWN_END, oom_killed: false }
 }
 
-/// Has removed what belongs to no container. The lists are made now, before new containers come.
-fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: BTreeSet<String>) {
-    let orphans: Vec<PathBuf> =
-        active.iter().filter(|id| !daemon.containers.knows(id)).map(|id| daemon.disk.state_directory(id)).collect();
+/// Has removed what belongs to no container. The lists are made now, before new containers come; `known` are those that
+/// were there when the daemon started, of which some may have been removed since.
+fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: &BTreeSet<String>, known: &BTreeSet<String>) {
+    let orphans: Vec<PathBuf> = active.difference(known).map(|id| daemon.disk.state_directory(id)).collect();
     let layers: Vec<String> = match daemon.images.container_layers() {
-        Ok(list) => list.into_iter().filter(|id| !daemon.containers.knows(id)).collect(),
+        Ok(list) => list.into_iter().filter(|id| !known.contains(id)).collect(),
         Err(e) => {
             log::error!("writable layers are not checked for owners: {e}");
             Vec::new()

@@ -1,5 +1,8 @@
 //! What follows the end of a run: the exit is put on disk, the shim is let go, an auto-remove container goes away.
 //!
+//! The shim has put the exit on disk already, in a file of its own, and that is what lasts through a power cut until a
+//! worker has made the state file last too. So no verb waits for the disk here.
+//!
 //! Done by a worker, or by the verb that needs it done first; whoever holds the operation lock.
 
 use crate::api::shim::Exit;
@@ -14,19 +17,37 @@ use std::sync::Arc;
 /// Exit code of a container whose shim died before it.
 const LOST: u8 = 137;
 
-/// The worker's part: settles, and removes what is to be removed after its exit.
+/// The worker's part: settles, removes what is to be removed after its exit, makes the record of the others lasting.
 pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
-    let _operation = container.operate();
-    settle(daemon, container);
-    let gone = {
-        let state = container.state();
-        state.removed || state.run.running
+    let exits = {
+        let _operation = container.operate();
+        settle(daemon, container);
+        let (exits, gone) = {
+            let state = container.state();
+            (state.exits, state.removed || state.run.running)
+        };
+        if gone {
+            return;
+        }
+        if container.head.auto_remove {
+            if let Err(e) = remove(daemon, container) {
+                log::error!("container {}: cannot be removed after its exit: {e}", container.id);
+            }
+            return;
+        }
+        exits
     };
-    if container.head.auto_remove
-        && !gone
-        && let Err(e) = remove(daemon, container)
-    {
-        log::error!("container {}: cannot be removed after its exit: {e}", container.id);
+    // Not under the lock: a verb must not wait for the disk, since the exit file of the shim says the same so far.
+    if let Err(e) = daemon.disk.sync_state(&container.id) {
+        log::error!("container {}: its exit is not recorded: {e}", container.id);
+        return;
+    }
+    let _operation = container.operate();
+    let state = container.state();
+    let same = state.exits == exits && !state.run.running && !state.removed;
+    drop(state);
+    if same {
+        daemon.disk.remove_exit_file(&container.id);
     }
 }
 
@@ -40,15 +61,21 @@ pub fn settle(daemon: &Daemon, container: &Arc<Container>) {
         container.change(|s| monitor::record(s, &exit));
     }
     let run = container.run();
-    if !container.head.auto_remove {
-        match daemon.disk.save(&container.id, &run, Durability::Durable) {
-            Ok(()) => daemon.disk.remove_exit_file(&container.id),
-            // The exit file of the shim stays and tells the next start.
-            Err(e) => log::error!("container {}: its exit is not recorded: {e}", container.id),
+    let saved = match container.head.auto_remove {
+        true => Ok(()),
+        false => daemon.disk.save(&container.id, &run, Durability::Volatile),
+    };
+    watch.release();
+    match saved {
+        Ok(()) => daemon.disk.remove_state_directory(&container.id),
+        Err(e) => {
+            // A full disk: the volatile directory keeps the exit for the next daemon.
+            log::error!("container {}: its exit is not recorded: {e}", container.id);
+            if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
+                log::error!("container {}: not even for the next daemon: {e}", container.id);
+            }
         }
     }
-    watch.release();
-    daemon.disk.remove_state_directory(&container.id);
 }
 
 /// The exit of a container whose shim is gone: what it left in a file, otherwise `code` after everything of the
@@ -75,7 +102,8 @@ pub fn after_loss(daemon: &Daemon, container: &Container, code: u8) -> Exit {
 /// What the shim noted about the exit, beside the container or, when there is one, in its volatile directory.
 pub fn exit_file(daemon: &Daemon, container: &Container, active: bool) -> Option<Exit> {
     let volatile = active.then(|| daemon.disk.state_directory(&container.id));
-    let places = volatile.into_iter().chain([daemon.disk.directory(&container.id)]);
+    let lasting = daemon.disk.has_exit_file(&container.id).then(|| daemon.disk.directory(&container.id));
+    let places = volatile.into_iter().chain(lasting);
     places.into_iter().find_map(|directory| match shim::read_exit(&directory) {
         Ok(exit) => exit,
         Err(e) => {

@@ -38,6 +38,8 @@ const LARGEST: u64 = 16 << 20;
 pub struct Disk {
     lasting: PathBuf,
     volatile: PathBuf,
+    /// The first root, opened: loading hundreds of containers need not walk its path for every file.
+    root: std::sync::Arc<std::fs::File>,
 }
 
 /// What start-up found.
@@ -79,10 +81,11 @@ impl Disk {
     /// # Errors
     /// The failing call.
     pub fn open(graph: &Path, state: &Path) -> Result<Disk> {
-        let disk = Disk { lasting: graph.join("engines/lcr"), volatile: state.join("lcr") };
-        make_directories(&disk.lasting)?;
-        make_directories(&disk.volatile)?;
-        Ok(disk)
+        let (lasting, volatile) = (graph.join("engines/lcr"), state.join("lcr"));
+        make_directories(&lasting)?;
+        make_directories(&volatile)?;
+        let root = std::fs::File::open(&lasting).context(|| format!("open({lasting:?})"))?;
+        Ok(Disk { lasting, volatile, root: root.into() })
     }
 
     /// A container's lasting directory: the OCI bundle.
@@ -161,14 +164,30 @@ impl Disk {
     /// # Errors
     /// `Kind::Corrupt` for a damaged document; the failing call.
     pub fn load(&self, id: &str, active: bool) -> Result<Loaded> {
-        let directory = self.directory(id);
-        let path = directory.join(CONFIG);
-        let bytes = read(&path)?.ok_or_else(|| Error::corrupt(format!("{path:?} is missing")))?;
-        let head = document::load_head(&bytes, id, || self.host_config(id)).context(|| format!("{path:?}"))?;
-        let volatile = if active { read_run(&self.state_directory(id)) } else { None };
+        let bytes = self.read(id, CONFIG)?.ok_or_else(|| Error::corrupt(format!("{CONFIG} is missing")))?;
+        let head = document::load_head(&bytes, id, || self.host_config(id)).context(|| CONFIG.into())?;
+        let volatile = if active { read(&self.state_directory(id).join(STATE)) } else { Ok(None) };
         // A damaged state is not worth losing a container for: it is then one that has not run.
-        let run = volatile.or_else(|| read_run(&directory)).unwrap_or_default();
+        let run = parse_run(volatile, id).or_else(|| parse_run(self.read(id, STATE), id)).unwrap_or_default();
         Ok(Loaded { head, run })
+    }
+
+    fn read(&self, id: &str, name: &str) -> Result<Option<Vec<u8>>> {
+        use nix::fcntl::{OFlag, openat};
+        let path = format!("{id}/{name}");
+        match openat(&*self.root, path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()) {
+            Ok(fd) => read_open(fd.into()).context(|| format!("read({name:?})")).map(Some),
+            Err(nix::Error::ENOENT) => Ok(None),
+            Err(e) => Err(Error::os(format!("open({name:?})"), e as i32)),
+        }
+    }
+
+    /// Whether a shim left an exit file beside the container.
+    pub fn has_exit_file(&self, id: &str) -> bool {
+        use nix::fcntl::AtFlags;
+        use nix::unistd::{AccessFlags, faccessat};
+        let path = format!("{id}/{EXIT_FILE}");
+        faccessat(&*self.root, path.as_str(), AccessFlags::F_OK, AtFlags::empty()).is_ok()
     }
 
     /// The whole configuration document.
@@ -250,7 +269,24 @@ impl Disk {
         atomic_file::replace(&path, &json::to_vec(run), FILE_MODE, durability)
     }
 
-    /// Removes the exit file of a recorded exit; `durable` tells where the shim put it.
+    /// Makes the state last that was saved before. No error when the container is gone by now.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn sync_state(&self, id: &str) -> Result<()> {
+        let directory = self.directory(id);
+        let path = directory.join(STATE);
+        match std::fs::File::open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            other => other.and_then(|file| file.sync_all()).context(|| format!("fsync({path:?})"))?,
+        }
+        match atomic_file::sync_directory(&directory) {
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes the exit file beside the container: it is recorded, or void.
     pub fn remove_exit_file(&self, id: &str) {
         let _ = std::fs::remove_file(self.directory(id).join(EXIT_FILE)); // an exit seen live may have left none
     }
@@ -262,9 +298,15 @@ impl Disk {
     /// The failing call.
     pub fn begin_removal(&self, id: &str, durability: Durability) -> Result<PathBuf> {
         let garbage = self.lasting.join(format!("{TEMPORARY_PREFIX}{id}"));
-        remove_tree(&garbage); // of an earlier, interrupted removal under the same id
         let directory = self.directory(id);
-        match std::fs::rename(&directory, &garbage) {
+        let mut renamed = std::fs::rename(&directory, &garbage);
+        if let Err(e) = &renamed
+            && matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST))
+        {
+            remove_tree(&garbage); // of an earlier, interrupted removal under the same id
+            renamed = std::fs::rename(&directory, &garbage);
+        }
+        match renamed {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             other => other.context(|| format!("rename({directory:?}, {garbage:?})"))?,
         }
@@ -350,14 +392,13 @@ fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     json::parse(&bytes).map_err(|e| e.with_kind(Kind::Corrupt).context(format!("{path:?}")))
 }
 
-fn read_run(directory: &Path) -> Option<Run> {
-    let path = directory.join(STATE);
-    let parsed = match read(&path) {
+fn parse_run(read: Result<Option<Vec<u8>>>, id: &str) -> Option<Run> {
+    let parsed = match read {
         Ok(None) => return None,
         Ok(Some(bytes)) => json::parse(&bytes),
         Err(e) => Err(e),
     };
-    parsed.inspect_err(|e| log::error!("{path:?} is damaged and is ignored: {e}")).ok()
+    parsed.inspect_err(|e| log::error!("container {id}: {STATE} is damaged and is ignored: {e}")).ok()
 }
 
 #[cfg(test)]

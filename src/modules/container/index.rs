@@ -158,11 +158,6 @@ impl Index {
             .collect()
     }
 
-    /// Whether anything is known under this full id.
-    pub fn knows(&self, id: &str) -> bool {
-        lock(&self.0).by_id.contains_key(id)
-    }
-
     /// A container that uses this image, also one that is just being created.
     pub fn image_user(&self, image: &str) -> Option<String> {
         let maps = lock(&self.0);

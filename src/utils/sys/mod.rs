@@ -24,7 +24,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod terminal;
-pub mod xattr;
-pub mod zone;
 #[cfg(test)]
 pub mod test;
+pub mod xattr;
+pub mod zone;
