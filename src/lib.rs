@@ -15,6 +15,16 @@
 //! may name all, only to wire them. Nothing points up; `api` and `error` import no layer but `utils::time`. `engine`
 //! and `modules` do not know each other: they meet over a process boundary, in the messages of [`api::shim`].
 
+//!
+//! # Threads of the daemon
+//! | thread | waits on | ends |
+//! | --- | --- | --- |
+//! | main | listening sockets | when the signal thread stops the listener |
+//! | `signals` | signalfd of SIGTERM, SIGINT, SIGHUP | with the process |
+//! | `monitor` | the sockets of all shims, clients that wait for a start | with the process |
+//! | `rest` | one connection | with its connection; there is a bound on their number |
+//! | `worker` | its queue: exits, removals; four at most | after two seconds without work |
+
 #[cfg(target_pointer_width = "32")]
 const _: () =
     assert!(size_of::<libc::time_t>() == 8, "build with --cfg=libc_unstable_time64: times must not end in 2038");
