@@ -23,7 +23,7 @@ pub mod sealed_exe;
 pub mod seccomp;
 pub mod socket;
 pub mod terminal;
-pub mod xattr;
-pub mod zone;
 #[cfg(test)]
 pub mod test;
+pub mod xattr;
+pub mod zone;
