@@ -1,10 +1,10 @@
 //! Resource limits of processes (getrlimit(2)) and kernel parameters.
 
-use super::kernel;
 use super::namespace::{Mode, mode};
 use crate::api::container::{HostConfig, Ulimit};
 use crate::api::oci::runtime::Rlimit;
 use crate::error::{Error, Result};
+use crate::utils::kernel;
 
 const TYPES: [&str; 15] = [
     "core",

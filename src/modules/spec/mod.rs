@@ -15,7 +15,6 @@ mod process;
 mod resource;
 pub mod seccomp_profile;
 mod security;
-pub mod signal;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -157,7 +157,11 @@ mod tests {
             let security = Security { filter, ..Security::default() };
             seccomp(&security, privileged, &defaults, &[]).unwrap().is_some()
         };
-        assert!(of(Filter::Default, false) && of(Filter::Builtin, true) && of(Filter::Inline(r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#), false));
+        assert!(
+            of(Filter::Default, false)
+                && of(Filter::Builtin, true)
+                && of(Filter::Inline(r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#), false)
+        );
         assert!(!of(Filter::Default, true) && !of(Filter::Unconfined, false));
     }
 

@@ -1,9 +1,10 @@
 //! Checks of a creation request, before anything is made.
 
 use super::namespace::{self, Mode, mode};
-use super::{capability, device, limit, mount, process, resource, security, signal};
+use super::{capability, device, limit, mount, process, resource, security};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::error::{Error, Kind, Result};
+use crate::utils::signal;
 
 /// Most entries of one list option.
 const LIST: usize = 1_000;
