@@ -21,10 +21,9 @@ pub mod pty;
 pub mod random;
 pub mod sealed_exe;
 pub mod seccomp;
-pub mod signal;
 pub mod socket;
 pub mod terminal;
-pub mod xattr;
-pub mod zone;
 #[cfg(test)]
 pub mod test;
+pub mod xattr;
+pub mod zone;
