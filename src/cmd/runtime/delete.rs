@@ -4,8 +4,9 @@ use crate::cmd::runtime::record::{Record, Root, Status, is_running};
 use crate::cmd::runtime::run::poststop;
 use crate::engine::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::sys::child::send_signal;
 use crate::utils::sys::poll::{POLLIN, PollSet};
-use crate::utils::sys::{process, signal};
+use crate::utils::sys::process;
 use argh::{ArgsInfo, FromArgs};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -62,7 +63,7 @@ pub fn delete(root: &Root, args: Delete) -> Result<u8> {
 fn end(record: &Record) -> Result<()> {
     let pidfd = process::pidfd_open(record.pid).ok();
     if is_running(record.pid, record.start_time) {
-        let _ = signal::send(record.pid, libc::SIGKILL); // it may have ended meanwhile
+        let _ = send_signal(record.pid, libc::SIGKILL); // it may have ended meanwhile
     }
     record.cgroup()?.as_ref().map_or(Ok(()), Cgroup::kill)?;
     let deadline = Instant::now() + PATIENCE;

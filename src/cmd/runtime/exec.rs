@@ -7,7 +7,8 @@ use crate::cmd::runtime::run::write_pid_file;
 use crate::engine;
 use crate::error::{Context, Error, Result};
 use crate::utils::json;
-use crate::utils::sys::{clone, signal};
+use crate::utils::sys::child::send_signal;
+use crate::utils::sys::clone;
 use argh::{ArgsInfo, FromArgs};
 use std::path::PathBuf;
 
@@ -67,7 +68,7 @@ pub fn exec(root: &Root, args: Exec) -> Result<u8> {
     let process = process(&args, &spec)?;
     foreground::check_terminal(process.terminal, args.detach, args.console_socket.as_deref())?;
     let cgroup = record.cgroup()?;
-    let signals = if args.detach { None } else { Some(signal::collect_all()?) };
+    let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
     let mut started = engine::exec::exec(engine::exec::Request {
         init: record.pid,
         init_start_time: record.start_time,
@@ -88,7 +89,7 @@ pub fn exec(root: &Root, args: Exec) -> Result<u8> {
     };
     let result = finish();
     if result.is_err() {
-        let _ = signal::send(started.pid, libc::SIGKILL); // nobody would know of it
+        let _ = send_signal(started.pid, libc::SIGKILL); // nobody would know of it
         let _ = clone::wait(started.pid);
     }
     result

@@ -4,8 +4,9 @@ use crate::engine::create::Started;
 use crate::error::{Context, Error, Result};
 use crate::utils::sys::poll::{POLLIN, POLLOUT, PollSet};
 use crate::utils::sys::terminal::{RawMode, window_size};
-use crate::utils::sys::{clone, descriptor, pty, signal};
-use nix::sys::signalfd::SignalFd;
+use crate::utils::sys::{child::send_signal, clone, descriptor, pty};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::io::{IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,6 +23,20 @@ pub fn check_terminal(terminal: bool, detach: bool, socket: Option<&Path>) -> Re
         (false, _, Some(_)) => Err(Error::invalid("--console-socket needs a process with a terminal")),
         _ => Ok(()),
     }
+}
+
+/// Blocks every signal and gives the descriptor from which they are read. Those that a fault of this program itself
+/// raises stay as they are.
+///
+/// # Errors
+/// The failing call.
+pub fn collect_signals() -> Result<SignalFd> {
+    let mut set = SigSet::all();
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGTRAP] {
+        set.remove(fault);
+    }
+    set.thread_block().context(|| "sigprocmask(SIG_BLOCK)".into())?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context(|| "signalfd()".into())
 }
 
 /// Sends the terminal to the console socket when there is one; gives it back otherwise.
@@ -175,7 +190,7 @@ pub fn wait(process: &Started, signals: &SignalFd, mut terminal: Option<Terminal
                 // Those are about our own reading and writing.
                 libc::SIGPIPE | libc::SIGTTIN | libc::SIGTTOU | libc::SIGURG => {}
                 number => {
-                    let _ = signal::send(process.pid, number); // it may have ended: SIGCHLD is on its way
+                    let _ = send_signal(process.pid, number); // it may have ended: SIGCHLD is on its way
                 }
             }
         }

@@ -3,7 +3,8 @@
 use crate::cmd::runtime::record::{Record, Root, Status};
 use crate::engine::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use crate::utils::sys::signal;
+use crate::utils::signal;
+use crate::utils::sys::child::send_signal;
 use argh::{ArgsInfo, FromArgs};
 
 /// send a signal to a container's first process
@@ -59,7 +60,7 @@ pub fn kill(root: &Root, args: Kill) -> Result<u8> {
             return not_running(&record);
         }
         for pid in processes {
-            match signal::send(pid, number) {
+            match send_signal(pid, number) {
                 Err(e) if e.errno() != Some(libc::ESRCH) => return Err(e),
                 _ => {} // it may have ended meanwhile
             }
@@ -69,7 +70,7 @@ pub fn kill(root: &Root, args: Kill) -> Result<u8> {
     if !running {
         return not_running(&record);
     }
-    signal::send(record.pid, number)?;
+    send_signal(record.pid, number)?;
     Ok(0)
 }
 

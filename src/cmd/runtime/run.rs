@@ -9,7 +9,8 @@ use crate::engine::hook;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{Durability, replace};
 use crate::utils::json;
-use crate::utils::sys::{clone, signal};
+use crate::utils::sys::child::send_signal;
+use crate::utils::sys::clone;
 use crate::utils::time::Timestamp;
 use argh::{ArgsInfo, FromArgs};
 use std::path::{Path, PathBuf};
@@ -114,7 +115,7 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
         ..Record::default()
     };
     let claim = root.claim(&record, &spec)?;
-    let signals = if args.detach { None } else { Some(signal::collect_all()?) };
+    let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
     let request = create::Request {
         id: &record.id,
         spec: &spec,
@@ -145,7 +146,7 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
     };
     let waited = terminal.and_then(|terminal| foreground::wait(&running.init, &signals, terminal));
     if waited.is_err() {
-        let _ = signal::send(record.pid, libc::SIGKILL); // ends it, whatever went wrong with waiting
+        let _ = send_signal(record.pid, libc::SIGKILL); // ends it, whatever went wrong with waiting
         let _ = clone::wait(record.pid);
     }
     let removed = running.cgroup.map_or(Ok(()), Cgroup::destroy);
@@ -170,7 +171,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let Some(running) = self.0.take() else { return };
-        let _ = signal::send(running.init.pid, libc::SIGKILL); // it may have ended by itself
+        let _ = send_signal(running.init.pid, libc::SIGKILL); // it may have ended by itself
         let _ = clone::wait(running.init.pid);
         if let Some(Err(e)) = running.cgroup.map(Cgroup::destroy) {
             log::warn!("{e}");

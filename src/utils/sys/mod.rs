@@ -21,7 +21,6 @@ pub mod pty;
 pub mod random;
 pub mod sealed_exe;
 pub mod seccomp;
-pub mod signal;
 pub mod socket;
 pub mod terminal;
 #[cfg(test)]
