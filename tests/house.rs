@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("executor", &["executor", "modules", "api", "utils"]),
     ("entry", &["entry", "executor", "modules", "api", "utils"]),
     ("client", &["client", "api", "utils"]),
+    ("cmd/argv", &["cmd::argv", "utils"]),
     ("cmd/isula", &["cmd::isula", "client", "api", "utils"]),
     ("cmd/shim", &["cmd::shim", "engine", "api", "utils"]),
     ("cmd/runtime", &["cmd::runtime", "engine", "api", "utils"]),

@@ -67,8 +67,8 @@ impl Monitor {
     /// # Errors
     /// When there is no descriptor left.
     pub fn hold(&self, container: &Arc<Container>, client: Arc<PendingClient>) -> Result<()> {
-        let connection = match lock(&client.fds).as_ref().and_then(|fds| fds.first()) {
-            Some(fd) => fd.try_clone().context(|| "dup(connection)".into())?,
+        let connection = match client.with(|w| w.fds.first().map(|fd| fd.try_clone())).flatten() {
+            Some(fd) => fd.context(|| "dup(connection)".into())?,
             None => return Ok(()),
         };
         lock(&self.inbox).waiting.push(Waiting { container: Arc::clone(container), client, connection });
@@ -118,7 +118,7 @@ fn run(daemon: &Arc<Daemon>) {
             (inbox.wanted, inbox.wanted != inbox.made)
         };
         // A start took them, or the container is gone.
-        waiting.retain(|w| lock(&w.client.fds).is_some());
+        waiting.retain(|w| w.client.with(|_| ()).is_some());
         let ready = match wait(monitor, &watched, &waiting, hurry) {
             Ok(ready) => ready,
             Err(e) => {

@@ -5,12 +5,12 @@ use crate::api::shim::{Request, StreamMode, Streams};
 use crate::error::{Context, Error, Result};
 use crate::executor::{Daemon, Handover, Upgrade};
 use crate::modules::container::run::{Phase, Verb, permit};
-use crate::modules::container::{Container, PendingClient, keys};
+use crate::modules::container::{Container, PendingClient, Waiting, keys};
 use crate::modules::runtime::log::{Query, Sink, Stream};
 use crate::modules::runtime::shim;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Milliseconds that a client may take to accept bytes that the daemon itself writes.
 const PATIENCE: u16 = 30_000;
@@ -56,7 +56,6 @@ fn connect(daemon: &Daemon, reference: &str, query: &AttachQuery, upgrade: &mut 
             }
             Phase::Starting => drop(container.operate()),
             Phase::Created | Phase::Exited => {
-                answer(upgrade)?;
                 if wait_for_start(daemon, &container, &streams, upgrade)? {
                     return Ok(());
                 }
@@ -102,13 +101,22 @@ pub(in crate::executor) fn answer(upgrade: &mut Upgrade) -> Result<()> {
 }
 
 /// Keeps the client until the container starts. `false` when a start came in between.
-fn wait_for_start(daemon: &Daemon, container: &Arc<Container>, streams: &Streams, upgrade: &Upgrade) -> Result<bool> {
+///
+/// The client is kept before it is answered: what it does next may be the start, which must find it. A start that comes
+/// even before the answer takes the answer along to the shim.
+fn wait_for_start(
+    daemon: &Daemon,
+    container: &Arc<Container>,
+    streams: &Streams,
+    upgrade: &mut Upgrade,
+) -> Result<bool> {
     let fds: Vec<OwnedFd> = descriptors(upgrade)
         .into_iter()
         .map(|fd| fd.try_clone_to_owned())
         .collect::<std::io::Result<_>>()
         .context(|| "dup(connection)".into())?;
-    let client = Arc::new(PendingClient { streams: streams.clone(), fds: Mutex::new(Some(fds)) });
+    let streams = Streams { preamble: upgrade.preamble.clone(), ..streams.clone() };
+    let client = Arc::new(PendingClient::new(Waiting { streams, fds }));
     let kept = container.change(|s| {
         if s.removed {
             return Err(Error::not_found(format!("No such container:{}", container.id)));
@@ -123,6 +131,8 @@ fn wait_for_start(daemon: &Daemon, container: &Arc<Container>, streams: &Streams
         Ok(idle)
     })?;
     if kept {
+        upgrade.preamble.clear(); // whoever has the client answers it
+        client.with(|w| write_all(w.fds[0].as_fd(), &std::mem::take(&mut w.streams.preamble))).transpose()?;
         daemon.monitor.hold(container, client)?;
     }
     Ok(kept)

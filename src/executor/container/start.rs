@@ -160,7 +160,7 @@ type Claimed = Vec<(Streams, Vec<OwnedFd>)>;
 fn claim(clients: &[Arc<PendingClient>]) -> (Claimed, Claimed) {
     // A long message needs one descriptor for itself.
     let mut room = MAX_DESCRIPTORS - 1;
-    let all = clients.iter().filter_map(|c| c.take().map(|fds| (c.streams.clone(), fds)));
+    let all = clients.iter().filter_map(|c| c.take().map(|w| (w.streams, w.fds)));
     all.partition(|(_, fds)| {
         let fits = fds.len() <= room;
         room = if fits { room - fds.len() } else { 0 };

@@ -72,17 +72,30 @@ struct Watcher {
 }
 
 /// A client whose connection is kept until the container starts.
-pub struct PendingClient {
-    /// How it is to be connected.
+pub struct PendingClient(Mutex<Option<Waiting>>);
+
+/// What the start takes of a [`PendingClient`].
+pub struct Waiting {
+    /// How it is to be connected. Holds the response head until that is sent.
     pub streams: crate::api::shim::Streams,
-    /// Its descriptors; taken by the start.
-    pub fds: Mutex<Option<Vec<OwnedFd>>>,
+    /// Its descriptors.
+    pub fds: Vec<OwnedFd>,
 }
 
 impl PendingClient {
-    /// Takes the descriptors; `None` when somebody did before or the client left.
-    pub fn take(&self) -> Option<Vec<OwnedFd>> {
-        lock(&self.fds).take()
+    /// A client that nobody took yet.
+    pub fn new(waiting: Waiting) -> PendingClient {
+        PendingClient(Mutex::new(Some(waiting)))
+    }
+
+    /// Takes the client; `None` when somebody did before or the client left.
+    pub fn take(&self) -> Option<Waiting> {
+        lock(&self.0).take()
+    }
+
+    /// Looks at the client, which nobody can take meanwhile; `None` when it was taken.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
+        lock(&self.0).as_mut().map(look)
     }
 }
 
