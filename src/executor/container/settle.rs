@@ -9,7 +9,7 @@ use crate::api::shim::Exit;
 use crate::error::Result;
 use crate::executor::{Daemon, monitor};
 use crate::modules::container::{Container, disk};
-use crate::modules::runtime::shim;
+use crate::modules::runtime::shim::{self, Watch};
 use crate::utils::atomic_file::Durability;
 use crate::utils::time::Timestamp;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ const LOST: u8 = 137;
 pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
     let exits = {
         let _operation = container.operate();
-        settle(daemon, container);
         let (exits, gone) = {
             let state = container.state();
-            (state.exits, state.removed || state.run.running)
+            (state.exits, state.removed || state.run.running && !state.lost)
         };
         if gone {
             return;
         }
         if container.head.auto_remove {
-            if let Err(e) = remove(daemon, container) {
+            if let Err(e) = settle_and_remove(daemon, container) {
                 log::error!("container {}: cannot be removed after its exit: {e}", container.id);
             }
             return;
         }
+        settle(daemon, container);
         exits
     };
     // Not under the lock: a verb must not wait for the disk, since the exit file of the shim says the same so far.
@@ -53,29 +53,56 @@ pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
 
 /// Finishes the last run, if that is still to be done. The operation lock must be held.
 pub fn settle(daemon: &Daemon, container: &Arc<Container>) {
+    let Some(watch) = take(daemon, container) else { return };
+    let recorded = record(daemon, container);
+    watch.release();
+    if recorded {
+        daemon.disk.remove_state_directory(&container.id);
+    }
+}
+
+/// Finishes the last run of a container and removes it. The removal does not wait for the end of the shim, nor is
+/// there anything to record. The operation lock must be held.
+///
+/// # Errors
+/// As [`remove`].
+pub fn settle_and_remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
+    let watch = take(daemon, container);
+    let result = remove(daemon, container);
+    if let Some(watch) = watch {
+        if result.is_err() {
+            record(daemon, container);
+        }
+        watch.release();
+    }
+    result
+}
+
+/// Takes over the connection to the shim of an ended run, whose exit is known after that.
+fn take(daemon: &Daemon, container: &Arc<Container>) -> Option<Watch> {
     let (watch, lost) = container.change(|s| (s.unsettled.take(), std::mem::take(&mut s.lost)));
-    let Some(watch) = watch else { return };
+    let watch = watch?;
     if lost {
         let exit = after_loss(daemon, container, LOST);
         daemon.execs.container_ended(&container.id);
         container.change(|s| monitor::record(s, &exit));
     }
+    Some(watch)
+}
+
+/// Notes the exit. Gives whether the volatile directory may go.
+fn record(daemon: &Daemon, container: &Container) -> bool {
     let run = container.run();
-    let saved = match container.head.auto_remove {
-        true => Ok(()),
-        false => daemon.disk.save(&container.id, &run, Durability::Volatile),
-    };
-    watch.release();
-    match saved {
-        Ok(()) => daemon.disk.remove_state_directory(&container.id),
-        Err(e) => {
-            // A full disk: the volatile directory keeps the exit for the next daemon.
-            log::error!("container {}: its exit is not recorded: {e}", container.id);
-            if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
-                log::error!("container {}: not even for the next daemon: {e}", container.id);
-            }
-        }
+    if container.head.auto_remove {
+        return true;
     }
+    let Err(e) = daemon.disk.save(&container.id, &run, Durability::Volatile) else { return true };
+    // A full disk: the volatile directory keeps the exit for the next daemon.
+    log::error!("container {}: its exit is not recorded: {e}", container.id);
+    if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
+        log::error!("container {}: not even for the next daemon: {e}", container.id);
+    }
+    false
 }
 
 /// The exit of a container whose shim is gone: what it left in a file, otherwise `code` after everything of the

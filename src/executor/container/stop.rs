@@ -1,6 +1,6 @@
 //! Stopping, restarting, removing.
 
-use super::settle::{remove, settle};
+use super::settle::{settle, settle_and_remove};
 use super::signal::{force, send, stop_signal, thaw};
 use crate::error::{Error, Kind, Result};
 use crate::executor::{Change, Daemon};
@@ -102,8 +102,7 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
         container.change(|s| s.run.has_been_manually_stopped = true);
         force(daemon, &container)?;
     }
-    settle(daemon, &container);
-    remove(daemon, &container)
+    settle_and_remove(daemon, &container)
 }
 
 /// Removes what is left of a container whose directory cannot be read.
