@@ -41,7 +41,7 @@ fn alone(name: &str, body: impl FnOnce()) {
 }
 
 fn mount_table() -> String {
-    fs::read_to_string("/proc/self/mountinfo").unwrap()
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
 }
 
 /// A bundle that goes with its value.

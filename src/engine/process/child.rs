@@ -104,8 +104,9 @@ fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Result
         outside(&plan.program)?;
         namespaces.join(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET)?;
     }
+    let mut sources = Vec::new();
     if !user_namespace || !plan.program.privileged {
-        rootfs::isolate(&plan.rootfs)?;
+        sources = rootfs::isolate(&plan.rootfs)?;
         rootfs::mount_overlay(&plan.rootfs)?;
     }
     let keyring = CString::new(format!("_ses.{}", plan.id)).context_nul()?;
@@ -113,7 +114,6 @@ fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Result
     let label = ExecLabel::open(plan.program.process)?;
     // In a user namespace the mounts are locked together as they were inherited, and only a new one on top can move.
     let root = rootfs::open(&plan.rootfs, user_namespace || plan.rootfs.overlay.is_none())?;
-    let mut sources = Vec::new();
     if user_namespace {
         sources = rootfs::open_sources(&plan.rootfs)?;
         become_root(plan, sync)?;

@@ -51,27 +51,58 @@ pub struct Plan<'a> {
     pub user_namespace: bool,
 }
 
+/// A bind's source that was opened before the bind is made.
+#[derive(Debug)]
+pub enum Opened {
+    /// A handle.
+    Handle(OwnedFd),
+    /// A detached mount.
+    Tree(OwnedFd),
+}
+
 /// Cuts this new mount namespace off the caller's: nothing mounted here shows there. Mounts there still show here
-/// where the configuration asks for it.
+/// where the configuration asks for it, and the other way round for the binds that are returned.
 ///
 /// # Errors
 /// The failing call.
-pub fn isolate(plan: &Plan<'_>) -> Result<()> {
+pub fn isolate(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
     let flags = plan.propagation.unwrap_or(libc::MS_SLAVE) | libc::MS_REC;
     sys::mount(None, c"/", None, flags, None).context(|| format!("mount(\"/\", {flags:#x})"))?;
+    let mut sources = Vec::new();
     if flags & libc::MS_SHARED != 0 {
-        // Binds below may stay shared with the host as the configuration wants, but the mount that holds the root
-        // must not be, or all that is mounted in the root would show on the host.
+        // Binds may stay shared with the host as the configuration wants, but the mount that holds the root must not
+        // be, or all that is mounted in the root would show on the host. A source on that same mount is copied before,
+        // and its copy stays shared.
+        for planned in &plan.mounts {
+            sources.push(shared_source(planned)?);
+        }
         let root = std::fs::canonicalize(&plan.root).context(|| format!("realpath({:?})", plan.root))?;
         for directory in root.ancestors() {
             match sys::mount(None, &c_path(directory)?, None, libc::MS_PRIVATE, None) {
                 // Not a mount point: the mount is further up.
                 Err(nix::Error::EINVAL) => {}
-                result => return result.context(|| format!("mount({directory:?}, MS_PRIVATE)")),
+                result => {
+                    result.context(|| format!("mount({directory:?}, MS_PRIVATE)"))?;
+                    break;
+                }
             }
         }
     }
-    Ok(())
+    Ok(sources)
+}
+
+fn shared_source(planned: &Planned<'_>) -> Result<Option<Opened>> {
+    let Fs::Bind { source, recursive } = &planned.kind else { return Ok(None) };
+    if !planned.propagation.contains(&libc::MS_SHARED) {
+        return Ok(None);
+    }
+    match sys::open_tree(nix::fcntl::AT_FDCWD, &c_path(source)?, *recursive) {
+        // Before Linux 5.2 only a source on another mount than the root's stays shared.
+        Err(nix::Error::ENOSYS) => Ok(None),
+        result => result
+            .map(|tree| Some(Opened::Tree(tree)))
+            .context(|| format!("mount at {:?}: bind source {source:?}", planned.destination)),
+    }
 }
 
 /// Mounts the layers, when there are any.
@@ -101,19 +132,20 @@ pub fn open(plan: &Plan<'_>, bind: bool) -> Result<Root> {
 ///
 /// # Errors
 /// The failing call with the source.
-pub fn open_sources(plan: &Plan<'_>) -> Result<Vec<Option<OwnedFd>>> {
+pub fn open_sources(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
     let open = |planned: &Planned<'_>| match &planned.kind {
         Fs::Bind { source, .. } => {
             let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
             let fd = nix::fcntl::open(source, flags, nix::sys::stat::Mode::empty());
-            fd.map(Some).context(|| format!("mount at {:?}: bind source {source:?}", planned.destination))
+            fd.map(|fd| Some(Opened::Handle(fd)))
+                .context(|| format!("mount at {:?}: bind source {source:?}", planned.destination))
         }
         _ => Ok(None),
     };
     plan.mounts.iter().map(open).collect()
 }
 
-/// Mounts everything. `sources` are those of [`open_sources`] or empty; `enter_cgroup` is called before the cgroup
+/// Mounts everything. `sources` are those of [`open_sources`] or [`isolate`]; `enter_cgroup` is called before the cgroup
 /// tree is mounted, when it is.
 ///
 /// # Errors
@@ -121,7 +153,7 @@ pub fn open_sources(plan: &Plan<'_>) -> Result<Vec<Option<OwnedFd>>> {
 pub fn mount_all(
     plan: &Plan<'_>,
     root: &Root,
-    sources: &[Option<OwnedFd>],
+    sources: &[Option<Opened>],
     mut enter_cgroup: impl FnMut() -> Result<()>,
 ) -> Result<()> {
     for (n, planned) in plan.mounts.iter().enumerate() {

@@ -3,6 +3,7 @@
 //! A destination is resolved to a descriptor inside the root first and mounted through `/proc/self/fd/N`: whatever
 //! links an image or a shared volume has in store, the mount lands on what was resolved.
 
+use super::Opened;
 use super::option::{Fs, Planned};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::path::{Links, Root};
@@ -49,6 +50,8 @@ pub enum Source<'a> {
     Path(&'a Path),
     /// An open object.
     Handle(&'a OwnedFd),
+    /// A detached mount.
+    Tree(&'a OwnedFd),
 }
 
 /// How a bind shows it.
@@ -68,14 +71,18 @@ pub struct Bind {
 ///
 /// # Errors
 /// The failing call with destination and source.
-pub fn perform(root: &Root, planned: &Planned<'_>, source: Option<&OwnedFd>) -> Result<()> {
+pub fn perform(root: &Root, planned: &Planned<'_>, source: Option<&Opened>) -> Result<()> {
     perform_one(root, planned, source).context(|| format!("mount at {:?}", planned.destination))
 }
 
-fn perform_one(root: &Root, planned: &Planned<'_>, source: Option<&OwnedFd>) -> Result<()> {
+fn perform_one(root: &Root, planned: &Planned<'_>, source: Option<&Opened>) -> Result<()> {
     match &planned.kind {
         Fs::Bind { source: path, recursive } => {
-            let source = source.map_or(Source::Path(path), Source::Handle);
+            let source = match source {
+                None => Source::Path(path),
+                Some(Opened::Handle(fd)) => Source::Handle(fd),
+                Some(Opened::Tree(fd)) => Source::Tree(fd),
+            };
             let bind = Bind {
                 recursive: *recursive,
                 attributes: planned.attributes,
@@ -135,6 +142,9 @@ fn named(target: &Target<'_>, planned: &Planned<'_>, (kind, source): (&CStr, &CS
 /// # Errors
 /// The failing call.
 pub fn bind(source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result<()> {
+    if let Source::Tree(tree) = source {
+        return attach(tree, source, target, bind);
+    }
     let plain = bind.attributes == Attributes::default() && bind.below == Attributes::default();
     if plain && bind.propagation == [0, 0] {
         return bind_by_path(source, target, bind.recursive);
@@ -152,9 +162,14 @@ fn bind_by_tree(source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result
     let call = |name: &'static str| move || format!("{name}({source}, {:?})", target.path);
     let tree = match source {
         Source::Path(path) => mount::open_tree(nix::fcntl::AT_FDCWD, &c_path(path)?, bind.recursive),
-        Source::Handle(fd) => mount::open_tree(fd.as_fd(), c"", bind.recursive),
+        Source::Handle(fd) | Source::Tree(fd) => mount::open_tree(fd.as_fd(), c"", bind.recursive),
     }
     .context(call("open_tree"))?;
+    attach(&tree, source, target, bind)
+}
+
+fn attach(tree: &OwnedFd, source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result<()> {
+    let call = |name: &'static str| move || format!("{name}({source}, {:?})", target.path);
     for (attributes, propagation, recursive) in
         [(bind.attributes, bind.propagation[0], false), (bind.below, bind.propagation[1], true)]
     {
@@ -169,7 +184,7 @@ fn bind_by_tree(source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result
 fn bind_by_path(source: &Source<'_>, target: &Target<'_>, recursive: bool) -> Result<()> {
     let path = match source {
         Source::Path(path) => c_path(path)?,
-        Source::Handle(fd) => CString::new(path_of(fd)).expect("a number has no NUL byte"),
+        Source::Handle(fd) | Source::Tree(fd) => CString::new(path_of(fd)).expect("a number has no NUL byte"),
     };
     let flags = libc::MS_BIND | if recursive { libc::MS_REC } else { 0 };
     mount::mount(Some(&path), &target.place(), None, flags, None)
@@ -281,7 +296,7 @@ impl Source<'_> {
     fn is_directory(&self) -> Result<bool> {
         let stat = match self {
             Source::Path(path) => nix::sys::stat::stat(*path),
-            Source::Handle(fd) => nix::sys::stat::fstat(fd),
+            Source::Handle(fd) | Source::Tree(fd) => nix::sys::stat::fstat(fd),
         };
         let stat = stat.context(|| format!("bind source {self}"))?;
         Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
@@ -291,7 +306,7 @@ impl Source<'_> {
         let magic = |fd: std::os::fd::BorrowedFd<'_>| file_system_of(fd) == Ok(PROC_SUPER_MAGIC);
         match self {
             Source::Path(path) => Root::open(path).is_ok_and(|r| magic(r.as_fd())),
-            Source::Handle(fd) => magic(fd.as_fd()),
+            Source::Handle(fd) | Source::Tree(fd) => magic(fd.as_fd()),
         }
     }
 }
@@ -300,7 +315,7 @@ impl std::fmt::Display for Source<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Source::Path(path) => write!(f, "{path:?}"),
-            Source::Handle(_) => f.write_str("its source"),
+            Source::Handle(_) | Source::Tree(_) => f.write_str("its source"),
         }
     }
 }
