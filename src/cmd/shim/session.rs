@@ -313,7 +313,7 @@ impl Session {
         let mut index = 0;
         while index < self.clients.len() {
             let client = &self.clients[index];
-            if client.leave().is_none() && !(over && !client.is_behind(&self.outputs)) {
+            if client.leave().is_none() && (!over || client.is_behind(&self.outputs)) {
                 index += 1;
                 continue;
             }
@@ -379,4 +379,85 @@ impl Session {
 
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
     fd.try_clone().map_err(|e| crate::error::Error::io("fcntl(F_DUPFD_CLOEXEC)", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::shim::{StreamMode, Streams};
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    fn session() -> (Session, OwnedFd) {
+        let (read, write) = descriptor::pipe().unwrap();
+        descriptor::set_nonblocking(write.as_fd()).unwrap();
+        (Session::new(None, 0, Stdio::Pipes(None, [Some(read), None])).unwrap(), write)
+    }
+
+    fn client(mode: StreamMode) -> (UnixStream, Client) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let streams = Streams { mode, stdout: true, ..Streams::default() };
+        (ours, Client::new(streams, vec![theirs.into()], false).unwrap())
+    }
+
+    /// Writes and lets the session read until it takes no more; gives what went in.
+    fn fill(session: &mut Session, to: &OwnedFd, pool: &mut Pool, now: Instant) -> usize {
+        let (mut total, block) = (0, [b'x'; 4096]);
+        while let Ok(n) = nix::unistd::write(to, &block) {
+            total += n;
+            if session.outputs[0].filled < BLOCK {
+                session.handle(Token::Output(0), POLLIN, pool, now);
+            }
+        }
+        total
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_given_up_and_the_others_go_on() {
+        let ((mut session, to), mut pool, now) = (session(), Pool::default(), Instant::now());
+        let (_stuck, first) = client(StreamMode::Multiplexed);
+        session.attach(first);
+        let total = fill(&mut session, &to, &mut pool, now);
+        assert!(total > BLOCK && total < 4 << 20, "{total}");
+        let deadline = session.deadline().unwrap();
+        assert!(deadline >= now + Duration::from_secs(60));
+        let mut linger = Vec::new();
+        session.settle(&mut pool, deadline - Duration::from_millis(1), &mut linger);
+        assert_eq!(session.clients.len(), 1);
+        session.settle(&mut pool, deadline, &mut linger);
+        assert_eq!((session.clients.len(), session.outputs[0].filled), (0, 0));
+        // What is still in the pipe goes on to whoever comes.
+        let (mut next, second) = client(StreamMode::Raw);
+        session.attach(second);
+        session.handle(Token::Output(0), POLLIN, &mut pool, deadline);
+        let mut some = [0u8; 100];
+        next.read_exact(&mut some).unwrap();
+        assert_eq!(some, [b'x'; 100]);
+    }
+
+    #[test]
+    fn a_slow_client_holds_back_a_fast_one_by_one_block_at_most() {
+        let ((mut session, to), mut pool, now) = (session(), Pool::default(), Instant::now());
+        let (slow, first) = client(StreamMode::Raw);
+        let (fast, second) = client(StreamMode::Raw);
+        session.attach(first);
+        session.attach(second);
+        fast.set_nonblocking(true).unwrap();
+        let (mut got, mut buffer) = (0, vec![0u8; 1 << 16]);
+        for _ in 0..1000 {
+            fill(&mut session, &to, &mut pool, now);
+            session.settle(&mut pool, now, &mut Vec::new());
+            while let Ok(n) = (&fast).read(&mut buffer) {
+                got += n;
+            }
+        }
+        // The slow one has what its socket holds; the fast one is ahead by the block at most.
+        slow.set_nonblocking(true).unwrap();
+        let mut held = 0;
+        while let Ok(n) = (&slow).read(&mut buffer) {
+            held += n;
+        }
+        assert!(got >= held && got - held <= BLOCK, "{got} {held}");
+    }
 }
