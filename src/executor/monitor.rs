@@ -174,7 +174,7 @@ enum End {
 fn hear(daemon: &Arc<Daemon>, watched: &mut Watched) -> Option<End> {
     let container = &watched.container;
     loop {
-        match watched.watch.next() {
+        match watched.watch.next_event() {
             Ok(None) => return None,
             Ok(Some(Event::OutOfMemory)) => {
                 log::info!("container {}: the kernel killed a process for memory", container.id);

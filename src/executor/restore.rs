@@ -204,7 +204,7 @@ fn end_orphan(directory: &std::path::Path) {
     }
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     loop {
-        match watch.next() {
+        match watch.next_event() {
             Ok(Some(crate::api::shim::Event::Exited(_))) | Err(_) => break,
             Ok(Some(_)) => {}
             Ok(None) if std::time::Instant::now() > deadline => break,

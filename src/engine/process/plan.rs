@@ -189,7 +189,8 @@ mod tests {
     #[test]
     fn broken_rules_are_named() {
         check(|_| ()).unwrap();
-        let cases: [(fn(&mut Spec), &str); 9] = [
+        type Case = (fn(&mut Spec), &'static str);
+        let cases: [Case; 9] = [
             (|s| s.process = None, "no process"),
             (|s| s.process.as_mut().unwrap().args.clear(), "No command specified"),
             (|s| s.process.as_mut().unwrap().cwd = "x".into(), "\"x\" is not an absolute path"),

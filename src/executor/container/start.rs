@@ -11,6 +11,7 @@ use crate::modules::container::{Container, PendingClient, files};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::spec::{self, ContainerFiles, JoinedNamespaces, Mode};
 use crate::utils::atomic_file::Durability;
+use crate::utils::kernel;
 use crate::utils::sys::socket::{self, MAX_DESCRIPTORS};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -108,7 +109,11 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     let host = daemon.disk.host_config(id)?;
     let config = &document.common_config.config;
     let image = daemon.images.find(document.image_id())?;
-    let overlay = daemon.images.container_layer(id, &image)?;
+    let mut overlay = daemon.images.container_layer(id, &image)?;
+    if host.auto_remove && kernel::version() >= (5, 10) {
+        // The layer goes with the container, so the kernel need not write it out when the overlay is unmounted.
+        overlay.options.push("volatile".into());
+    }
     let namespaces = join(daemon, container, &host)?;
     let (hostname, container_files) = write_files(daemon, container, &document, &host)?;
     let spec = spec::generate(&spec::Input {

@@ -16,6 +16,20 @@ pub const MAX_DESCRIPTORS: usize = 8;
 /// # Errors
 /// `WouldBlock` when there is nothing; otherwise the failing call.
 pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    receive_flags(fd, buffer, fds, libc::MSG_DONTWAIT).map(|(n, _)| n)
+}
+
+/// As [`receive`], with the flags of recvmsg(2) chosen by the caller; also gives the flags that came back, which tell of
+/// truncation. Descriptors are taken in any case, so that none is lost.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_flags(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+    flags: libc::c_int,
+) -> io::Result<(usize, libc::c_int)> {
     // Aligned as the control headers that the kernel writes into it.
     let mut control = [0u64; 8];
     let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -29,7 +43,7 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) ->
     let n = loop {
         // SAFETY: the header points at `buffer` and `control`, both exclusively borrowed for the call, with their
         // lengths; 48 bytes of control fit into 64.
-        let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) };
+        let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags | libc::MSG_CMSG_CLOEXEC) };
         if n >= 0 {
             break n as usize;
         }
@@ -53,7 +67,7 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) ->
             header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    Ok(n)
+    Ok((n, message.msg_flags))
 }
 
 /// Sends what fits (sendmsg(2)), without SIGPIPE. Descriptors go along with the first byte; unix sockets only.

@@ -4,12 +4,13 @@
 //! so a message has no size limit from the socket buffer and the reader needs no large buffer of its own.
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::sys::net;
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind,
-    connect, getsockopt, listen, recvmsg, sendmsg, socket, socketpair, sockopt,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
+    listen, sendmsg, socket, socketpair, sockopt,
 };
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut, Write};
+use std::io::{IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -19,7 +20,7 @@ pub const INLINE_LIMIT: usize = 16 * 1024;
 /// Largest body that is accepted at all, in bytes.
 pub const BODY_LIMIT: u64 = 64 * 1024 * 1024;
 /// Most descriptors in one message.
-pub const MAX_DESCRIPTORS: usize = 8;
+pub const MAX_DESCRIPTORS: usize = net::MAX_DESCRIPTORS;
 
 /// A received message.
 #[derive(Debug)]
@@ -136,29 +137,16 @@ fn spill(body: &[u8]) -> Result<File> {
 /// `Kind::Corrupt` for a message that breaks the form; otherwise the failing call.
 pub fn recv(fd: BorrowedFd<'_>) -> Result<Option<Message>> {
     let mut body = vec![0u8; INLINE_LIMIT + 1];
-    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
-    let (length, mut fds, truncated) = loop {
-        let mut parts = [IoSliceMut::new(&mut body)];
-        match recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Ok(m) => {
-                let mut fds = Vec::new();
-                for c in m.cmsgs().context(|| "recvmsg(): control data".into())? {
-                    if let ControlMessageOwned::ScmRights(list) = c {
-                        // SAFETY: the kernel installed these descriptors for this call; each is taken once.
-                        fds.extend(list.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
-                    }
-                }
-                break (m.bytes, fds, m.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC));
-            }
-            Err(nix::Error::EINTR) => {}
-            Err(nix::Error::ECONNRESET) => return Ok(None),
-            Err(e) => return Err(Error::os("recvmsg()", e as i32)),
-        }
+    let mut fds = Vec::new();
+    let (length, flags) = match net::receive_flags(fd, &mut body, &mut fds, 0) {
+        Ok(received) => received,
+        Err(e) if e.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
+        Err(e) => return Err(Error::io("recvmsg()", e)),
     };
     if length == 0 {
         return Ok(None);
     }
-    if truncated {
+    if flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
         return Err(Error::new(Kind::Corrupt, "message too long or with too many descriptors"));
     }
     body.truncate(length);

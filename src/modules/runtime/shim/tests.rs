@@ -78,7 +78,7 @@ impl Container {
         let watch = self.watch.as_mut().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            if let Some(event) = watch.next().unwrap() {
+            if let Some(event) = watch.next_event().unwrap() {
                 return event;
             }
             assert!(Instant::now() < deadline, "no event");
