@@ -113,6 +113,8 @@ impl Bed {
     pub fn start_with(&mut self, extra: &[&str]) {
         self.launch(extra);
         self.isula(&format!("import {} {IMAGE}", rootfs::archive().display())).ok();
+        // What is opened once and kept is opened by the first container.
+        self.isula(&format!("run --rm {IMAGE} true")).ok();
         self.rebase();
     }
 

@@ -153,6 +153,7 @@ impl Run {
         let child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--one", test.name])
             .arg(&directory)
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second descriptor"))
             .stderr(file)
