@@ -79,7 +79,7 @@ mod tests {
         let r = |kind: &str, soft, hard| Rlimit { kind: kind.into(), soft, hard };
         let ok = parse(&[r("RLIMIT_NOFILE", 1, 2), r("core", 0, u64::MAX)]).unwrap();
         assert_eq!(ok[0], Limit { resource: libc::RLIMIT_NOFILE as _, soft: 1, hard: 2 });
-        assert_eq!(ok[1].resource, libc::RLIMIT_CORE as _);
+        assert_eq!(i64::from(ok[1].resource), i64::from(libc::RLIMIT_CORE));
         for bad in [vec![r("RLIMIT_X", 1, 1)], vec![r("AS", 2, 1)], vec![r("AS", 1, 1), r("RLIMIT_AS", 1, 1)]] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }
