@@ -88,7 +88,7 @@ fn listing_and_filters(bed: &mut Bed) {
         names.join(" ")
     };
     assert_eq!(names(""), "/aa");
-    assert_eq!(names("all=1"), "/b /a");
+    assert_eq!(names("all=1"), "/bb /aa");
     assert_eq!(names("limit=1"), "/bb");
     assert_eq!(names("all=true&filters=%7B%22label%22%3A%5B%22k%3Dv%22%5D%7D"), "/aa");
     assert_eq!(names("filters=%7B%22label%22%3A%7B%22k%3Dv%22%3Atrue%7D%7D"), "/aa", "the old form of filters");

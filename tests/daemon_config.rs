@@ -66,7 +66,7 @@ fn configured(bed: &Bed, text: &str) -> Vec<String> {
 }
 
 /// The flag that names another configuration file, as docker's daemon has it.
-const CONFIG_FLAG: &str = "--config-file";
+const CONFIG_FLAG: &str = "--config";
 
 fn configuration_file_is_read(bed: &mut Bed) {
     let text = format!(

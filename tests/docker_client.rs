@@ -101,7 +101,7 @@ fn docker_exec(bed: &mut Bed) {
     requires!(docker);
     bed.start();
     bed.run_detached("aa", "", "payload ready 1000");
-    let o = docker(bed, "exec -e A=b -w /tmp a sh -c 'echo $A $PWD; echo err >&2; exit 6'");
+    let o = docker(bed, "exec -e A=b -w /tmp aa sh -c 'echo $A $PWD; echo err >&2; exit 6'");
     assert_eq!((o.code, o.out.as_str(), o.err.as_str()), (6, "b /tmp\n", "err\n"), "{}", o.show());
     assert_eq!(docker_with(bed, "exec -i aa cat", b"hi\n").ok(), "hi");
     let mut terminal = Terminal::run(docker_command(bed, "exec -it aa sh"), 24, 80);
@@ -182,7 +182,7 @@ fn docker_inspect_top_wait_pause_kill(bed: &mut Bed) {
     docker(bed, "kill -s KILL aa").ok();
     assert_eq!(wait.finish(PATIENCE).ok(), "137");
     assert_eq!(docker(bed, "ps -q --filter status=exited -a").ok().lines().count(), 1);
-    assert_eq!(docker(bed, "ps -a --format '{{.Names}} {{.State}}' --filter label=k=v").ok(), "a exited");
+    assert_eq!(docker(bed, "ps -a --format '{{.Names}} {{.State}}' --filter label=k=v").ok(), "aa exited");
 }
 
 fn docker_errors_and_exit_codes(bed: &mut Bed) {

@@ -48,9 +48,9 @@ fn exec_has_environment_user_and_directory(bed: &mut Bed) {
     contains(&env, "HOSTNAME=h");
     assert!(!env.contains("FROM=container"), "{env}");
     assert_eq!(bed.isula("exec aa payload cwd").ok(), "/tmp");
-    assert_eq!(bed.isula("exec --workdir /etc a payload cwd").ok(), "/etc");
+    assert_eq!(bed.isula("exec --workdir /etc aa payload cwd").ok(), "/etc");
     assert_eq!(bed.isula("exec -u user aa payload ids").ok(), "uid=1000 gid=1000 groups=1000,2000");
-    assert_eq!(bed.isula("exec -u 5:6 a payload ids").ok(), "uid=5 gid=6 groups=6");
+    assert_eq!(bed.isula("exec -u 5:6 aa payload ids").ok(), "uid=5 gid=6 groups=6");
     assert_ne!(bed.isula("exec -u nosuch aa true").code, 0);
     contains(&bed.isula("exec -u user aa payload env").ok(), "HOME=/srv/user");
 }
@@ -88,7 +88,7 @@ fn exec_of_a_missing_command_counts_127(bed: &mut Bed) {
     bed.isula("exec aa nosuch").fails(127, "nosuch");
     bed.isula("exec aa /bin/not-executable").fails(126, "not-executable");
     bed.isula("exec aa /etc").fails(126, "/etc");
-    bed.isula("exec --workdir relative a true").fails(125, "");
+    bed.isula("exec --workdir relative aa true").fails(125, "");
     assert_eq!(bed.isula("exec aa echo still").ok(), "still", "the container lives");
 }
 
@@ -143,9 +143,9 @@ fn exec_as_root_in_a_users_container(bed: &mut Bed) {
     bed.start();
     bed.run_detached("aa", "-u user", "payload ready 1000");
     contains(&bed.isula("exec aa payload ids").ok(), "uid=1000");
-    contains(&bed.isula("exec -u 0 a payload ids").ok(), "uid=0 gid=0");
+    contains(&bed.isula("exec -u 0 aa payload ids").ok(), "uid=0 gid=0");
     assert_eq!(bed.isula("exec aa payload cat /locked/secret").exits(1), "EACCES");
-    assert_eq!(bed.isula("exec -u 0 a payload cat /locked/secret").ok(), "secret");
+    assert_eq!(bed.isula("exec -u 0 aa payload cat /locked/secret").ok(), "secret");
 }
 
 fn exec_whose_client_dies_is_not_left_for_ever(bed: &mut Bed) {

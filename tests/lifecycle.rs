@@ -83,7 +83,7 @@ fn name_clash_names_the_holder(bed: &mut Bed) {
     bed.start();
     let id = bed.isula(&format!("create --name aa {IMAGE} true")).ok();
     let text = format!(
-        "Error response from daemon: Conflict. The name \"a\" is already in use by container {id}. \
+        "Error response from daemon: Conflict. The name \"aa\" is already in use by container {id}. \
          You have to remove (or rename) that container to be able to reuse that name."
     );
     bed.isula(&format!("create --name aa {IMAGE} true")).fails(1, &text);

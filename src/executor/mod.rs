@@ -69,6 +69,10 @@ impl Daemon {
             monitor: monitor::Monitor::new()?,
             workers: Workers::new("worker", WORKERS),
         });
+        // Once and early, so that no container waits for it, and that it is this file and not one installed later.
+        if let Err(e) = crate::modules::runtime::shim::sealed_executable() {
+            log::warn!("containers cannot be started: {e}");
+        }
         monitor::start(&daemon)?;
         restore::all(&daemon)?;
         Ok(daemon)
