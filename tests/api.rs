@@ -59,13 +59,13 @@ fn create(bed: &Bed, name: &str, command: &[&str]) -> String {
 
 fn life_of_a_container(bed: &mut Bed) {
     bed.start();
-    let id = create(bed, "a", &["payload", "ready", "1000"]);
-    let act = |verb: &str| bed.http("POST", &format!("{V}/containers/a/{verb}"), None).status;
+    let id = create(bed, "aa", &["payload", "ready", "1000"]);
+    let act = |verb: &str| bed.http("POST", &format!("{V}/containers/aa/{verb}"), None).status;
     assert_eq!(act("start"), 204);
     assert_eq!(act("start"), 304);
     let inspect = bed.get(&format!("{V}/containers/{id}/json")).expect(200).json();
     assert_eq!(inspect["State"]["Status"], "running");
-    assert_eq!(inspect["Name"], "/a");
+    assert_eq!(inspect["Name"], "/aa");
     assert_eq!(act("pause"), 204);
     assert_eq!(act("pause"), 409);
     assert_eq!(act("unpause"), 204);
@@ -73,26 +73,26 @@ fn life_of_a_container(bed: &mut Bed) {
     assert_eq!(act("stop?t=0"), 204);
     assert_eq!(act("stop"), 304);
     assert_eq!(act("kill"), 409);
-    assert_eq!(bed.http("DELETE", &format!("{V}/containers/a"), None).status, 204);
-    assert_eq!(bed.http("DELETE", &format!("{V}/containers/a"), None).status, 404);
+    assert_eq!(bed.http("DELETE", &format!("{V}/containers/aa"), None).status, 204);
+    assert_eq!(bed.http("DELETE", &format!("{V}/containers/aa"), None).status, 404);
 }
 
 fn listing_and_filters(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "--label k=v", "payload ready 1000");
-    create(bed, "b", &["true"]);
+    bed.run_detached("aa", "--label k=v", "payload ready 1000");
+    create(bed, "bb", &["true"]);
     let names = |query: &str| {
         let list = bed.get(&format!("{V}/containers/json?{query}")).expect(200).json();
         let names: Vec<String> =
             list.as_array().unwrap().iter().map(|c| c["Names"][0].as_str().unwrap().to_string()).collect();
         names.join(" ")
     };
-    assert_eq!(names(""), "/a");
+    assert_eq!(names(""), "/aa");
     assert_eq!(names("all=1"), "/b /a");
-    assert_eq!(names("limit=1"), "/b");
-    assert_eq!(names("all=true&filters=%7B%22label%22%3A%5B%22k%3Dv%22%5D%7D"), "/a");
-    assert_eq!(names("filters=%7B%22label%22%3A%7B%22k%3Dv%22%3Atrue%7D%7D"), "/a", "the old form of filters");
-    assert_eq!(names("all=1&filters=%7B%22status%22%3A%5B%22created%22%5D%7D"), "/b");
+    assert_eq!(names("limit=1"), "/bb");
+    assert_eq!(names("all=true&filters=%7B%22label%22%3A%5B%22k%3Dv%22%5D%7D"), "/aa");
+    assert_eq!(names("filters=%7B%22label%22%3A%7B%22k%3Dv%22%3Atrue%7D%7D"), "/aa", "the old form of filters");
+    assert_eq!(names("all=1&filters=%7B%22status%22%3A%5B%22created%22%5D%7D"), "/bb");
     for filters in ["x", "%7B", "[]", "%7B%22nosuch%22%3A%5B%22x%22%5D%7D"] {
         bed.get(&format!("{V}/containers/json?filters={filters}")).expect(400);
     }
@@ -109,14 +109,14 @@ fn errors_have_status_and_message(bed: &mut Bed) {
     bed.http("DELETE", "/version", None).expect(405);
     bed.http("GET", &format!("{V}/containers/create"), None).expect(405);
     bed.post(&format!("{V}/containers/create"), &json!({"Image": "nosuch", "Cmd": ["x"]})).expect(404);
-    bed.post(&format!("{V}/containers/create?name=a/b"), &json!({"Image": IMAGE, "Cmd": ["x"]})).expect(400);
-    create(bed, "a", &["true"]);
-    bed.post(&format!("{V}/containers/create?name=a"), &json!({"Image": IMAGE, "Cmd": ["x"]})).expect(409);
-    create(bed, "b", &["nosuch"]);
-    let answer = bed.http("POST", &format!("{V}/containers/b/start"), None);
+    bed.post(&format!("{V}/containers/create?name=aa/b"), &json!({"Image": IMAGE, "Cmd": ["x"]})).expect(400);
+    create(bed, "aa", &["true"]);
+    bed.post(&format!("{V}/containers/create?name=aa"), &json!({"Image": IMAGE, "Cmd": ["x"]})).expect(409);
+    create(bed, "bb", &["nosuch"]);
+    let answer = bed.http("POST", &format!("{V}/containers/bb/start"), None);
     assert_eq!(answer.json()["exitCode"], 127, "{}", answer.text());
-    bed.http("POST", &format!("{V}/containers/a/exec"), None).expect(400);
-    bed.post(&format!("{V}/containers/a/exec"), &json!({"Cmd": ["true"]})).expect(409);
+    bed.http("POST", &format!("{V}/containers/aa/exec"), None).expect(400);
+    bed.post(&format!("{V}/containers/aa/exec"), &json!({"Cmd": ["true"]})).expect(409);
     bed.get(&format!("{V}/exec/nosuch/json")).expect(404);
     bed.get(&format!("{V}/images/nosuch/json")).expect(404);
     bed.http("DELETE", &format!("{V}/images/nosuch"), None).expect(404);
@@ -205,7 +205,7 @@ fn bodies_are_bounded_and_checked(bed: &mut Bed) {
 fn unknown_fields_are_ignored_wrong_types_are_not(bed: &mut Bed) {
     bed.start();
     let path = format!("{V}/containers/create");
-    bed.post(&path, &json!({"Image": IMAGE, "Cmd": ["true"], "NoSuch": {"a": 1}, "HostConfig": {"NoSuchEither": []}}))
+    bed.post(&path, &json!({"Image": IMAGE, "Cmd": ["true"], "NoSuch": {"aa": 1}, "HostConfig": {"NoSuchEither": []}}))
         .expect(201);
     bed.post(
         &path,
@@ -275,16 +275,16 @@ fn attach_is_multiplexed(bed: &mut Bed) {
     bed.start();
     let body = json!({"Image": IMAGE, "Cmd": ["sh", "-c", "read x; echo out $x; echo err $x >&2"], "OpenStdin": true,
         "StdinOnce": true, "AttachStdin": true, "AttachStdout": true, "AttachStderr": true});
-    bed.post(&format!("{V}/containers/create?name=a"), &body).expect(201);
-    let mut connection = upgrade(bed, &format!("{V}/containers/a/attach?stream=1&stdin=1&stdout=1&stderr=1"), "");
-    assert_eq!(bed.http("POST", &format!("{V}/containers/a/start"), None).status, 204);
+    bed.post(&format!("{V}/containers/create?name=aa"), &body).expect(201);
+    let mut connection = upgrade(bed, &format!("{V}/containers/aa/attach?stream=1&stdin=1&stdout=1&stderr=1"), "");
+    assert_eq!(bed.http("POST", &format!("{V}/containers/aa/start"), None).status, 204);
     connection.send(b"word\n");
     assert_eq!(frames(&mut connection), ("out word\n".into(), "err word\n".into()));
     // Half a close is the end of input.
     let body = json!({"Image": IMAGE, "Cmd": ["payload", "count"], "OpenStdin": true, "StdinOnce": true});
-    bed.post(&format!("{V}/containers/create?name=b"), &body).expect(201);
-    let mut connection = upgrade(bed, &format!("{V}/containers/b/attach?stream=1&stdin=1&stdout=1&stderr=1"), "");
-    assert_eq!(bed.http("POST", &format!("{V}/containers/b/start"), None).status, 204);
+    bed.post(&format!("{V}/containers/create?name=bb"), &body).expect(201);
+    let mut connection = upgrade(bed, &format!("{V}/containers/bb/attach?stream=1&stdin=1&stdout=1&stderr=1"), "");
+    assert_eq!(bed.http("POST", &format!("{V}/containers/bb/start"), None).status, 204);
     connection.send(b"12345");
     connection.stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(frames(&mut connection).0, "5\n");
@@ -292,9 +292,9 @@ fn attach_is_multiplexed(bed: &mut Bed) {
 
 fn exec_is_multiplexed(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
+    bed.run_detached("aa", "", "payload ready 1000");
     let exec = |body: serde_json::Value| {
-        let answer = bed.post(&format!("{V}/containers/a/exec"), &body).expect(201).json();
+        let answer = bed.post(&format!("{V}/containers/aa/exec"), &body).expect(201).json();
         answer["Id"].as_str().expect("an id").to_string()
     };
     let id = exec(json!({"Cmd": ["payload", "both", "3"], "AttachStdout": true, "AttachStderr": true}));
@@ -307,37 +307,37 @@ fn exec_is_multiplexed(bed: &mut Bed) {
     let id = exec(json!({"Cmd": ["payload", "exit", "5"], "AttachStdout": true}));
     bed.post(&format!("{V}/exec/{id}/start"), &json!({"Detach": true})).expect(200);
     eventually("its code", || bed.get(&format!("{V}/exec/{id}/json")).expect(200).json()["ExitCode"] == 5);
-    bed.post(&format!("{V}/containers/a/exec"), &json!({"Cmd": []})).expect(400);
+    bed.post(&format!("{V}/containers/aa/exec"), &json!({"Cmd": []})).expect(400);
 }
 
 fn logs_are_framed(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a {IMAGE} payload both 2")).exits(0);
-    let answer = bed.get(&format!("{V}/containers/a/logs?stdout=1&stderr=1")).expect(200);
+    bed.isula(&format!("run --name aa {IMAGE} payload both 2")).exits(0);
+    let answer = bed.get(&format!("{V}/containers/aa/logs?stdout=1&stderr=1")).expect(200);
     let mut connection = Connection { stream: std::os::unix::net::UnixStream::pair().unwrap().0, rest: answer.body };
     connection.stream.set_nonblocking(true).unwrap();
     assert_eq!(frames(&mut connection), ("out 0\nout 1\n".into(), "err 0\nerr 1\n".into()));
-    bed.get(&format!("{V}/containers/a/logs")).expect(400);
-    bed.get(&format!("{V}/containers/a/logs?stdout=1&since=x")).expect(400);
+    bed.get(&format!("{V}/containers/aa/logs")).expect(400);
+    bed.get(&format!("{V}/containers/aa/logs?stdout=1&since=x")).expect(400);
 }
 
 fn waits(bed: &mut Bed) {
     bed.start();
-    create(bed, "a", &["payload", "exit", "7"]);
+    create(bed, "aa", &["payload", "exit", "7"]);
     let mut connection = Connection::open(&bed.socket());
-    connection.send(format!("POST {V}/containers/a/wait?condition=next-exit HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    connection.send(format!("POST {V}/containers/aa/wait?condition=next-exit HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
     // The head comes at once, so that a client knows that an exit from now on is not missed.
     let (status, _) = connection.head().expect("a head");
     assert_eq!(status, 200);
-    assert_eq!(bed.http("POST", &format!("{V}/containers/a/start"), None).status, 204);
+    assert_eq!(bed.http("POST", &format!("{V}/containers/aa/start"), None).status, 204);
     eventually("the code", || {
         let _ = connection.take(connection.rest.len() + 1);
         String::from_utf8_lossy(&connection.rest).contains("\"StatusCode\":7")
-            || bed.inspect("a", "/State/ExitCode") == 7
+            || bed.inspect("aa", "/State/ExitCode") == 7
     });
-    let answer = bed.http("POST", &format!("{V}/containers/a/wait"), None).expect(200);
+    let answer = bed.http("POST", &format!("{V}/containers/aa/wait"), None).expect(200);
     assert_eq!(answer.json()["StatusCode"], 7);
-    bed.http("POST", &format!("{V}/containers/a/wait?condition=nosuch"), None).expect(400);
+    bed.http("POST", &format!("{V}/containers/aa/wait?condition=nosuch"), None).expect(400);
 }
 
 fn import_is_a_stream(bed: &mut Bed) {
@@ -473,15 +473,15 @@ fn socket_belongs_to_its_group(bed: &mut Bed) {
 
 fn resize_and_top(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-t", "payload winch");
+    bed.run_detached("aa", "-t", "payload winch");
     eventually("resizes arrive", || {
-        bed.http("POST", &format!("{V}/containers/a/resize?h=33&w=44"), None).expect(200);
-        bed.isula("logs a").ok().contains("size 33 44")
+        bed.http("POST", &format!("{V}/containers/aa/resize?h=33&w=44"), None).expect(200);
+        bed.isula("logs aa").ok().contains("size 33 44")
     });
-    bed.http("POST", &format!("{V}/containers/a/resize?h=x&w=44"), None).expect(400);
-    let top = bed.get(&format!("{V}/containers/a/top")).expect(200).json();
+    bed.http("POST", &format!("{V}/containers/aa/resize?h=x&w=44"), None).expect(400);
+    let top = bed.get(&format!("{V}/containers/aa/top")).expect(200).json();
     contains(&top["Titles"].to_string(), "PID");
     contains(&top["Processes"].to_string(), "payload winch");
-    bed.http("POST", &format!("{V}/containers/a/resize?h=1&w=44"), None).expect(200);
-    assert_eq!(bed.isula("wait a").ok(), "0");
+    bed.http("POST", &format!("{V}/containers/aa/resize?h=1&w=44"), None).expect(200);
+    assert_eq!(bed.isula("wait aa").ok(), "0");
 }

@@ -63,12 +63,12 @@ fn commands_that_do_not_run(bed: &mut Bed) {
         ("/etc/marker/x", 127, "marker/x"),
     ] {
         bed.isula(&format!("run --rm {IMAGE} {command}")).fails(code, text);
-        bed.isula(&format!("create --name a {IMAGE} {command}")).ok();
-        let o = bed.isula("start a");
+        bed.isula(&format!("create --name aa {IMAGE} {command}")).ok();
+        let o = bed.isula("start aa");
         assert_ne!(o.code, 0, "{}", o.show());
-        assert_eq!(bed.inspect("a", "/State/ExitCode"), code, "{command}");
-        assert_eq!(bed.inspect("a", "/State/Running"), false);
-        bed.isula("rm a").ok();
+        assert_eq!(bed.inspect("aa", "/State/ExitCode"), code, "{command}");
+        assert_eq!(bed.inspect("aa", "/State/Running"), false);
+        bed.isula("rm aa").ok();
     }
     // A user who may not.
     bed.isula(&format!("run --rm -u user {IMAGE} /locked/secret")).fails(126, "secret");
@@ -77,12 +77,12 @@ fn commands_that_do_not_run(bed: &mut Bed) {
 fn failed_start_is_no_leftover(bed: &mut Bed) {
     bed.start();
     for options in ["-w /etc/marker", "-v /etc:/etc/marker", "--device /dev/null:/dev/null/x", "-u nosuch"] {
-        let o = bed.isula(&format!("run --name a {options} {IMAGE} true"));
+        let o = bed.isula(&format!("run --name aa {options} {IMAGE} true"));
         assert_ne!(o.code, 0, "{}", o.show());
-        bed.isula("rm -f a");
+        bed.isula("rm -f aa");
     }
     eventually("nothing is left", || bed.isula("ps -aq").ok().is_empty());
-    assert_eq!(bed.run("--name a", "echo well"), "well");
+    assert_eq!(bed.run("--name aa", "echo well"), "well");
 }
 
 fn unknown_flags_and_words(bed: &mut Bed) {
@@ -96,7 +96,7 @@ fn unknown_flags_and_words(bed: &mut Bed) {
     let said = o.out + &o.err;
     contains(&said, "\"foo\" not found");
     contains(&said, "run `isula --help` for a list of sub-commands");
-    for line in ["run -m", "run --name", "stop -t x a", "logs --tail", "kill -s NOSUCH a", "run -i=maybe box true"] {
+    for line in ["run -m", "run --name", "stop -t x aa", "logs --tail", "kill -s NOSUCH aa", "run -i=maybe box true"] {
         assert_ne!(bed.isula(line).code, 0, "{line}");
     }
     contains(&bed.isula("--help").ok(), "run");
@@ -157,7 +157,7 @@ fn long_command_lines(bed: &mut Bed) {
 }
 
 fn no_daemon(bed: &mut Bed) {
-    for line in ["ps", "run box true", "version", "exec a true", "logs a"] {
+    for line in ["ps", "run box true", "version", "exec aa true", "logs aa"] {
         let o = bed.isula(line);
         assert_ne!(o.code, 0, "{}", o.show());
         contains(&o.err, "Can not connect with server.Is the iSulad daemon running on the host?");

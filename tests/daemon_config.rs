@@ -42,16 +42,16 @@ fn two_daemons_on_one_root_are_refused(bed: &mut Bed) {
 
 fn stops_cleanly_on_both_signals(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "", "payload ready 1000");
+    let id = bed.run_detached("aa", "", "payload ready 1000");
     bed.stop();
     bed.restart();
-    assert_eq!(bed.inspect("a", "/State/Running"), true, "containers keep running");
+    assert_eq!(bed.inspect("aa", "/State/Running"), true, "containers keep running");
     kill(Pid::from_raw(bed.pid() as i32), Signal::SIGINT).unwrap();
     eventually("the socket is gone", || !bed.socket().exists());
     assert_eq!(bed.await_exit(), 0);
     assert!(!bed.dir.join("pid").exists(), "the pid file is left");
     bed.restart();
-    assert_eq!(bed.inspect("a", "/Id"), id);
+    assert_eq!(bed.inspect("aa", "/Id"), id);
 }
 
 fn pid_file_holds_the_pid(bed: &mut Bed) {

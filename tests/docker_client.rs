@@ -81,44 +81,44 @@ fn docker_run_on_a_terminal(bed: &mut Bed) {
 fn docker_run_detached_ps_logs_stop_rm(bed: &mut Bed) {
     requires!(docker);
     bed.start();
-    let id = docker(bed, &format!("run -d --name a --network none {IMAGE} payload trap 15")).ok();
-    eventually("logs", || docker(bed, "logs a").ok() == "ready");
+    let id = docker(bed, &format!("run -d --name aa --network none {IMAGE} payload trap 15")).ok();
+    eventually("logs", || docker(bed, "logs aa").ok() == "ready");
     let ps = docker(bed, "ps -a").ok();
     contains(&ps, &id[..12]);
     contains(&ps, "\"payload trap 15\"");
     contains(&ps, "Up ");
-    let follow = command::start(docker_command(bed, "logs -f a"), "docker logs -f a".into());
-    assert_eq!(docker(bed, "stop a").ok(), "a");
+    let follow = command::start(docker_command(bed, "logs -f aa"), "docker logs -f a".into());
+    assert_eq!(docker(bed, "stop aa").ok(), "aa");
     assert_eq!(follow.finish(PATIENCE).ok(), "ready\nsignal 15");
     contains(&docker(bed, "ps -a").ok(), "Exited (0)");
-    assert_eq!(docker(bed, "start a").ok(), "a");
-    assert_eq!(docker(bed, "restart -t 0 a").ok(), "a");
-    assert_eq!(docker(bed, "rm -f a").ok(), "a");
+    assert_eq!(docker(bed, "start aa").ok(), "aa");
+    assert_eq!(docker(bed, "restart -t 0 aa").ok(), "aa");
+    assert_eq!(docker(bed, "rm -f aa").ok(), "aa");
     assert_eq!(docker(bed, "ps -aq").ok(), "");
 }
 
 fn docker_exec(bed: &mut Bed) {
     requires!(docker);
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
+    bed.run_detached("aa", "", "payload ready 1000");
     let o = docker(bed, "exec -e A=b -w /tmp a sh -c 'echo $A $PWD; echo err >&2; exit 6'");
     assert_eq!((o.code, o.out.as_str(), o.err.as_str()), (6, "b /tmp\n", "err\n"), "{}", o.show());
-    assert_eq!(docker_with(bed, "exec -i a cat", b"hi\n").ok(), "hi");
-    let mut terminal = Terminal::run(docker_command(bed, "exec -it a sh"), 24, 80);
+    assert_eq!(docker_with(bed, "exec -i aa cat", b"hi\n").ok(), "hi");
+    let mut terminal = Terminal::run(docker_command(bed, "exec -it aa sh"), 24, 80);
     terminal.await_text("# ");
     terminal.keys("echo sum-$((1+2)); exit 7\r");
     assert_eq!(terminal.finish(), 7);
     contains(&terminal.screen(), "sum-3");
-    docker(bed, "exec -d a sh -c 'echo x > /tmp/x'").ok();
-    eventually("it ran", || docker(bed, "exec a cat /tmp/x").out == "x\n");
-    assert_eq!(docker(bed, "exec a nosuch").code, 127);
+    docker(bed, "exec -d aa sh -c 'echo x > /tmp/x'").ok();
+    eventually("it ran", || docker(bed, "exec aa cat /tmp/x").out == "x\n");
+    assert_eq!(docker(bed, "exec aa nosuch").code, 127);
 }
 
 fn docker_attach(bed: &mut Bed) {
     requires!(docker);
     bed.start();
-    docker(bed, &format!("run -d -i --name a --network none {IMAGE} sh -c 'read x; echo got $x; exit 5'")).ok();
-    let mut attach = command::start(docker_command(bed, "attach a"), "docker attach a".into());
+    docker(bed, &format!("run -d -i --name aa --network none {IMAGE} sh -c 'read x; echo got $x; exit 5'")).ok();
+    let mut attach = command::start(docker_command(bed, "attach aa"), "docker attach a".into());
     std::thread::sleep(Duration::from_millis(300));
     attach.child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
     let o = attach.finish(PATIENCE);
@@ -171,15 +171,15 @@ fn docker_options_arrive(bed: &mut Bed) {
 fn docker_inspect_top_wait_pause_kill(bed: &mut Bed) {
     requires!(docker);
     bed.start();
-    docker(bed, &format!("run -d --name a --network none --label k=v {IMAGE} payload ready 1000")).ok();
-    assert_eq!(docker(bed, "inspect -f '{{.State.Status}} {{.Config.Labels.k}} {{.Name}}' a").ok(), "running v /a");
-    contains(&docker(bed, "top a").ok(), "payload ready 1000");
-    docker(bed, "pause a").ok();
+    docker(bed, &format!("run -d --name aa --network none --label k=v {IMAGE} payload ready 1000")).ok();
+    assert_eq!(docker(bed, "inspect -f '{{.State.Status}} {{.Config.Labels.k}} {{.Name}}' aa").ok(), "running v /aa");
+    contains(&docker(bed, "top aa").ok(), "payload ready 1000");
+    docker(bed, "pause aa").ok();
     contains(&docker(bed, "ps").ok(), "(Paused)");
-    docker(bed, "unpause a").ok();
-    let wait = command::start(docker_command(bed, "wait a"), "docker wait a".into());
+    docker(bed, "unpause aa").ok();
+    let wait = command::start(docker_command(bed, "wait aa"), "docker wait a".into());
     std::thread::sleep(Duration::from_millis(200));
-    docker(bed, "kill -s KILL a").ok();
+    docker(bed, "kill -s KILL aa").ok();
     assert_eq!(wait.finish(PATIENCE).ok(), "137");
     assert_eq!(docker(bed, "ps -q --filter status=exited -a").ok().lines().count(), 1);
     assert_eq!(docker(bed, "ps -a --format '{{.Names}} {{.State}}' --filter label=k=v").ok(), "a exited");
@@ -192,8 +192,8 @@ fn docker_errors_and_exit_codes(bed: &mut Bed) {
     docker(bed, &format!("run --rm --network none {IMAGE} /etc")).exits(126);
     assert_eq!(docker(bed, "inspect nosuch").code, 1);
     assert_eq!(docker(bed, "rm nosuch").code, 1);
-    docker(bed, &format!("create --name a --network none {IMAGE} true")).ok();
-    let o = docker(bed, &format!("create --name a --network none {IMAGE} true"));
+    docker(bed, &format!("create --name aa --network none {IMAGE} true")).ok();
+    let o = docker(bed, &format!("create --name aa --network none {IMAGE} true"));
     assert_eq!(o.code, 1);
     contains(&o.err, "Conflict");
     eventually("failed runs are removed", || bed.isula("ps -aq").ok().lines().count() == 1);
@@ -203,11 +203,11 @@ fn docker_detach_keys(bed: &mut Bed) {
     requires!(docker);
     bed.start();
     let mut terminal =
-        Terminal::run(docker_command(bed, &format!("run -it --name a --network none {IMAGE} sh")), 24, 80);
+        Terminal::run(docker_command(bed, &format!("run -it --name aa --network none {IMAGE} sh")), 24, 80);
     terminal.await_text("# ");
     terminal.keys("\x10");
     std::thread::sleep(Duration::from_millis(50));
     terminal.keys("\x11"); // Ctrl-P Ctrl-Q
     assert_eq!(terminal.finish(), 0);
-    assert_eq!(bed.inspect("a", "/State/Running"), true);
+    assert_eq!(bed.inspect("aa", "/State/Running"), true);
 }

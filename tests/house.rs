@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("utils", &["utils"]),
-    // Times are values on the wire.
-    ("api", &["api", "utils::time"]),
+    // Times are values on the wire, and JSON is the wire.
+    ("api", &["api", "utils::time", "utils::json"]),
     ("engine", &["engine", "api", "utils"]),
     ("modules", &["modules", "api", "utils"]),
     ("executor", &["executor", "modules", "api", "utils"]),
@@ -59,7 +59,8 @@ impl Source {
         if self.path.ends_with("/tests.rs") || self.path.contains("/tests/") {
             return "";
         }
-        match self.code.find("#[cfg(test)]\nmod ") {
+        let tests = ["#[cfg(test)]\nmod ", "#[cfg(test)]\npub(crate) mod "];
+        match tests.iter().filter_map(|start| self.code.find(start)).min() {
             Some(at) => &self.code[..at],
             None => &self.code,
         }

@@ -99,11 +99,11 @@ fn tag_and_rmi(bed: &mut Bed) {
 
 fn image_in_use_stays(bed: &mut Bed) {
     bed.start();
-    let id = bed.isula(&format!("create --name a {IMAGE} echo well")).ok();
+    let id = bed.isula(&format!("create --name aa {IMAGE} echo well")).ok();
     bed.isula(&format!("rmi {IMAGE}")).fails(1, &format!("Image used by {id}"));
     bed.isula(&format!("rmi -f {IMAGE}")).fails(1, &format!("Image used by {id}"));
-    assert_eq!(bed.isula("start -a a").ok(), "well");
-    bed.isula("rm a").ok();
+    assert_eq!(bed.isula("start -a aa").ok(), "well");
+    bed.isula("rm aa").ok();
     bed.isula(&format!("rmi {IMAGE}")).ok();
 }
 
@@ -138,7 +138,7 @@ fn hostile_archives_stay_in_their_root(bed: &mut Bed) {
         bytes
     };
     let cases: Vec<Vec<Vec<u8>>> = vec![
-        vec![raw(&format!("{up}/a"), b'0', "", "x")],
+        vec![raw(&format!("{up}/aa"), b'0', "", "x")],
         vec![raw(&format!("{target}/b"), b'0', "", "x")],
         vec![raw("l", b'2', &target, ""), raw("l/c", b'0', "", "x")],
         vec![raw("l", b'2', &up, ""), raw("l/d", b'0', "", "x")],

@@ -59,24 +59,24 @@ fn host_namespaces_when_asked(bed: &mut Bed) {
 
 fn namespaces_of_another_container(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "sh -c 'payload namespaces; sleep 1000'");
-    bed.await_log("a", "uts:");
-    let other = bed.isula("logs a").ok();
+    bed.run_detached("aa", "", "sh -c 'payload namespaces; sleep 1000'");
+    bed.await_log("aa", "uts:");
+    let other = bed.isula("logs aa").ok();
     for kind in ["net", "pid", "ipc", "uts"] {
-        let own = bed.run(&format!("--{kind} container:a"), "payload namespaces");
+        let own = bed.run(&format!("--{kind} container:aa"), "payload namespaces");
         let line = |text: &str| text.lines().find(|l| l.starts_with(&format!("{kind}:"))).map(String::from);
         assert_eq!(line(&own), line(&other), "{kind}");
         let different = own.lines().zip(other.lines()).filter(|(a, b)| a != b).count();
         assert_eq!(different, 5, "{kind}:\n{own}\n{other}");
     }
     // The joined one's processes are visible, and its end does not take ours.
-    contains(&bed.run("--pid container:a", "ps"), "sleep 1000");
+    contains(&bed.run("--pid container:aa", "ps"), "sleep 1000");
 }
 
 fn namespace_of_a_stopped_container_is_refused(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("create --name a {IMAGE} true")).ok();
-    let o = bed.isula(&format!("run --rm --net container:a {IMAGE} true"));
+    bed.isula(&format!("create --name aa {IMAGE} true")).ok();
+    let o = bed.isula(&format!("run --rm --net container:aa {IMAGE} true"));
     assert_ne!(o.code, 0);
     contains(&o.err.to_lowercase(), "non running container");
     assert_ne!(bed.isula(&format!("run --rm --net container:nosuch {IMAGE} true")).code, 0);
@@ -99,9 +99,9 @@ fn first_process_is_alone(bed: &mut Bed) {
 
 fn hostname_and_hosts(bed: &mut Bed) {
     bed.start();
-    let id = bed.isula(&format!("create --name a {IMAGE} sh -c 'hostname; echo $HOSTNAME; cat /etc/hostname'")).ok();
+    let id = bed.isula(&format!("create --name aa {IMAGE} sh -c 'hostname; echo $HOSTNAME; cat /etc/hostname'")).ok();
     let short = &id[..12];
-    assert_eq!(bed.isula("start -a a").ok(), format!("{short}\n{short}\n{short}"));
+    assert_eq!(bed.isula("start -a aa").ok(), format!("{short}\n{short}\n{short}"));
     assert_eq!(bed.run("--hostname some.name", "sh -c 'hostname; cat /etc/hostname'"), "some.name\nsome.name");
     let hosts = bed.run("--hostname some", "cat /etc/hosts");
     contains(&hosts, "localhost");
@@ -121,15 +121,15 @@ fn root_is_the_images_and_writable(bed: &mut Bed) {
 
 fn writes_stay_in_the_container(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a {IMAGE} sh -c 'echo changed > /etc/marker; rm /etc/group'")).exits(0);
+    bed.isula(&format!("run --name aa {IMAGE} sh -c 'echo changed > /etc/marker; rm /etc/group'")).exits(0);
     assert_eq!(bed.run("", "sh -c 'cat /etc/marker; ls /etc/group'"), "inside\n/etc/group");
 }
 
 fn hosts_mount_table_stays_as_it_was(bed: &mut Bed) {
     bed.start();
     let before = leaks::mounts();
-    bed.run_detached("a", "-v /etc:/host:ro --tmpfs /scratch", "payload ready 1000");
-    bed.await_log("a", "ready");
+    bed.run_detached("aa", "-v /etc:/host:ro --tmpfs /scratch", "payload ready 1000");
+    bed.await_log("aa", "ready");
     let new: Vec<String> = leaks::mounts().difference(&before).cloned().collect();
     // The shared memory that other containers may join is the one exception there can be.
     assert!(new.iter().all(|m| m.contains("/shm ")), "{new:?}");
@@ -196,13 +196,13 @@ fn devices_are_the_documented_ones(bed: &mut Bed) {
 
 fn descriptors_are_the_three(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
+    bed.run_detached("aa", "", "payload ready 1000");
     for text in [
         bed.run("", "payload fds"),
         bed.run("-t", "payload fds"),
         bed.isula_with(&format!("run --rm -i {IMAGE} payload fds"), b"").ok(),
-        bed.isula("exec a payload fds").ok(),
-        bed.isula("exec -i a payload fds").ok(),
+        bed.isula("exec aa payload fds").ok(),
+        bed.isula("exec -i aa payload fds").ok(),
     ] {
         let numbers: Vec<&str> = text.lines().map(|l| l.split(' ').next().unwrap()).collect();
         assert_eq!(numbers, ["0", "1", "2"], "{text}");

@@ -44,87 +44,87 @@ fn run_passes_output_and_exit_code_through(bed: &mut Bed) {
 
 fn run_detached_prints_the_id_and_leaves_it_running(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "", "payload ready 1000");
-    assert_eq!(bed.inspect("a", "/State/Status"), "running");
-    assert_eq!(bed.inspect("a", "/Id"), id);
+    let id = bed.run_detached("aa", "", "payload ready 1000");
+    assert_eq!(bed.inspect("aa", "/State/Status"), "running");
+    assert_eq!(bed.inspect("aa", "/Id"), id);
     contains(&bed.isula("ps").ok(), &id[..12]);
 }
 
 fn create_and_start_are_separate(bed: &mut Bed) {
     bed.start();
-    let id = bed.isula(&format!("create --name a {IMAGE} payload exit 3")).ok();
+    let id = bed.isula(&format!("create --name aa {IMAGE} payload exit 3")).ok();
     assert_eq!(id.len(), 64, "{id}");
-    assert_eq!(bed.inspect("a", "/State/Running"), false);
-    assert_eq!(bed.isula("start a").ok(), "", "start says nothing");
-    assert_eq!(bed.isula("wait a").ok(), "3");
-    assert_eq!(bed.inspect("a", "/State/ExitCode"), 3);
-    assert_eq!(bed.inspect("a", "/State/Status"), "exited");
+    assert_eq!(bed.inspect("aa", "/State/Running"), false);
+    assert_eq!(bed.isula("start aa").ok(), "", "start says nothing");
+    assert_eq!(bed.isula("wait aa").ok(), "3");
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 3);
+    assert_eq!(bed.inspect("aa", "/State/Status"), "exited");
     // With a client attached from before the first byte.
-    let o = bed.isula("start -a a");
+    let o = bed.isula("start -a aa");
     assert_eq!(o.code, 3, "{}", o.show());
 }
 
 fn start_again_after_exit(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("create --name a {IMAGE} sh -c 'echo x >> /file; wc -l < /file'")).ok();
+    bed.isula(&format!("create --name aa {IMAGE} sh -c 'echo x >> /file; wc -l < /file'")).ok();
     for n in 1..=3 {
         // What a run wrote into its root stays for the next.
-        assert_eq!(bed.isula("start -a a").ok().trim(), n.to_string());
+        assert_eq!(bed.isula("start -a aa").ok().trim(), n.to_string());
     }
-    bed.isula(&format!("create --name b {IMAGE} payload ready 1000")).ok();
-    bed.isula("start b").ok();
-    bed.isula("start b").ok();
-    let pid = bed.container_pid("b");
-    bed.isula("start b").ok();
-    assert_eq!(bed.container_pid("b"), pid, "start of a running container changes nothing");
+    bed.isula(&format!("create --name bb {IMAGE} payload ready 1000")).ok();
+    bed.isula("start bb").ok();
+    bed.isula("start bb").ok();
+    let pid = bed.container_pid("bb");
+    bed.isula("start bb").ok();
+    assert_eq!(bed.container_pid("bb"), pid, "start of aa running container changes nothing");
 }
 
 fn name_clash_names_the_holder(bed: &mut Bed) {
     bed.start();
-    let id = bed.isula(&format!("create --name a {IMAGE} true")).ok();
+    let id = bed.isula(&format!("create --name aa {IMAGE} true")).ok();
     let text = format!(
         "Error response from daemon: Conflict. The name \"a\" is already in use by container {id}. \
          You have to remove (or rename) that container to be able to reuse that name."
     );
-    bed.isula(&format!("create --name a {IMAGE} true")).fails(1, &text);
-    bed.isula(&format!("run --name a {IMAGE} true")).fails(125, &text);
-    bed.isula("rm a").ok();
-    bed.isula(&format!("create --name a {IMAGE} true")).ok();
+    bed.isula(&format!("create --name aa {IMAGE} true")).fails(1, &text);
+    bed.isula(&format!("run --name aa {IMAGE} true")).fails(125, &text);
+    bed.isula("rm aa").ok();
+    bed.isula(&format!("create --name aa {IMAGE} true")).ok();
 }
 
 fn stop_lets_the_container_end_by_itself(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload trap 15");
-    bed.await_log("a", "ready");
-    assert_eq!(bed.isula("stop a").ok(), "a", "stop prints the name it was given");
-    contains(&bed.isula("logs a").ok(), "signal 15");
-    assert_eq!(bed.inspect("a", "/State/ExitCode"), 0);
+    bed.run_detached("aa", "", "payload trap 15");
+    bed.await_log("aa", "ready");
+    assert_eq!(bed.isula("stop aa").ok(), "aa", "stop prints the name it was given");
+    contains(&bed.isula("logs aa").ok(), "signal 15");
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 0);
     // Stopping what is stopped succeeds.
-    bed.isula("stop a").ok();
+    bed.isula("stop aa").ok();
 }
 
 fn stop_kills_after_its_time(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ignore-term");
-    bed.await_log("a", "ready");
+    bed.run_detached("aa", "", "payload ignore-term");
+    bed.await_log("aa", "ready");
     let begin = std::time::Instant::now();
-    bed.isula("stop -t 1 a").ok();
+    bed.isula("stop -t 1 aa").ok();
     assert!(begin.elapsed().as_millis() >= 1000, "killed before its time");
-    assert_eq!(bed.inspect("a", "/State/ExitCode"), 137);
-    bed.isula("start a").ok();
-    bed.isula("stop -t 0 a").ok();
-    bed.isula("start a").ok();
-    bed.isula("stop -f a").ok();
-    assert_eq!(bed.inspect("a", "/State/Running"), false);
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 137);
+    bed.isula("start aa").ok();
+    bed.isula("stop -t 0 aa").ok();
+    bed.isula("start aa").ok();
+    bed.isula("stop -f aa").ok();
+    assert_eq!(bed.inspect("aa", "/State/Running"), false);
 }
 
 fn stop_signal_is_the_containers(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "--stop-signal SIGHUP", "payload trap 1 15");
-    bed.await_log("a", "ready");
-    bed.isula("stop a").ok();
-    contains(&bed.isula("logs a").ok(), "signal 1\n".trim_end());
-    assert_eq!(bed.inspect("a", "/Config/StopSignal"), "SIGHUP");
+    bed.run_detached("aa", "--stop-signal SIGHUP", "payload trap 1 15");
+    bed.await_log("aa", "ready");
+    bed.isula("stop aa").ok();
+    contains(&bed.isula("logs aa").ok(), "signal 1\n".trim_end());
+    assert_eq!(bed.inspect("aa", "/Config/StopSignal"), "SIGHUP");
 }
 
 fn kill_sends_any_signal(bed: &mut Bed) {
@@ -144,45 +144,45 @@ fn kill_sends_any_signal(bed: &mut Bed) {
 
 fn killed_container_counts_128_and_signal(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    bed.isula("kill a").ok();
-    assert_eq!(bed.isula("wait a").ok(), "137");
-    let mut foreground = bed.spawn(&format!("run --name b {IMAGE} payload ready 1000"));
-    bed.await_log("b", "ready");
-    bed.isula("kill b").ok();
+    bed.run_detached("aa", "", "payload ready 1000");
+    bed.isula("kill aa").ok();
+    assert_eq!(bed.isula("wait aa").ok(), "137");
+    let mut foreground = bed.spawn(&format!("run --name bb {IMAGE} payload ready 1000"));
+    bed.await_log("bb", "ready");
+    bed.isula("kill bb").ok();
     drop(foreground.child.stdin.take());
     foreground.finish(crate::support::PATIENCE).exits(137);
 }
 
 fn wait_prints_codes_in_order(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "sh -c 'sleep 0.3; exit 4'");
-    bed.run_detached("b", "", "payload exit 5");
-    assert_eq!(bed.isula("wait a b").ok(), "4\n5");
+    bed.run_detached("aa", "", "sh -c 'sleep 0.3; exit 4'");
+    bed.run_detached("bb", "", "payload exit 5");
+    assert_eq!(bed.isula("wait aa bb").ok(), "4\n5");
     bed.isula("wait nosuch").fails(1, "No such container");
 }
 
 fn rm_of_a_running_container_is_refused(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "", "payload ready 1000");
+    let id = bed.run_detached("aa", "", "payload ready 1000");
     let text =
         format!("You cannot remove a running container {id}. Stop the container before attempting removal or use -f");
-    bed.isula("rm a").fails(1, &text);
-    assert_eq!(bed.inspect("a", "/State/Running"), true);
+    bed.isula("rm aa").fails(1, &text);
+    assert_eq!(bed.inspect("aa", "/State/Running"), true);
 }
 
 fn rm_force_prints_the_id(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "", "payload ready 1000");
-    assert_eq!(bed.isula("rm -f a").ok(), id);
-    bed.isula("rm a").fails(1, "No such container");
-    bed.isula("inspect a").fails(1, "No such object:a");
+    let id = bed.run_detached("aa", "", "payload ready 1000");
+    assert_eq!(bed.isula("rm -f aa").ok(), id);
+    bed.isula("rm aa").fails(1, "No such container");
+    bed.isula("inspect aa").fails(1, "No such object:a");
 }
 
 fn several_names_go_on_after_a_failure(bed: &mut Bed) {
     bed.start();
-    let ids = ["a", "b"].map(|name| bed.run_detached(name, "", "payload ready 1000"));
-    let o = bed.isula("rm -f a nosuch b");
+    let ids = ["aa", "bb"].map(|name| bed.run_detached(name, "", "payload ready 1000"));
+    let o = bed.isula("rm -f aa nosuch bb");
     assert_eq!(o.code, 1, "{}", o.show());
     assert_eq!(o.out, format!("{}\n{}\n", ids[0], ids[1]));
     contains(&o.err, "No such container");
@@ -190,9 +190,9 @@ fn several_names_go_on_after_a_failure(bed: &mut Bed) {
 
 fn containers_are_found_by_id_prefix(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "", "payload ready 1000");
+    let id = bed.run_detached("aa", "", "payload ready 1000");
     for reference in [&id[..], &id[..12], &id[..4]] {
-        assert_eq!(bed.inspect(reference, "/Name").as_str().unwrap().trim_start_matches('/'), "a");
+        assert_eq!(bed.inspect(reference, "/Name").as_str().unwrap().trim_start_matches('/'), "aa");
     }
     // A name wins over a prefix.
     let name = id[..2].to_string();
@@ -210,69 +210,69 @@ fn containers_are_found_by_id_prefix(bed: &mut Bed) {
 
 fn auto_remove_leaves_nothing(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "--rm", "payload trap 15");
-    bed.await_log("a", "ready");
-    bed.isula("stop a").ok();
+    bed.run_detached("aa", "--rm", "payload trap 15");
+    bed.await_log("aa", "ready");
+    bed.isula("stop aa").ok();
     eventually("the container is gone", || bed.isula("ps -aq").ok().is_empty());
-    bed.isula(&format!("run --rm --name b {IMAGE} true")).ok();
+    bed.isula(&format!("run --rm --name bb {IMAGE} true")).ok();
     // The foreground command returns when the name is free again.
-    bed.isula(&format!("run --rm --name b {IMAGE} true")).ok();
+    bed.isula(&format!("run --rm --name bb {IMAGE} true")).ok();
 }
 
 fn death_of_the_first_process_takes_the_others(bed: &mut Bed) {
     bed.start();
-    let o = bed.isula(&format!("run --name a {IMAGE} payload orphans 5 1000"));
+    let o = bed.isula(&format!("run --name aa {IMAGE} payload orphans 5 1000"));
     contains(&o.ok(), "left 5");
-    bed.await_state("a", "exited");
+    bed.await_state("aa", "exited");
     // That none of the five lives is what the end of every test proves.
 }
 
 fn pause_freezes_and_unpause_thaws(bed: &mut Bed) {
     requires!(cgroup_freezer);
     bed.start();
-    let id = bed.run_detached("a", "", "payload ticks 100000 10");
-    bed.await_log("a", "tick 1");
-    assert_eq!(bed.isula("pause a").ok(), "a");
-    assert_eq!(bed.inspect("a", "/State/Paused"), true);
+    let id = bed.run_detached("aa", "", "payload ticks 100000 10");
+    bed.await_log("aa", "tick 1");
+    assert_eq!(bed.isula("pause aa").ok(), "aa");
+    assert_eq!(bed.inspect("aa", "/State/Paused"), true);
     contains(&bed.isula("ps").ok(), "(Paused)");
-    let lines = || bed.isula("logs a").ok().lines().count();
+    let lines = || bed.isula("logs aa").ok().lines().count();
     let before = lines();
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(lines(), before, "a frozen container wrote");
-    bed.isula("pause a").fails(1, &format!("Container {id} is already paused"));
-    bed.isula("exec a true").fails(1, &format!("Container {id} paused, unpause the container before exec"));
-    assert_ne!(bed.isula("rm a").code, 0);
-    assert_eq!(bed.isula("unpause a").ok(), "a");
+    bed.isula("pause aa").fails(1, &format!("Container {id} is already paused"));
+    bed.isula("exec aa true").fails(1, &format!("Container {id} paused, unpause the container before exec"));
+    assert_ne!(bed.isula("rm aa").code, 0);
+    assert_eq!(bed.isula("unpause aa").ok(), "aa");
     eventually("it writes again", || lines() > before);
-    bed.isula("unpause a").fails(1, &format!("Container {id} is not paused"));
+    bed.isula("unpause aa").fails(1, &format!("Container {id} is not paused"));
 }
 
 fn paused_container_can_be_removed_by_force(bed: &mut Bed) {
     requires!(cgroup_freezer);
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    bed.run_detached("b", "", "payload ready 1000");
-    bed.isula("pause a").ok();
-    bed.isula("rm -f a").ok();
-    bed.isula("pause b").ok();
-    bed.isula("kill b").ok();
-    assert_eq!(bed.isula("wait b").ok(), "137");
+    bed.run_detached("aa", "", "payload ready 1000");
+    bed.run_detached("bb", "", "payload ready 1000");
+    bed.isula("pause aa").ok();
+    bed.isula("rm -f aa").ok();
+    bed.isula("pause bb").ok();
+    bed.isula("kill bb").ok();
+    assert_eq!(bed.isula("wait bb").ok(), "137");
 }
 
 fn ps_is_the_originals_table(bed: &mut Bed) {
     bed.start();
     let header = "CONTAINER ID\tIMAGE\tCOMMAND\tCREATED\tSTATUS\tPORTS\tNAMES";
     assert_eq!(bed.isula("ps").ok(), header);
-    let id = bed.run_detached("a", "", "payload ready 1000");
+    let id = bed.run_detached("aa", "", "payload ready 1000");
     let text = bed.isula("ps").ok();
     let cells: Vec<&str> = text.lines().nth(1).expect("one row").split('\t').map(str::trim).collect();
     assert_eq!(cells.len(), 7, "{text}");
     assert_eq!((cells[0], cells[1], cells[2]), (&id[..12], IMAGE, "\"payload ready 1000\""));
     contains(cells[3], "ago");
     contains(cells[4], "Up ");
-    assert_eq!((cells[5], cells[6]), ("", "a"));
-    bed.run_detached("b", "", "sh -c 'echo a very long command; exit 2'");
-    bed.await_state("b", "exited");
+    assert_eq!((cells[5], cells[6]), ("", "aa"));
+    bed.run_detached("bb", "", "sh -c 'echo a very long command; exit 2'");
+    bed.await_state("bb", "exited");
     let text = bed.isula("ps -a").ok();
     // Newest first; a command of more than 20 characters is cut.
     contains(text.lines().nth(1).expect("two rows"), "\"sh -c 'echo a ver...\"");
@@ -282,10 +282,10 @@ fn ps_is_the_originals_table(bed: &mut Bed) {
 
 fn ps_selects_and_formats(bed: &mut Bed) {
     bed.start();
-    let a = bed.run_detached("a", "--label k=v", "payload ready 1000");
-    let b = bed.run_detached("b", "--label k=w", "payload exit 0");
-    bed.await_state("b", "exited");
-    let c = bed.isula(&format!("create --name c {IMAGE} true")).ok();
+    let a = bed.run_detached("aa", "--label k=v", "payload ready 1000");
+    let b = bed.run_detached("bb", "--label k=w", "payload exit 0");
+    bed.await_state("bb", "exited");
+    let c = bed.isula(&format!("create --name cc {IMAGE} true")).ok();
     let ids = |options: &str| bed.isula(&format!("ps -q {options}")).ok();
     assert_eq!(ids(""), a);
     assert_eq!(ids("-a"), format!("{c}\n{b}\n{a}"));
@@ -295,10 +295,10 @@ fn ps_selects_and_formats(bed: &mut Bed) {
     assert_eq!(ids("-a -f status=created"), c);
     assert_eq!(ids("-a -f label=k=v"), a);
     assert_eq!(ids("-a -f label=k"), format!("{b}\n{a}"));
-    assert_eq!(ids("-a -f name=c"), c);
+    assert_eq!(ids("-a -f name=cc"), c);
     assert_eq!(ids(&format!("-a -f id={}", &b[..10])), b);
     contains(&bed.isula("ps -a --no-trunc").ok(), &a);
-    assert_eq!(bed.isula("ps --format '{{.ID}} {{.Names}} {{.State}}'").ok(), format!("{} a running", &a[..12]));
+    assert_eq!(bed.isula("ps --format '{{.ID}} {{.Names}} {{.State}}'").ok(), format!("{} aa running", &a[..12]));
     assert_ne!(bed.isula("ps -f nosuch=1").code, 0);
     assert_ne!(bed.isula("ps -f status=nosuch").code, 0);
 }
@@ -306,7 +306,7 @@ fn ps_selects_and_formats(bed: &mut Bed) {
 fn inspect_shows_what_was_asked_for(bed: &mut Bed) {
     bed.start();
     bed.run_detached(
-        "a",
+        "aa",
         "-m 64m --label k=v -e A=b -w /tmp --hostname h --read-only --pids-limit 50",
         "payload ready 1000",
     );
@@ -322,33 +322,33 @@ fn inspect_shows_what_was_asked_for(bed: &mut Bed) {
         ("/State/OOMKilled", serde_json::json!(false)),
         ("/State/FinishedAt", serde_json::json!("0001-01-01T00:00:00Z")),
     ] {
-        assert_eq!(bed.inspect("a", pointer), value, "{pointer}");
+        assert_eq!(bed.inspect("aa", pointer), value, "{pointer}");
     }
-    contains(&bed.inspect("a", "/Config/Env").to_string(), "\"A=b\"");
+    contains(&bed.inspect("aa", "/Config/Env").to_string(), "\"A=b\"");
     let image = json(bed.isula(&format!("inspect {IMAGE}")).ok().as_bytes());
     contains(&image[0]["image"]["repo_tags"].to_string(), IMAGE);
 }
 
 fn inspect_evaluates_templates(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "", "payload ready 1000");
-    assert_eq!(bed.isula("inspect -f '{{.State.Status}}' a").ok(), "running");
-    assert_eq!(bed.isula("inspect -f '{{.State.Running}} {{.Id}}' a").ok(), format!("true {id}"));
-    let text = bed.isula("inspect -f '{{json .HostConfig.RestartPolicy}}' a").ok();
+    let id = bed.run_detached("aa", "", "payload ready 1000");
+    assert_eq!(bed.isula("inspect -f '{{.State.Status}}' aa").ok(), "running");
+    assert_eq!(bed.isula("inspect -f '{{.State.Running}} {{.Id}}' aa").ok(), format!("true {id}"));
+    let text = bed.isula("inspect -f '{{json .HostConfig.RestartPolicy}}' aa").ok();
     assert_eq!(json(text.as_bytes())["Name"], "no");
     bed.isula("inspect nosuch").fails(1, "Inspect error: No such object:nosuch");
-    assert_ne!(bed.isula("inspect -f '{{.State' a").code, 0);
+    assert_ne!(bed.isula("inspect -f '{{.State' aa").code, 0);
 }
 
 fn top_lists_the_processes(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "sh -c 'sleep 1000 & sleep 2000'");
+    bed.run_detached("aa", "", "sh -c 'sleep 1000 & sleep 2000'");
     eventually("both sleep", || {
-        let text = bed.isula("top a").ok();
+        let text = bed.isula("top aa").ok();
         text.starts_with("UID") && text.contains("sleep 1000") && text.contains("sleep 2000")
     });
-    bed.isula("stop -t 0 a").ok();
-    assert_ne!(bed.isula("top a").code, 0);
+    bed.isula("stop -t 0 aa").ok();
+    assert_ne!(bed.isula("top aa").code, 0);
 }
 
 fn version_and_info_are_the_originals_screens(bed: &mut Bed) {
@@ -359,7 +359,7 @@ fn version_and_info_are_the_originals_screens(bed: &mut Bed) {
     {
         contains(&version, line);
     }
-    bed.run_detached("a", "", "payload ready 1000");
+    bed.run_detached("aa", "", "payload ready 1000");
     let info = bed.isula("info").ok();
     for line in [
         "Containers: 1",

@@ -29,8 +29,8 @@ fn log_path(bed: &Bed, container: &str) -> PathBuf {
 
 fn log_is_dockers_json_file(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a {IMAGE} sh -c 'echo \"quo\\\"te\"; echo err >&2'")).exits(0);
-    let text = fs::read_to_string(log_path(bed, "a")).unwrap();
+    bed.isula(&format!("run --name aa {IMAGE} sh -c 'echo \"quo\\\"te\"; echo err >&2'")).exits(0);
+    let text = fs::read_to_string(log_path(bed, "aa")).unwrap();
     let mut seen = Vec::new();
     for line in text.lines() {
         let entry = json(line.as_bytes());
@@ -44,25 +44,25 @@ fn log_is_dockers_json_file(bed: &mut Bed) {
 
 fn logs_keeps_the_streams_apart(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a {IMAGE} payload both 100")).exits(0);
-    let o = bed.isula("logs a");
+    bed.isula(&format!("run --name aa {IMAGE} payload both 100")).exits(0);
+    let o = bed.isula("logs aa");
     assert_eq!((o.code, o.out.lines().count(), o.err.lines().count()), (0, 100, 100), "{}", o.show());
     assert!(o.out.starts_with("out 0\nout 1\n") && o.err.ends_with("err 99\n"), "{}", o.show());
 }
 
 fn tail_since_until_timestamps(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a {IMAGE} payload ticks 20 20")).exits(0);
-    assert_eq!(bed.isula("logs --tail 3 a").ok(), "tick 17\ntick 18\ntick 19");
-    assert_eq!(bed.isula("logs --tail 0 a").ok(), "");
-    assert_eq!(bed.isula("logs --tail all a").ok().lines().count(), 20);
-    let stamped = bed.isula("logs -t a").ok();
+    bed.isula(&format!("run --name aa {IMAGE} payload ticks 20 20")).exits(0);
+    assert_eq!(bed.isula("logs --tail 3 aa").ok(), "tick 17\ntick 18\ntick 19");
+    assert_eq!(bed.isula("logs --tail 0 aa").ok(), "");
+    assert_eq!(bed.isula("logs --tail all aa").ok().lines().count(), 20);
+    let stamped = bed.isula("logs -t aa").ok();
     let times: Vec<&str> = stamped.lines().map(|l| l.split(' ').next().unwrap()).collect();
     assert_eq!(times.len(), 20);
     assert!(times.windows(2).all(|w| w[0] < w[1]), "{stamped}");
     // The API takes seconds with a fraction; the line of that very time is in, that of the end too or not.
     let (from, to) = (times[5], times[10]);
-    let query = |q: &str| bed.get(&format!("/v1.44/containers/a/logs?stdout=1&{q}")).expect(200).text();
+    let query = |q: &str| bed.get(&format!("/v1.44/containers/aa/logs?stdout=1&{q}")).expect(200).text();
     let text = query(&format!("since={from}&until={to}"));
     assert!(text.contains("tick 5") && text.contains("tick 9"), "{text}");
     assert!(!text.contains("tick 4\n") && !text.contains("tick 11"), "{text}");
@@ -70,20 +70,20 @@ fn tail_since_until_timestamps(bed: &mut Bed) {
 
 fn follow_ends_with_the_container(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ticks 50 10");
-    let o = bed.spawn("logs -f a").finish(PATIENCE);
+    bed.run_detached("aa", "", "payload ticks 50 10");
+    let o = bed.spawn("logs -f aa").finish(PATIENCE);
     assert_eq!(o.code, 0, "{}", o.show());
     assert_eq!(o.out, (0..50).map(|n| format!("tick {n}\n")).collect::<String>());
     // Of a stopped container it ends at once.
-    assert_eq!(bed.spawn("logs -f a").finish(PATIENCE).ok().lines().count(), 50);
+    assert_eq!(bed.spawn("logs -f aa").finish(PATIENCE).ok().lines().count(), 50);
 }
 
 fn follow_goes_on_across_rotation(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-i --log-opt max-size=64k --log-opt max-file=20", "sh -c 'read x; payload lines 10000'");
-    let follow = bed.spawn("logs -f a");
+    bed.run_detached("aa", "-i --log-opt max-size=64k --log-opt max-file=20", "sh -c 'read x; payload lines 10000'");
+    let follow = bed.spawn("logs -f aa");
     std::thread::sleep(std::time::Duration::from_millis(200));
-    let attach = bed.spawn("attach a");
+    let attach = bed.spawn("attach aa");
     let mut attach = attach;
     std::io::Write::write_all(attach.child.stdin.as_mut().unwrap(), b"go\n").unwrap();
     let o = follow.finish(PATIENCE);
@@ -95,9 +95,9 @@ fn follow_goes_on_across_rotation(bed: &mut Bed) {
 
 fn rotation_keeps_as_many_files_as_asked(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a --log-opt max-size=32k --log-opt max-file=3 {IMAGE} payload lines 20000"))
+    bed.isula(&format!("run --name aa --log-opt max-size=32k --log-opt max-file=3 {IMAGE} payload lines 20000"))
         .exits(0);
-    let current = log_path(bed, "a");
+    let current = log_path(bed, "aa");
     let directory = current.parent().unwrap();
     let mut sizes: Vec<(String, u64)> = fs::read_dir(directory)
         .unwrap()
@@ -110,7 +110,7 @@ fn rotation_keeps_as_many_files_as_asked(bed: &mut Bed) {
     assert_eq!(names, ["console.log", "console.log.1", "console.log.2"]);
     assert!(sizes.iter().all(|(_, n)| *n <= 33 << 10), "{sizes:?}");
     // What is left reads as one log, the newest line last.
-    let text = bed.isula("logs a").ok();
+    let text = bed.isula("logs aa").ok();
     assert_eq!(text.lines().last(), Some("line 19999"));
     let numbers: Vec<u32> = text.lines().map(|l| l[5..].parse().expect(l)).collect();
     assert!(numbers.windows(2).all(|w| w[1] == w[0] + 1), "a hole in the log");
@@ -119,10 +119,10 @@ fn rotation_keeps_as_many_files_as_asked(bed: &mut Bed) {
 fn a_gigabyte_of_output_stays_bounded(bed: &mut Bed) {
     bed.start();
     let command = "sh -c 'payload bytes 1073741824; echo; echo done; sleep 1000'";
-    bed.run_detached("a", "--log-opt max-size=1m --log-opt max-file=2", command);
+    bed.run_detached("aa", "--log-opt max-size=1m --log-opt max-file=2", command);
     let shim = leaks::children_of(bed.pid());
-    bed.await_log("a", "done");
-    let directory = log_path(bed, "a").parent().unwrap().to_path_buf();
+    bed.await_log("aa", "done");
+    let directory = log_path(bed, "aa").parent().unwrap().to_path_buf();
     let size: u64 = fs::read_dir(directory).unwrap().flatten().map(|e| e.metadata().unwrap().len()).sum();
     assert!(size < 4 << 20, "{size} bytes of log");
     assert_eq!(shim.len(), 1, "one process per container");
@@ -132,34 +132,34 @@ fn a_gigabyte_of_output_stays_bounded(bed: &mut Bed) {
 
 fn lines_longer_than_any_buffer(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a --log-opt max-size=50m {IMAGE} payload long-line 5000000")).exits(0);
-    let o = bed.isula("logs a");
+    bed.isula(&format!("run --name aa --log-opt max-size=50m {IMAGE} payload long-line 5000000")).exits(0);
+    let o = bed.isula("logs aa");
     assert_eq!((o.out.len(), o.out.matches('\n').count()), (5_000_001, 1));
     // docker's reader takes a line in pieces of 16 KiB, the last of which ends with the line break.
-    let text = fs::read_to_string(log_path(bed, "a")).unwrap();
+    let text = fs::read_to_string(log_path(bed, "aa")).unwrap();
     assert!(text.lines().all(|l| l.len() < 64 << 10), "an entry of more than 64 KiB");
 }
 
 fn a_last_line_without_an_end(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a {IMAGE} printf 'one\\ntwo'")).exits(0);
-    assert_eq!(bed.isula("logs a").out, "one\ntwo");
-    assert_eq!(bed.isula("logs --tail 1 a").out, "two");
+    bed.isula(&format!("run --name aa {IMAGE} printf 'one\\ntwo'")).exits(0);
+    assert_eq!(bed.isula("logs aa").out, "one\ntwo");
+    assert_eq!(bed.isula("logs --tail 1 aa").out, "two");
 }
 
 fn binary_output_survives(bed: &mut Bed) {
     bed.start();
-    let o = bed.isula(&format!("run --name a {IMAGE} printf '\\001\\t\\033[1m\\360\\237\\230\\200\\377\\n'"));
+    let o = bed.isula(&format!("run --name aa {IMAGE} printf '\\001\\t\\033[1m\\360\\237\\230\\200\\377\\n'"));
     assert_eq!(o.code, 0, "{}", o.show());
     // The bytes that are no UTF-8 cannot be in JSON; everything else must be.
-    contains(&bed.isula("logs a").ok(), "\u{1}\t\u{1b}[1m\u{1f600}");
+    contains(&bed.isula("logs aa").ok(), "\u{1}\t\u{1b}[1m\u{1f600}");
 }
 
 fn disabled_log_says_so(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "--log-opt disable-log=true", "payload lines 10");
-    bed.isula("wait a").ok();
-    let o = bed.isula("logs a");
+    let id = bed.run_detached("aa", "--log-opt disable-log=true", "payload lines 10");
+    bed.isula("wait aa").ok();
+    let o = bed.isula("logs aa");
     assert_eq!(o.code, 0, "{}", o.show());
     let all = o.out + &o.err;
     assert!(all.contains("disable console log!") && all.contains("[WARNING]: Container"), "{all} ({id})");
@@ -167,30 +167,30 @@ fn disabled_log_says_so(bed: &mut Bed) {
 
 fn log_of_a_terminal_container(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-t", "payload lines 3");
-    bed.isula("wait a").ok();
-    assert_eq!(bed.isula("logs a").ok().replace('\r', ""), "line 0\nline 1\nline 2");
+    bed.run_detached("aa", "-t", "payload lines 3");
+    bed.isula("wait aa").ok();
+    assert_eq!(bed.isula("logs aa").ok().replace('\r', ""), "line 0\nline 1\nline 2");
 }
 
 fn logs_of_nothing(bed: &mut Bed) {
     bed.start();
     assert_ne!(bed.isula("logs nosuch").code, 0);
-    bed.isula(&format!("create --name a {IMAGE} true")).ok();
-    assert_eq!(bed.isula("logs a").ok(), "");
+    bed.isula(&format!("create --name aa {IMAGE} true")).ok();
+    assert_eq!(bed.isula("logs aa").ok(), "");
 }
 
 fn full_disk_under_the_log_does_not_stop_the_container(bed: &mut Bed) {
     crate::support::rootfs::small_disk(&bed.graph(), 12 << 10);
     bed.start();
     bed.run_detached(
-        "a",
+        "aa",
         "--log-opt max-size=1g",
         "sh -c 'payload lines 2000000; echo end > /dev/shm/end; sleep 1000'",
     );
     eventually("the container wrote everything in spite of the full disk", || {
-        bed.isula("exec a cat /dev/shm/end").out == "end\n"
+        bed.isula("exec aa cat /dev/shm/end").out == "end\n"
     });
-    bed.isula("rm -f a").ok();
+    bed.isula("rm -f aa").ok();
     // There is room again, and so life.
     assert_eq!(bed.run("", "echo well"), "well");
 }

@@ -159,7 +159,7 @@ fn propagation_to_the_host(bed: &mut Bed) {
     }
     nix::mount::umount(&path).unwrap();
     // Shared needs a shared source.
-    let private = propagating(bed, "q", MsFlags::MS_PRIVATE);
+    let private = propagating(bed, "qq", MsFlags::MS_PRIVATE);
     let o = bed.isula(&format!("run --rm -v {}:/p:rshared {IMAGE} true", private.display()));
     assert_ne!(o.code, 0, "{}", o.show());
     nix::mount::umount(&private).unwrap();

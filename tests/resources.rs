@@ -21,13 +21,13 @@ tests![
 fn memory_values_reach_the_cgroup(bed: &mut Bed) {
     requires!(cgroup_memory);
     bed.start();
-    bed.run_detached("a", "-m 64m --memory-reservation 32m", "payload ready 1000");
-    let pid = bed.container_pid("a");
+    bed.run_detached("aa", "-m 64m --memory-reservation 32m", "payload ready 1000");
+    let pid = bed.container_pid("aa");
     assert_eq!(cgroup::read(pid, &["memory.limit_in_bytes", "memory.max"]).as_deref(), Some("67108864"));
     assert_eq!(cgroup::read(pid, &["memory.soft_limit_in_bytes", "memory.low"]).as_deref(), Some("33554432"));
-    bed.run_detached("b", "-m 16384k --memory-swap -1", "payload ready 1000");
+    bed.run_detached("bb", "-m 16384k --memory-swap -1", "payload ready 1000");
     assert_eq!(
-        cgroup::read(bed.container_pid("b"), &["memory.limit_in_bytes", "memory.max"]).as_deref(),
+        cgroup::read(bed.container_pid("bb"), &["memory.limit_in_bytes", "memory.max"]).as_deref(),
         Some("16777216")
     );
 }
@@ -35,23 +35,23 @@ fn memory_values_reach_the_cgroup(bed: &mut Bed) {
 fn memory_beyond_the_limit_is_noted(bed: &mut Bed) {
     requires!(cgroup_memory);
     bed.start();
-    bed.isula(&format!("run --name a -m 16m --memory-swap 16m {IMAGE} payload hog 200")).exits(137);
-    assert_eq!(bed.inspect("a", "/State/OOMKilled"), true);
-    assert_eq!(bed.inspect("a", "/State/ExitCode"), 137);
+    bed.isula(&format!("run --name aa -m 16m --memory-swap 16m {IMAGE} payload hog 200")).exits(137);
+    assert_eq!(bed.inspect("aa", "/State/OOMKilled"), true);
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 137);
     assert_eq!(bed.run("-m 64m", "payload hog 20"), "took 20");
-    bed.isula(&format!("run --name b {IMAGE} payload exit 1")).exits(1);
-    assert_eq!(bed.inspect("b", "/State/OOMKilled"), false);
+    bed.isula(&format!("run --name bb {IMAGE} payload exit 1")).exits(1);
+    assert_eq!(bed.inspect("bb", "/State/OOMKilled"), false);
 }
 
 fn memory_of_a_second_process_beyond_the_limit(bed: &mut Bed) {
     requires!(cgroup_memory);
     bed.start();
-    bed.run_detached("a", "-m 16m --memory-swap 16m", "payload ready 1000");
-    bed.isula("exec a payload hog 200").exits(137);
+    bed.run_detached("aa", "-m 16m --memory-swap 16m", "payload ready 1000");
+    bed.isula("exec aa payload hog 200").exits(137);
     // The first process is not the biggest: it lives.
-    assert_eq!(bed.isula("exec a echo well").ok(), "well");
-    bed.isula("stop -t 0 a").ok();
-    assert_eq!(bed.inspect("a", "/State/OOMKilled"), true);
+    assert_eq!(bed.isula("exec aa echo well").ok(), "well");
+    bed.isula("stop -t 0 aa").ok();
+    assert_eq!(bed.inspect("aa", "/State/OOMKilled"), true);
 }
 
 fn values_that_break_a_rule_are_refused(bed: &mut Bed) {
@@ -91,8 +91,8 @@ fn values_that_break_a_rule_are_refused(bed: &mut Bed) {
 fn cpu_values_reach_the_cgroup(bed: &mut Bed) {
     requires!(cgroup_cpu);
     bed.start();
-    bed.run_detached("a", "--cpus 0.5 --cpu-shares 512 --cpuset-cpus 0", "payload ready 1000");
-    let pid = bed.container_pid("a");
+    bed.run_detached("aa", "--cpus 0.5 --cpu-shares 512 --cpuset-cpus 0", "payload ready 1000");
+    let pid = bed.container_pid("aa");
     match cgroup::read(pid, &["cpu.cfs_quota_us"]) {
         Some(quota) => {
             assert_eq!(quota, "50000");
@@ -105,8 +105,8 @@ fn cpu_values_reach_the_cgroup(bed: &mut Bed) {
         }
     }
     assert_eq!(cgroup::read(pid, &["cpuset.cpus"]).as_deref(), Some("0"));
-    bed.run_detached("b", "--cpu-period 20000 --cpu-quota 10000", "payload ready 1000");
-    let pid = bed.container_pid("b");
+    bed.run_detached("bb", "--cpu-period 20000 --cpu-quota 10000", "payload ready 1000");
+    let pid = bed.container_pid("bb");
     let quota = cgroup::read(pid, &["cpu.cfs_quota_us", "cpu.max"]);
     assert!(matches!(quota.as_deref(), Some("10000" | "10000 20000")), "{quota:?}");
 }
@@ -125,11 +125,11 @@ fn pids_limit_stops_a_fork_bomb(bed: &mut Bed) {
     let forked: u32 = text.strip_prefix("forked ").and_then(|n| n.parse().ok()).expect("a number");
     assert!((10..20).contains(&forked), "{text}");
     // One that never gives up, taken down by force with everything it made.
-    bed.run_detached("a", "--pids-limit 30", "sh -c 'f() { f | f & f; }; echo ready; f; sleep 1000'");
-    bed.run_detached("b", "--pids-limit 30", "sh -c 'echo ready; while true; do sleep 1000 & done'");
-    bed.await_log("b", "ready");
+    bed.run_detached("aa", "--pids-limit 30", "sh -c 'f() { f | f & f; }; echo ready; f; sleep 1000'");
+    bed.run_detached("bb", "--pids-limit 30", "sh -c 'echo ready; while true; do sleep 1000 & done'");
+    bed.await_log("bb", "ready");
     assert_eq!(bed.run("", "echo others live"), "others live");
-    bed.isula("rm -f a b").ok();
+    bed.isula("rm -f aa bb").ok();
 }
 
 fn resource_limits(bed: &mut Bed) {
@@ -155,12 +155,12 @@ fn oom_score(bed: &mut Bed) {
 
 fn container_has_a_cgroup_of_its_own(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("a", "", "payload ready 1000");
-    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", bed.container_pid("a"))).unwrap();
+    let id = bed.run_detached("aa", "", "payload ready 1000");
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", bed.container_pid("aa"))).unwrap();
     let expected = format!("{}/{id}", bed.cgroup_parent());
     contains(&text, &expected);
     // The namespace shows it as the root.
-    let inside = bed.isula("exec a cat /proc/self/cgroup").ok();
+    let inside = bed.isula("exec aa cat /proc/self/cgroup").ok();
     assert!(!inside.contains(&id), "{inside}");
     // The shim is not in it: what the container uses is the container's.
     for shim in crate::support::leaks::children_of(bed.pid()) {
@@ -172,10 +172,10 @@ fn container_has_a_cgroup_of_its_own(bed: &mut Bed) {
 fn cgroup_parent_of_a_container(bed: &mut Bed) {
     bed.start();
     let parent = format!("{}/inner", bed.cgroup_parent());
-    let id = bed.run_detached("a", &format!("--cgroup-parent {parent}"), "payload ready 1000");
-    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", bed.container_pid("a"))).unwrap();
+    let id = bed.run_detached("aa", &format!("--cgroup-parent {parent}"), "payload ready 1000");
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", bed.container_pid("aa"))).unwrap();
     contains(&text, &format!("{parent}/{id}"));
-    bed.isula("rm -f a").ok();
+    bed.isula("rm -f aa").ok();
     // What a user named is his; the engine removes only what it made for the container.
     cgroup::remove_tree(&parent);
     for line in ["../../x", "/../x"] {

@@ -28,53 +28,53 @@ tests![
 
 fn containers_outlive_a_killed_daemon(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ticks 1000000 10");
-    bed.await_log("a", "tick 1");
-    let pid = bed.container_pid("a");
+    bed.run_detached("aa", "", "payload ticks 1000000 10");
+    bed.await_log("aa", "tick 1");
+    let pid = bed.container_pid("aa");
     bed.kill();
     std::thread::sleep(Duration::from_millis(200));
     bed.restart();
-    assert_eq!(bed.container_pid("a"), pid);
-    assert_eq!(bed.inspect("a", "/State/Running"), true);
+    assert_eq!(bed.container_pid("aa"), pid);
+    assert_eq!(bed.inspect("aa", "/State/Running"), true);
     // What was written meanwhile is in the log, without a hole.
-    let text = bed.isula("logs a").ok();
+    let text = bed.isula("logs aa").ok();
     assert!(text.lines().enumerate().all(|(n, line)| line == format!("tick {n}")), "{text}");
-    bed.isula("stop -t 0 a").ok();
-    assert_eq!(bed.isula("wait a").ok(), "137");
+    bed.isula("stop -t 0 aa").ok();
+    assert_eq!(bed.isula("wait aa").ok(), "137");
 }
 
 fn containers_outlive_a_stopped_daemon(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    let pid = bed.container_pid("a");
+    bed.run_detached("aa", "", "payload ready 1000");
+    let pid = bed.container_pid("aa");
     for _ in 0..3 {
         bed.restart();
-        assert_eq!(bed.container_pid("a"), pid);
+        assert_eq!(bed.container_pid("aa"), pid);
     }
-    assert_eq!(bed.isula("exec a echo well").ok(), "well");
+    assert_eq!(bed.isula("exec aa echo well").ok(), "well");
 }
 
 fn exit_while_no_daemon_runs_is_known_later(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "sh -c 'sleep 0.5; echo last words; exit 42'");
-    let pid = bed.container_pid("a");
+    bed.run_detached("aa", "", "sh -c 'sleep 0.5; echo last words; exit 42'");
+    let pid = bed.container_pid("aa");
     bed.kill();
     eventually("the container ended", || !PathBuf::from(format!("/proc/{pid}/root/etc")).exists());
     std::thread::sleep(Duration::from_millis(200));
     bed.restart();
-    bed.await_state("a", "exited");
-    assert_eq!(bed.inspect("a", "/State/ExitCode"), 42);
-    assert_eq!(bed.isula("wait a").ok(), "42");
-    assert_eq!(bed.isula("logs a").ok(), "last words");
+    bed.await_state("aa", "exited");
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 42);
+    assert_eq!(bed.isula("wait aa").ok(), "42");
+    assert_eq!(bed.isula("logs aa").ok(), "last words");
     // And again after another one: it was recorded.
     bed.restart();
-    assert_eq!(bed.inspect("a", "/State/ExitCode"), 42);
-    assert_ne!(bed.inspect("a", "/State/FinishedAt"), "0001-01-01T00:00:00Z");
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 42);
+    assert_ne!(bed.inspect("aa", "/State/FinishedAt"), "0001-01-01T00:00:00Z");
 }
 
 fn auto_remove_while_no_daemon_runs(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "--rm", "sh -c 'sleep 0.3'");
+    bed.run_detached("aa", "--rm", "sh -c 'sleep 0.3'");
     bed.kill();
     std::thread::sleep(Duration::from_millis(800));
     bed.restart();
@@ -84,9 +84,9 @@ fn auto_remove_while_no_daemon_runs(bed: &mut Bed) {
 
 fn attached_client_goes_on_without_the_daemon(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-it", "sh");
+    bed.run_detached("aa", "-it", "sh");
     let mut client = bed.applet("isula");
-    client.args(command::words("attach a"));
+    client.args(command::words("attach aa"));
     let mut terminal = Terminal::run(client, 24, 80);
     std::thread::sleep(Duration::from_millis(200));
     terminal.keys("echo one-$((1+1))\r");
@@ -99,46 +99,46 @@ fn attached_client_goes_on_without_the_daemon(bed: &mut Bed) {
     terminal.await_text("three-6");
     terminal.keys("exit 3\r");
     terminal.finish();
-    assert_eq!(bed.isula("wait a").ok(), "3");
-    contains(&bed.isula("logs a").ok(), "three-6");
+    assert_eq!(bed.isula("wait aa").ok(), "3");
+    contains(&bed.isula("logs aa").ok(), "three-6");
 }
 
 fn exec_and_logs_after_a_restart(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-i", "sh -c 'while read x; do echo got $x; done'");
+    bed.run_detached("aa", "-i", "sh -c 'while read x; do echo got $x; done'");
     bed.kill();
     bed.restart();
-    assert_eq!(bed.isula("exec a echo well").ok(), "well");
-    assert_eq!(bed.isula_with("attach a", b"word\n").out.lines().next(), Some("got word"));
-    bed.await_log("a", "got word");
-    bed.isula("rm -f a").ok();
+    assert_eq!(bed.isula("exec aa echo well").ok(), "well");
+    assert_eq!(bed.isula_with("attach aa", b"word\n").out.lines().next(), Some("got word"));
+    bed.await_log("aa", "got word");
+    bed.isula("rm -f aa").ok();
 }
 
 fn paused_container_is_restored_paused(bed: &mut Bed) {
     crate::requires!(cgroup_freezer);
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    bed.isula("pause a").ok();
+    bed.run_detached("aa", "", "payload ready 1000");
+    bed.isula("pause aa").ok();
     bed.kill();
     bed.restart();
-    assert_eq!(bed.inspect("a", "/State/Paused"), true);
-    bed.isula("unpause a").ok();
-    assert_eq!(bed.isula("exec a echo well").ok(), "well");
+    assert_eq!(bed.inspect("aa", "/State/Paused"), true);
+    bed.isula("unpause aa").ok();
+    assert_eq!(bed.isula("exec aa echo well").ok(), "well");
 }
 
 fn stopped_containers_images_and_names_survive(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("run --name a --label k=v {IMAGE} sh -c 'echo kept > /kept; exit 9'")).exits(9);
+    bed.isula(&format!("run --name aa --label k=v {IMAGE} sh -c 'echo kept > /kept; exit 9'")).exits(9);
     bed.isula(&format!("tag {IMAGE} other:tag")).ok();
     let before =
         (bed.isula("ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.State}}'").ok(), bed.isula("images").ok());
     bed.restart();
     let after = (bed.isula("ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.State}}'").ok(), bed.isula("images").ok());
     assert_eq!(before, after);
-    assert_eq!(bed.inspect("a", "/Config/Labels/k"), "v");
-    assert_ne!(bed.isula(&format!("create --name a {IMAGE} true")).code, 0, "the name is taken");
-    bed.isula("start a").ok();
-    assert_eq!(bed.isula("wait a").ok(), "9");
+    assert_eq!(bed.inspect("aa", "/Config/Labels/k"), "v");
+    assert_ne!(bed.isula(&format!("create --name aa {IMAGE} true")).code, 0, "the name is taken");
+    bed.isula("start aa").ok();
+    assert_eq!(bed.isula("wait aa").ok(), "9");
 }
 
 /// A small generator of numbers, so that a failure can be repeated.
@@ -203,28 +203,28 @@ fn daemon_killed_in_the_middle_of_starts(bed: &mut Bed) {
 
 fn container_killed_while_no_daemon_runs(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    let pid = bed.container_pid("a");
+    bed.run_detached("aa", "", "payload ready 1000");
+    let pid = bed.container_pid("aa");
     bed.kill();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::SIGKILL).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     bed.restart();
-    assert_eq!(bed.isula("wait a").ok(), "137");
+    assert_eq!(bed.isula("wait aa").ok(), "137");
 }
 
 /// The one process that must not die does: the container is ended, and it is known.
 fn shim_killed_is_an_exit(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    let init = bed.container_pid("a");
+    bed.run_detached("aa", "", "payload ready 1000");
+    let init = bed.container_pid("aa");
     let shims = crate::support::leaks::children_of(bed.pid());
     assert_eq!(shims.len(), 1, "one process per container");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shims[0] as i32), nix::sys::signal::SIGKILL).unwrap();
-    bed.await_state("a", "exited");
-    assert_ne!(bed.inspect("a", "/State/ExitCode"), 0);
+    bed.await_state("aa", "exited");
+    assert_ne!(bed.inspect("aa", "/State/ExitCode"), 0);
     eventually("its process is gone", || !PathBuf::from(format!("/proc/{init}/exe")).exists());
-    bed.isula("start a").ok();
-    assert_eq!(bed.isula("exec a echo well").ok(), "well");
+    bed.isula("start aa").ok();
+    assert_eq!(bed.isula("exec aa echo well").ok(), "well");
 }
 
 /// The directory of a container.
@@ -278,9 +278,9 @@ fn files(path: &std::path::Path) -> Vec<PathBuf> {
 
 fn truncated_files_in_the_graph(bed: &mut Bed) {
     bed.start();
-    let id = bed.isula(&format!("run --name a {IMAGE} true"));
+    let id = bed.isula(&format!("run --name aa {IMAGE} true"));
     assert_eq!(id.code, 0, "{}", id.show());
-    let id = bed.inspect("a", "/Id").as_str().unwrap().to_string();
+    let id = bed.inspect("aa", "/Id").as_str().unwrap().to_string();
     bed.stop();
     let documents: Vec<PathBuf> = files(&directory(bed, &id)).into_iter().filter(|p| p.is_file()).collect();
     assert!(!documents.is_empty());
@@ -308,8 +308,8 @@ fn truncated_files_in_the_graph(bed: &mut Bed) {
 
 fn garbage_in_the_graph_is_ignored(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("create --name a {IMAGE} true")).ok();
-    let id = bed.inspect("a", "/Id").as_str().unwrap().to_string();
+    bed.isula(&format!("create --name aa {IMAGE} true")).ok();
+    let id = bed.inspect("aa", "/Id").as_str().unwrap().to_string();
     let engines = directory(bed, &id).parent().unwrap().to_path_buf();
     bed.stop();
     let fake = "f".repeat(64);

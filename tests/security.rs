@@ -147,23 +147,24 @@ fn devices_of_the_host_stay_closed(bed: &mut Bed) {
 fn executable_cannot_be_overwritten(bed: &mut Bed) {
     bed.start();
     let before = fs::read(binary()).unwrap();
-    bed.run_detached("a", "", "payload hunt-exe 1000");
-    bed.await_log("a", "hunting");
+    bed.run_detached("aa", "", "payload hunt-exe 1000");
+    bed.await_log("aa", "hunting");
     for _ in 0..100 {
-        bed.isula("exec a true").ok();
+        bed.isula("exec aa true").ok();
     }
     // The way of the first attack: the command is the runtime itself.
-    bed.isula("exec a /proc/self/exe --version");
+    bed.isula("exec aa /proc/self/exe --version");
     bed.isula(&format!("run --rm {IMAGE} /proc/self/exe"));
-    let log = bed.isula("logs a").ok();
+    let log = bed.isula("logs aa").ok();
     assert!(!log.contains("opened"), "{log}");
     assert!(fs::read(binary()).unwrap() == before, "the executable was changed");
     // With the capability to see everything, it still cannot be written.
-    let hunt = bed
-        .spawn(&format!("run --rm --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --name b {IMAGE} payload hunt-exe 2"));
-    bed.await_log("b", "hunting");
+    let hunt = bed.spawn(&format!(
+        "run --rm --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --name bb {IMAGE} payload hunt-exe 2"
+    ));
+    bed.await_log("bb", "hunting");
     for _ in 0..20 {
-        bed.isula("exec b true");
+        bed.isula("exec bb true");
     }
     let o = hunt.finish(PATIENCE);
     assert!(!o.out.contains("opened"), "{}", o.show());
@@ -171,7 +172,7 @@ fn executable_cannot_be_overwritten(bed: &mut Bed) {
 
 fn working_directory_cannot_lead_outside(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
+    bed.run_detached("aa", "", "payload ready 1000");
     for fd in 3..24 {
         for command in [
             format!("run --rm -w /proc/self/fd/{fd} {IMAGE} payload cwd-escapes"),

@@ -62,19 +62,19 @@ fn volume_comes_through_unchanged(bed: &mut Bed) {
     let o = bed.isula(&format!("run --rm --log-opt disable-log=true {IMAGE} payload bytes {n}"));
     assert_eq!(o.code, 0);
     assert!(o.out.as_bytes() == pattern(n), "{} of {n} bytes, or others", o.out.len());
-    bed.run_detached("a", "", "payload ready 1000");
-    let o = bed.isula(&format!("exec a payload bytes {n}"));
+    bed.run_detached("aa", "", "payload ready 1000");
+    let o = bed.isula(&format!("exec aa payload bytes {n}"));
     assert!(o.out.as_bytes() == pattern(n), "{} of {n} bytes, or others", o.out.len());
 }
 
 fn exec_of_500_megabytes_costs_no_memory(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    bed.isula("exec a true").ok();
+    bed.run_detached("aa", "", "payload ready 1000");
+    bed.isula("exec aa true").ok();
     let shims = leaks::children_of(bed.pid());
     let before: Vec<u64> = shims.iter().chain([&bed.pid()]).map(|pid| leaks::peak_memory(*pid)).collect();
     let mut exec = bed.applet("isula");
-    let mut exec = exec.args(["exec", "a", "payload", "zeros", "524288000"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut exec = exec.args(["exec", "aa", "payload", "zeros", "524288000"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = exec.stdout.take().unwrap();
     let (mut total, mut client, mut buffer) = (0u64, 0, vec![0; 1 << 16]);
     loop {
@@ -118,8 +118,8 @@ fn slow_reader_loses_nothing(bed: &mut Bed) {
 
 fn attach_joins_a_running_container(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-i", "sh -c 'read x; echo got $x; exit 6'");
-    let mut attach = bed.spawn("attach a");
+    bed.run_detached("aa", "-i", "sh -c 'read x; echo got $x; exit 6'");
+    let mut attach = bed.spawn("attach aa");
     attach.child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
     let o = attach.finish(PATIENCE);
     assert_eq!(o.code, 6, "attach returns the container's exit code: {}", o.show());
@@ -128,8 +128,8 @@ fn attach_joins_a_running_container(bed: &mut Bed) {
 
 fn attach_of_what_does_not_run_is_refused(bed: &mut Bed) {
     bed.start();
-    bed.isula(&format!("create --name a {IMAGE} true")).ok();
-    let o = bed.isula("attach a");
+    bed.isula(&format!("create --name aa {IMAGE} true")).ok();
+    let o = bed.isula("attach aa");
     assert_ne!(o.code, 0);
     contains(&o.err, "You cannot attach to a stopped container, start it first");
     assert_ne!(bed.isula("attach nosuch").code, 0);
@@ -137,8 +137,8 @@ fn attach_of_what_does_not_run_is_refused(bed: &mut Bed) {
 
 fn two_clients_see_the_same(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-i", "sh -c 'read x; payload lines 5000; exit 1'");
-    let (one, mut two) = (bed.spawn("attach a"), bed.spawn("attach a"));
+    bed.run_detached("aa", "-i", "sh -c 'read x; payload lines 5000; exit 1'");
+    let (one, mut two) = (bed.spawn("attach aa"), bed.spawn("attach aa"));
     std::thread::sleep(std::time::Duration::from_millis(300));
     two.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     let (two, one) = (two.finish(PATIENCE), one.finish(PATIENCE));
@@ -167,18 +167,18 @@ fn terminal_is_raw_and_restored(bed: &mut Bed) {
 fn terminal_is_restored_when_the_client_is_terminated(bed: &mut Bed) {
     bed.start();
     for (n, signal) in [nix::sys::signal::SIGTERM, nix::sys::signal::SIGHUP].into_iter().enumerate() {
-        let mut terminal = Terminal::run(isula(bed, &format!("run -it --name a{n} {IMAGE} sh")), 24, 80);
+        let mut terminal = Terminal::run(isula(bed, &format!("run -it --name aa{n} {IMAGE} sh")), 24, 80);
         terminal.await_text("# ");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(terminal.pid() as i32), signal).unwrap();
         // The signal may be passed on to the container or end the client; either way the terminal is as before.
-        bed.isula(&format!("rm -f a{n}")).ok();
+        bed.isula(&format!("rm -f aa{n}")).ok();
         terminal.finish();
         assert!(terminal.is_cooked(), "the terminal stayed raw after {signal}");
     }
     // The container dies under it.
-    let mut terminal = Terminal::run(isula(bed, &format!("run -it --name b {IMAGE} sh")), 24, 80);
+    let mut terminal = Terminal::run(isula(bed, &format!("run -it --name bb {IMAGE} sh")), 24, 80);
     terminal.await_text("# ");
-    bed.isula("kill b").ok();
+    bed.isula("kill bb").ok();
     assert_eq!(terminal.finish(), 137);
     assert!(terminal.is_cooked(), "the terminal stayed raw after a kill");
     // A refused run never touches it.
@@ -199,14 +199,14 @@ fn terminal_has_its_size_and_follows_it(bed: &mut Bed) {
 
 fn detach_keys_leave_the_container_running(bed: &mut Bed) {
     bed.start();
-    let mut terminal = Terminal::run(isula(bed, &format!("run -it --name a {IMAGE} sh")), 24, 80);
+    let mut terminal = Terminal::run(isula(bed, &format!("run -it --name aa {IMAGE} sh")), 24, 80);
     terminal.await_text("# ");
     terminal.keys("\x01q"); // Ctrl-A q
     assert_eq!(terminal.finish(), 0);
     assert!(terminal.is_cooked(), "the terminal stayed raw after detaching");
-    assert_eq!(bed.inspect("a", "/State/Running"), true);
+    assert_eq!(bed.inspect("aa", "/State/Running"), true);
     // And back again.
-    let mut terminal = Terminal::run(isula(bed, "attach a"), 24, 80);
+    let mut terminal = Terminal::run(isula(bed, "attach aa"), 24, 80);
     std::thread::sleep(std::time::Duration::from_millis(200));
     terminal.keys("echo back-$((40+2))\r");
     terminal.await_text("back-42");
@@ -216,8 +216,8 @@ fn detach_keys_leave_the_container_running(bed: &mut Bed) {
 
 fn exec_with_a_terminal(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "", "payload ready 1000");
-    let mut terminal = Terminal::run(isula(bed, "exec -it a sh"), 30, 90);
+    bed.run_detached("aa", "", "payload ready 1000");
+    let mut terminal = Terminal::run(isula(bed, "exec -it aa sh"), 30, 90);
     terminal.await_text("# ");
     terminal.keys("payload tty; stty size\r");
     terminal.await_text("tty tty tty");
@@ -238,30 +238,30 @@ fn ctrl_c_reaches_a_container_on_a_terminal(bed: &mut Bed) {
 
 fn interrupt_without_a_terminal_is_passed_on(bed: &mut Bed) {
     bed.start();
-    let run = bed.spawn(&format!("run --name a {IMAGE} payload trap 2 15"));
-    bed.await_log("a", "ready");
+    let run = bed.spawn(&format!("run --name aa {IMAGE} payload trap 2 15"));
+    bed.await_log("aa", "ready");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.child.id() as i32), nix::sys::signal::SIGINT).unwrap();
     contains(&run.finish(PATIENCE).ok(), "signal 2");
 }
 
 fn vanishing_clients_leave_container_and_daemon_well(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-i", "sh -c 'while true; do echo tick; sleep 0.01; done'");
-    bed.await_log("a", "tick");
-    for line in ["attach a", "logs -f a", "wait a", "exec -i a cat", "exec a payload ticks 100000 10", "events"] {
+    bed.run_detached("aa", "-i", "sh -c 'while true; do echo tick; sleep 0.01; done'");
+    bed.await_log("aa", "tick");
+    for line in ["attach aa", "logs -f aa", "wait aa", "exec -i aa cat", "exec aa payload ticks 100000 10", "events"] {
         let mut client = bed.spawn(line);
         std::thread::sleep(std::time::Duration::from_millis(150));
         client.child.kill().unwrap();
         client.child.wait().unwrap();
     }
-    let mut run = bed.spawn(&format!("run --name b {IMAGE} payload ticks 100000 10"));
-    bed.await_log("b", "tick 3");
+    let mut run = bed.spawn(&format!("run --name bb {IMAGE} payload ticks 100000 10"));
+    bed.await_log("bb", "tick 3");
     run.child.kill().unwrap();
     run.child.wait().unwrap();
-    assert_eq!(bed.inspect("a", "/State/Running"), true);
-    assert_eq!(bed.inspect("b", "/State/Running"), true, "a container outlives its client");
+    assert_eq!(bed.inspect("aa", "/State/Running"), true);
+    assert_eq!(bed.inspect("bb", "/State/Running"), true, "a container outlives its client");
     let lines = |name: &str| bed.isula(&format!("logs {name}")).ok().lines().count();
-    for name in ["a", "b"] {
+    for name in ["aa", "bb"] {
         let before = lines(name);
         eventually("it writes on", || lines(name) > before);
     }
@@ -271,22 +271,22 @@ fn closed_reader_does_not_stop_the_container(bed: &mut Bed) {
     bed.start();
     let mut run = bed.applet("isula");
     let mut run =
-        run.args(["run", "--name", "a", IMAGE, "payload", "lines", "300000"]).stdout(Stdio::piped()).spawn().unwrap();
+        run.args(["run", "--name", "aa", IMAGE, "payload", "lines", "300000"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut some = [0; 100];
     run.stdout.take().unwrap().read_exact(&mut some).unwrap();
     let _ = run.wait();
-    assert_eq!(bed.isula("wait a").ok(), "0");
+    assert_eq!(bed.isula("wait aa").ok(), "0");
 }
 
 fn detached_terminal_container_can_be_attached(bed: &mut Bed) {
     bed.start();
-    bed.run_detached("a", "-it", "sh");
-    assert_eq!(bed.inspect("a", "/Config/Tty"), true);
-    let mut terminal = Terminal::run(isula(bed, "attach a"), 24, 80);
+    bed.run_detached("aa", "-it", "sh");
+    assert_eq!(bed.inspect("aa", "/Config/Tty"), true);
+    let mut terminal = Terminal::run(isula(bed, "attach aa"), 24, 80);
     std::thread::sleep(std::time::Duration::from_millis(200));
     terminal.keys("echo sum-$((1+2))\r");
     terminal.await_text("sum-3");
     terminal.keys("exit\r");
     assert_eq!(terminal.finish(), 0);
-    contains(&bed.isula("logs a").ok(), "sum-3");
+    contains(&bed.isula("logs aa").ok(), "sum-3");
 }

@@ -59,7 +59,7 @@ impl Bundle {
         {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
-        fs::write(root.join("etc/passwd"), "root:x:0:0::/root:\nbob:x:1000:100::/home/bob:\n").unwrap();
+        fs::write(root.join("etc/passwd"), "root:x:0:0::/root:\nbob:x:1000:100::/users/bob:\n").unwrap();
         fs::write(root.join("etc/group"), "users:x:100:\nwheel:x:10:bob\n").unwrap();
         Bundle(dir)
     }
@@ -399,7 +399,7 @@ fn users_groups_and_directories_are_the_containers() {
         assert_eq!(code, 0, "{text}");
         for line in [
             "uid=1000(bob) gid=100(users) groups=10(wheel),77,100(users)\n",
-            "/home/bob\n/made/here\n",
+            "/users/bob\n/made/here\n",
             "CapEff:\t0000000000000020\n",
             "CapAmb:\t0000000000000020\n",
             "out\n0027\n",

@@ -150,7 +150,7 @@ fn read(root: &Root, path: &str) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# c\nbad line\nbob:x:1000:100:Bob:/home/bob:/bin/sh\n7:x:70:71::/seven:\n\xff:x:1::\n";
+    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# c\nbad line\nbob:x:1000:100:Bob:/users/bob:/bin/sh\n7:x:70:71::/seven:\n\xff:x:1::\n";
     const GROUP: &[u8] = b"root:x:0:\nusers:x:100:\nwheel:x:10:alice,bob\naudio:x:29:bob\n";
 
     fn look_up(text: &str) -> Result<(u32, u32, Vec<u32>, String)> {
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        assert_eq!(look_up("bob").unwrap(), (1000, 100, vec![100, 10, 29], "/home/bob".into()));
-        assert_eq!(look_up("1000").unwrap(), (1000, 100, vec![100, 10, 29], "/home/bob".into()));
-        assert_eq!(look_up("bob:wheel").unwrap(), (1000, 10, vec![10], "/home/bob".into()));
+        assert_eq!(look_up("bob").unwrap(), (1000, 100, vec![100, 10, 29], "/users/bob".into()));
+        assert_eq!(look_up("1000").unwrap(), (1000, 100, vec![100, 10, 29], "/users/bob".into()));
+        assert_eq!(look_up("bob:wheel").unwrap(), (1000, 10, vec![10], "/users/bob".into()));
         assert_eq!(look_up("4242").unwrap(), (4242, 0, vec![0], "".into()));
         assert_eq!(look_up("4242:4343").unwrap(), (4242, 4343, vec![4343], "".into()));
         assert_eq!(look_up("7").unwrap(), (70, 71, vec![71], "/seven".into()));

@@ -2,7 +2,9 @@
 
 use super::Daemon;
 use crate::api::system::{API_VERSION, Component, Info, MIN_API_VERSION, Platform, Version};
-use crate::applet::{BUILD_TIME, COMMIT, VERSION};
+use crate::applet::BUILD_TIME;
+use crate::applet::COMMIT;
+use crate::applet::VERSION;
 use crate::modules::container::run::Phase;
 use crate::utils::host;
 use crate::utils::time::Timestamp;

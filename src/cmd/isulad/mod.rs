@@ -5,7 +5,8 @@ mod flags;
 mod options;
 mod process;
 
-use crate::applet::{COMMIT, VERSION};
+use crate::applet::COMMIT;
+use crate::applet::VERSION;
 use crate::entry::Listener;
 use crate::error::{Context, Result};
 use crate::executor::Daemon;

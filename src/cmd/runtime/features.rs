@@ -1,6 +1,7 @@
 //! `lcr features`: what this runtime can do (OCI runtime specification, features.md).
 
-use crate::applet::{COMMIT, VERSION};
+use crate::applet::COMMIT;
+use crate::applet::VERSION;
 use crate::cmd::runtime::output;
 use crate::engine::{capability, seccomp};
 use crate::error::Result;

@@ -18,7 +18,8 @@ mod report;
 mod run;
 mod spec;
 
-use crate::applet::{COMMIT, VERSION};
+use crate::applet::COMMIT;
+use crate::applet::VERSION;
 use crate::cmd::argv::{self, Stop};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::sealed_exe;

@@ -1,3 +1,5 @@
+//! What compiled filters decide, against a plain evaluation of the rules.
+
 use super::*;
 
 /// A listing of `struct seccomp_data`.

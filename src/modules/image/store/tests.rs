@@ -1,3 +1,5 @@
+//! The store on disk: imports, names, removal, damage.
+
 use super::super::unpack::tests::archive;
 use super::*;
 use crate::utils::archive::gzip::tests::gzip;

@@ -1,3 +1,5 @@
+//! Reading logs: tails, times, rotation, damage.
+
 use super::*;
 use std::io::Write;
 

@@ -1,3 +1,5 @@
+//! Archives, well formed and not.
+
 use super::super::pax::tests::entry;
 use super::*;
 use std::io::BufReader;
