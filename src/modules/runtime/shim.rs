@@ -183,7 +183,6 @@ impl Watch {
     ///
     /// # Errors
     /// `Kind::Remote` when the shim is gone.
-    #[allow(clippy::should_implement_trait)] // an error is not an item, and no event yet is not the end
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         loop {
             let message = match socket::recv(self.socket.as_fd()) {

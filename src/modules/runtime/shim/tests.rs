@@ -32,6 +32,12 @@ impl Drop for Container {
                 watch.release();
             }
         }
+        // A shim that nobody watches ends by itself, and writes its exit file here before.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while process::is_alive(self.launched.shim_pid, self.launched.shim_start_time) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+            reap();
+        }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
