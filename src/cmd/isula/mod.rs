@@ -1,7 +1,7 @@
 //! The client: words on a command line become requests, answers become screens and exit codes. One thread.
 //!
 //! Formats, messages and exit codes are those of the original where scripts may depend on them, and docker's elsewhere.
-//! A verb is one type with its flags and one function; [`Command`] lists them.
+//! A verb is one type with its flags and one function; `Command` lists them.
 
 mod attach;
 mod audit;

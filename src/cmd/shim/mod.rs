@@ -1,6 +1,6 @@
 //! `isulad-shim`: the parent of one container. It owns the container's streams, log and exit, and outlives the daemon.
 //!
-//! One process, one thread, one poll loop ([`supervisor`]). The daemon starts it with the watch socket as standard
+//! One process, one thread, one poll loop (`supervisor`). The daemon starts it with the watch socket as standard
 //! input; the conversation is in [`crate::api::shim`]. Two further orders serve the daemon: `cleanup` ends what a
 //! container whose shim died has left, `seal` makes a read-only descriptor of the executable on old kernels.
 

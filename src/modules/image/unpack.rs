@@ -1,6 +1,6 @@
 //! Unpacks one layer into an empty directory, in the form in which overlayfs wants layers.
 //!
-//! Whatever the archive says, its effects stay below that directory: see [`super::tree`] for the way there. The last
+//! Whatever the archive says, its effects stay below that directory: see `super::tree` for the way there. The last
 //! component is never followed. Deletions become overlayfs's own signs (kernel documentation, overlayfs.rst): a
 //! character device 0:0 for a whiteout, the attribute `trusted.overlay.opaque` for an opaque directory; the same signs
 //! in the archive itself are not taken over, or a layer could redirect reads to other paths.
