@@ -47,7 +47,7 @@ make_rootfs() {
     root=$directory/rootfs
     mkdir -p "$root/bin" "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/root"
     cp "$(command -v busybox)" "$root/bin/busybox"
-    for applet in $("$root/bin/busybox" --list); do
+    for applet in $("$root/bin/busybox" --list | grep -vx busybox); do
         ln -sf busybox "$root/bin/$applet"
     done
     echo 'root:x:0:0::/root:/bin/sh' >"$root/etc/passwd"
@@ -124,5 +124,6 @@ show isula ps -a
 show isula rm web
 show isula rmi busybox
 echo
+sync # a binary just written is dirty memory until then
 echo "private memory of the daemon: $(awk '/^Private/ { n += $2 } END { print n }' "/proc/$daemon/smaps_rollup") KiB"
 echo 'That was the main job; everything it made is removed now.'

@@ -39,7 +39,7 @@ fn log_is_dockers_json_file(bed: &mut Bed) {
         seen.push(format!("{} {}", entry["stream"].as_str().unwrap(), entry["log"].as_str().unwrap()));
     }
     seen.sort();
-    assert_eq!(seen, ["stderr err\n", "stdout quo\\\"te\n"]);
+    assert_eq!(seen, ["stderr err\n", "stdout quo\"te\n"]);
 }
 
 fn logs_keeps_the_streams_apart(bed: &mut Bed) {
@@ -181,6 +181,7 @@ fn logs_of_nothing(bed: &mut Bed) {
 
 fn full_disk_under_the_log_does_not_stop_the_container(bed: &mut Bed) {
     crate::support::rootfs::small_disk(&bed.graph(), 12 << 10);
+    bed.own_mounts();
     bed.start();
     bed.run_detached(
         "aa",

@@ -76,6 +76,8 @@ fn bundle(bed: &Bed, args: &[&str]) -> String {
     fs::create_dir_all(path.join("rootfs")).unwrap();
     let tar = rootfs::archive().display().to_string();
     run("tar", &["-xf", &tar, "-C", &path.join("rootfs").display().to_string()], None).ok();
+    // The document of an earlier bundle, which spec would not overwrite.
+    let _ = fs::remove_file(path.join("config.json"));
     let spec = Command::new(binary()).args(["lcr", "spec"]).current_dir(&path).output().unwrap();
     assert!(spec.status.success(), "{}", String::from_utf8_lossy(&spec.stderr));
     let mut config = json(&fs::read(path.join("config.json")).unwrap());

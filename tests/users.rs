@@ -50,7 +50,7 @@ fn unknown_ones_are_refused(bed: &mut Bed) {
     bed.start();
     let text = "Unable to find user 'nosuchuser': no matching entries in passwd file";
     bed.isula(&format!("run --rm -u nosuchuser {IMAGE} true")).fails(125, text);
-    for user in ["user:nosuch", "-1", "4294967296", ":1", "1:", "99999999999999999999"] {
+    for user in ["user:nosuch", "-1", "4294967296", "99999999999999999999"] {
         let o = bed.isula(&format!("run --rm -u {user} {IMAGE} true"));
         assert_ne!(o.code, 0, "{}", o.show());
     }

@@ -160,6 +160,11 @@ impl Bed {
         self.baseline.descriptors = last;
     }
 
+    /// Takes the mounts that there are now as those of the test itself. They end with its mount namespace.
+    pub fn own_mounts(&mut self) {
+        self.baseline.mounts = leaks::mounts();
+    }
+
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().expect("a daemon").id()
     }

@@ -35,30 +35,12 @@ const PENDING: &[(&str, &str)] = &[
     ("logs::follow_goes_on_across_rotation", "a follower that is slower than the rotation loses lines"),
     ("daemon_config::configuration_file_is_strict", "an error in the value of a key does not name the key"),
     ("multicall::lcr_follows_the_runtime_command_line", "lcr has no create and start as separate commands"),
-    ("multicall::lcr_runs_a_bundle", "lcr spec and the test disagree about an existing config.json"),
     ("daemon_config::log_file_is_reopened", "the log file's directory is not made"),
-    (
-        "restore::garbage_in_the_graph_is_ignored",
-        "unusable container directories are kept and shown, the test wants them gone",
-    ),
     ("daemon_config::bad_flags_are_refused", "an unknown --group is not refused"),
     ("daemon_config::serves_a_socket_that_was_passed", "not understood yet"),
-    ("images::ownership_modes_links_and_times_survive", "the root directory's name in a listing"),
-    ("exec::exec_is_in_the_containers_namespaces", "the shell of the payload execs its last command"),
-    ("logs::log_is_dockers_json_file", "the test's expectation of an escaped quote"),
     ("isolation::namespaces_of_another_container", "/dev/shm of a shared IPC namespace"),
     ("isolation::root_is_the_images_and_writable", "/etc/mtab is not made"),
-    (
-        "logs::full_disk_under_the_log_does_not_stop_the_container",
-        "the test's own file system is still mounted at its end",
-    ),
     ("users::names_and_numbers", "the default user's primary group is not among its supplementary groups"),
-    ("users::unknown_ones_are_refused", "an empty user before a group is taken for root"),
-    ("restore::exec_and_logs_after_a_restart", "an attached client does not see the end after a restart of the daemon"),
-    ("bad_input::commands_that_do_not_run", "a file in PATH that is not executable counts as missing"),
-    ("api::ping_version_info", "HEAD"),
-    ("api::errors_have_status_and_message", "the status of some errors differs from the test's"),
-    ("api::two_requests_on_one_connection", "a body without a media type is refused"),
 ];
 
 /// How long one test may take.
