@@ -6,7 +6,7 @@ use crate::tests;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::IntoRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -200,11 +200,12 @@ fn serves_a_socket_that_was_passed(bed: &mut Bed) {
     let words = bed.daemon_words(&[]);
     let mut inner = vec![binary().display().to_string(), "isulad".into(), "-H".into(), "fd://".into()];
     inner.extend(words.into_iter().skip(2));
-    // A shell gives the descriptor its number and its own pid to the variable, as systemd does.
-    let script = format!("exec 3<&{}; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"", listener.as_raw_fd());
+    // A shell gives the descriptor its number and its own pid to the variable, as systemd does. The copy is open across
+    // exec, which the listener's own descriptor is not.
     let fd = nix::unistd::dup(&listener).unwrap().into_raw_fd();
+    let script = format!("exec 3<&{fd}; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"");
     let mut command = Command::new("sh");
-    command.arg("-c").arg(script.replace(&listener.as_raw_fd().to_string(), &fd.to_string())).arg("sh").args(inner);
+    command.arg("-c").arg(script).arg("sh").args(inner);
     command.arg0("sh").env("ISULAD_HOST", format!("unix://{}", bed.socket().display()));
     bed.launch_command(command);
     bed.get("/_ping").expect(200);

@@ -328,8 +328,13 @@ fn listen_unix(path: &Path, group: &str) -> Result<Socket> {
     let meta = std::fs::symlink_metadata(path).context(|| format!("lstat({path:?})"))?;
     let file = Some(SocketFile { path: path.to_owned(), device: meta.dev(), inode: meta.ino() });
     let socket = Socket { fd, file }; // from here on an error removes the file
-    if let Some(gid) = group_id(group) {
-        std::os::unix::fs::chown(path, None, Some(gid)).context(|| format!("chown({path:?}, group {group:?})"))?;
+    match group_id(group) {
+        Some(gid) => {
+            std::os::unix::fs::chown(path, None, Some(gid)).context(|| format!("chown({path:?}, group {group:?})"))?
+        }
+        // The default one need not exist; the socket is root's alone then.
+        None if group == Options::default().group => {}
+        None => return Err(Error::invalid(format!("no group {group:?} in /etc/group"))),
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
         .context(|| format!("chmod({path:?}, 0660)"))?;

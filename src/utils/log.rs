@@ -13,9 +13,9 @@
 use crate::error::{Context, Error, Result};
 use crate::utils::time::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -95,6 +95,13 @@ pub fn reopen() -> Result<()> {
 }
 
 fn open_file(path: &Path, mode: u32) -> Result<(File, u64)> {
+    if let Some(directory) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory)
+            .context(|| format!("create directory {directory:?}"))?;
+    }
     let file = OpenOptions::new()
         .append(true)
         .create(true)

@@ -32,15 +32,9 @@ macro_rules! tests {
 /// Tests that are written but do not hold yet, each with what is missing. They are printed and counted as skipped; a
 /// row goes when its test holds.
 const PENDING: &[(&str, &str)] = &[
-    ("logs::follow_goes_on_across_rotation", "a follower that is slower than the rotation loses lines"),
-    ("daemon_config::configuration_file_is_strict", "an error in the value of a key does not name the key"),
     ("multicall::lcr_follows_the_runtime_command_line", "lcr has no create and start as separate commands"),
-    ("daemon_config::log_file_is_reopened", "the log file's directory is not made"),
-    ("daemon_config::bad_flags_are_refused", "an unknown --group is not refused"),
-    ("daemon_config::serves_a_socket_that_was_passed", "not understood yet"),
     ("isolation::namespaces_of_another_container", "/dev/shm of a shared IPC namespace"),
     ("isolation::root_is_the_images_and_writable", "/etc/mtab is not made"),
-    ("users::names_and_numbers", "the default user's primary group is not among its supplementary groups"),
 ];
 
 /// How long one test may take.

@@ -88,7 +88,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         hosts,
         group: pick.word("--group", "group", flags.group)?.unwrap_or_else(|| GROUP.into()),
         pidfile,
-        log_level: level.map_or(Ok(LevelFilter::Info), |word| parse_level(&word))?,
+        log_level: level.map_or(Ok(LevelFilter::Info), |word| parse_level(&word)).context(|| "log-level".into())?,
         log_sink: sink(log_driver.as_deref(), &log_opts, &graph)?,
         settings: Settings {
             logging: Logging::default().refine(&logging).context(|| "log of containers".into())?,
@@ -97,8 +97,8 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                     .word("--cgroup-parent", "cgroup-parent", flags.cgroup_parent)?
                     .filter(|p| !p.is_empty())
                     .unwrap_or_else(|| CGROUP_PARENT.into()),
-                ulimits: check_ulimits(default_ulimits)?,
-                umask: Some(umask_of(umask.as_deref())?),
+                ulimits: check_ulimits(default_ulimits).context(|| "default-ulimits".into())?,
+                umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
                 ..Defaults::default()
             },
             start_timeout: start_timeout.map_or(Ok(Duration::ZERO), |text| timeout(&text))?,

@@ -188,15 +188,20 @@ struct Position {
 /// that a rotation in between makes a file turn up twice rather than not at all.
 fn newer_than(path: &Path, identity: Option<(u64, u64)>) -> Result<Vec<LogFile>> {
     let mut files: Vec<LogFile> = Vec::new();
+    let mut hole = false;
     for n in 0..FILE_LIMIT {
         let name = rotated(path, n);
         let file = match File::open(&name) {
             Ok(file) => file,
-            // In the middle of a rotation the current one is not there for a moment.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && n == 0 => continue,
+            // A rotation renames the oldest first and the current one last: for a moment one name is free, any of them.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !hole => {
+                hole = true;
+                continue;
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => break,
             Err(e) => return Err(Error::io(format!("open({name:?})"), e)),
         };
+        hole = false;
         let metadata = file.metadata().context(|| format!("fstat({name:?})"))?;
         let found = (metadata.dev(), metadata.ino());
         if Some(found) == identity {

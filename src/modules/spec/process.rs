@@ -43,6 +43,8 @@ pub(super) fn of_container(
             umask: Some(umask),
             username: config.user.clone(),
             additional_groups: host.group_add.clone(),
+            // Without a user's name nobody looks the primary group up, which is always among these.
+            additional_gids: if config.user.is_empty() { vec![0] } else { Vec::new() },
             ..User::default()
         },
         args,
