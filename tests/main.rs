@@ -21,7 +21,7 @@ mod users;
 use std::process::ExitCode;
 
 /// How many of all may be skipped (no docker client, a kernel without a controller) before the run counts as failed.
-const MAY_SKIP: usize = 40;
+const MAY_SKIP: usize = 20;
 
 fn main() -> ExitCode {
     let tests = [

@@ -126,10 +126,10 @@ pub fn create(daemon: &Daemon, reference: &str, request: ExecCreateRequest) -> R
         Kind::NotFound => Error::not_found(format!("No such image or container or accelerator:{reference}")),
         _ => e,
     })?;
-    permit(Verb::Exec, container.run().phase(), &container.id)?;
     if request.cmd.first().is_none_or(String::is_empty) {
         return Err(Error::invalid("No exec command specified"));
     }
+    permit(Verb::Exec, container.run().phase(), &container.id)?;
     keys::parse(&request.detach_keys)?;
     let id = id::random_id()?;
     daemon.execs.add(&id, container, request);

@@ -213,29 +213,12 @@ fn ulimit(text: &str) -> Result<Ulimit> {
 }
 
 fn check_ulimits(list: Vec<Ulimit>) -> Result<Vec<Ulimit>> {
-    const NAMES: &[&str] = &[
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ];
     for u in &list {
-        if !NAMES.contains(&u.name.as_str()) {
+        if !Ulimit::NAMES.contains(&u.name.as_str()) {
             return Err(Error::invalid(format!(
                 "invalid default ulimit {:?}: want one of {}",
                 u.name,
-                NAMES.join(" ")
+                Ulimit::NAMES.join(" ")
             )));
         }
         let unlimited = |n: i64| if n == -1 { i64::MAX } else { n };

@@ -3,8 +3,9 @@
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
 use crate::cmd::runtime::output;
-use crate::engine::{capability, seccomp};
+use crate::engine::seccomp;
 use crate::error::Result;
+use crate::utils::capability::NAMES;
 use crate::utils::json;
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
@@ -80,7 +81,7 @@ fn document() -> Document {
         hooks: &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         linux: Linux {
             namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
-            capabilities: capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect(),
+            capabilities: NAMES.iter().map(|name| format!("CAP_{name}")).collect(),
             cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: false },
             seccomp: Seccomp {
                 enabled: true,

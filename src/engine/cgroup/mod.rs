@@ -26,7 +26,7 @@ mod tests;
 use crate::api::oci::runtime::{DeviceRule, Resources};
 use crate::api::shim::Stats;
 use crate::error::{Error, Kind, Result};
-use crate::utils::sys::{clone_into, eventfd};
+use crate::utils::sys::{clone, eventfd};
 use freezer::Freezer;
 use layout::Layout;
 pub use layout::{Hierarchy, Version, all, of_process, of_self};
@@ -153,7 +153,7 @@ impl Cgroup {
             };
             match hierarchy.version {
                 Version::V1 => entry.join.push(open(&directory.join("tasks"), OFlag::O_WRONLY)?),
-                Version::V2 if clone_into::is_supported() => {
+                Version::V2 if clone::can_start_in_cgroup() => {
                     entry.clone_into = Some(open(&directory, OFlag::O_PATH | OFlag::O_DIRECTORY)?);
                 }
                 Version::V2 => entry.join.push(open(&directory.join("cgroup.procs"), OFlag::O_WRONLY)?),

@@ -6,24 +6,6 @@ use crate::api::oci::runtime::Rlimit;
 use crate::error::{Error, Result};
 use crate::utils::kernel;
 
-const TYPES: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// The daemon's limits, each replaced by the container's of the same name; `as`, which docker lacks, is not offered.
 pub(super) fn rlimits(defaults: &[Ulimit], own: &[Ulimit]) -> Result<Vec<Rlimit>> {
     let inherited = defaults.iter().filter(|d| !own.iter().any(|o| o.name.eq_ignore_ascii_case(&d.name)));
@@ -32,7 +14,7 @@ pub(super) fn rlimits(defaults: &[Ulimit], own: &[Ulimit]) -> Result<Vec<Rlimit>
 
 fn rlimit(ulimit: &Ulimit) -> Result<Rlimit> {
     let name = ulimit.name.to_ascii_lowercase();
-    if !TYPES.contains(&name.as_str()) {
+    if !Ulimit::NAMES.contains(&name.as_str()) {
         return Err(Error::invalid(format!("invalid ulimit type: {:?}", ulimit.name)));
     }
     let value = |n: i64| match n {

@@ -68,17 +68,7 @@ pub(super) fn clean(path: &str) -> String {
     if !path.starts_with('/') {
         return String::new();
     }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
+    crate::utils::path::clean(path)
 }
 
 #[cfg(test)]

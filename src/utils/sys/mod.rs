@@ -5,7 +5,6 @@
 pub mod bpf;
 pub mod child;
 pub mod clone;
-pub mod clone_into;
 pub mod descriptor;
 pub mod eventfd;
 pub mod fd;

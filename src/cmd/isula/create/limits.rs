@@ -3,25 +3,6 @@
 use crate::api::container::{DeviceMapping, Ulimit};
 use crate::cmd::isula::failure::Failure;
 
-/// Names of resource limits (getrlimit(2)) without their prefix, lower case.
-const ULIMITS: &[&str] = &[
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 fn bad(value: &str, flag: &str) -> Failure {
     Failure::usage(format!("Invalid value {value:?} for flag {flag}"))
 }
@@ -66,7 +47,7 @@ pub fn ulimits(list: &[String]) -> Result<Vec<Ulimit>, Failure> {
     for text in list {
         let malformed = || Failure::usage(format!("Invalid ulimit argument: {text:?}"));
         let (name, values) = text.split_once('=').ok_or_else(malformed)?;
-        if !ULIMITS.contains(&name) {
+        if !Ulimit::NAMES.contains(&name) {
             return Err(Failure::usage(format!("Invalid ulimit type: {name}")));
         }
         let (soft, hard) = values.split_once(':').unwrap_or((values, values));

@@ -149,7 +149,7 @@ fn storage(flags: &ContainerFlags) -> Result<Storage, Failure> {
     let mut storage = Storage::default();
     let mut taken: Vec<String> = Vec::new();
     let mut claim = |destination: &str| {
-        let clean = volume::clean(destination);
+        let clean = crate::utils::path::clean(destination);
         if taken.contains(&clean) {
             return Err(Failure::usage(format!("Duplicate mount point: {clean}")));
         }
@@ -171,7 +171,7 @@ fn storage(flags: &ContainerFlags) -> Result<Storage, Failure> {
     }
     for text in &flags.tmpfs {
         let (destination, options) = text.split_once(':').unwrap_or((text, ""));
-        if !destination.starts_with('/') || volume::clean(destination) == "/" {
+        if !destination.starts_with('/') || crate::utils::path::clean(destination) == "/" {
             return Err(Failure::usage(
                 "Invalid tmpfs: path must be absolute, and destination can't be '/'".to_owned(),
             ));

@@ -1,9 +1,9 @@
 //! `--mount type=bind,src=/a,dst=/b,…`.
 
-use super::volume::clean;
 use crate::api::container::{BindOptions, MountPoint, TmpfsOptions, VolumeOptions};
 use crate::cmd::argv::truth_value;
 use crate::cmd::isula::failure::Failure;
+use crate::utils::path::clean;
 
 /// Parses and checks one `--mount`.
 pub fn parse(text: &str) -> Result<MountPoint, Failure> {

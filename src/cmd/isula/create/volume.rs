@@ -1,6 +1,7 @@
 //! `-v [SRC:]DST[:OPTS]`.
 
 use crate::cmd::isula::failure::Failure;
+use crate::utils::path::clean;
 
 /// A volume on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,21 +94,6 @@ fn check_options(text: &str) -> Result<(), Failure> {
         seen.push(kind);
     }
     Ok(())
-}
-
-/// A path without `.`, `..` and doubled slashes, by its letters alone: what two destinations are compared by.
-pub fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]
