@@ -60,7 +60,7 @@ fn sleeper(cgroup: &Cgroup) -> Pid {
         std::thread::sleep(Duration::from_secs(60));
         i32::from(memory[1])
     });
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     let inside = || cgroup.present.iter().all(|h| cgroup.processes_in(h).unwrap().contains(&pid.as_raw()));
     while !inside() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
@@ -95,11 +95,13 @@ fn a_process_enters_every_hierarchy_and_is_seen_frozen_counted_and_killed() {
     let directories: Vec<PathBuf> = cgroup.directories().map(|(_, d)| d).collect();
     assert!(directories.iter().all(|d| mine.iter().any(|(_, m)| m == d)), "{mine:?} {directories:?}");
     let stats = cgroup.stats().unwrap();
-    assert!(stats.pids == 1 && stats.cpu_usage > 0 && stats.memory_limit > 1 << 20, "{stats:?}");
+    assert!(stats.pids == 1 && stats.memory_limit > 1 << 20, "{stats:?}");
     assert_eq!(stats.pids_limit, 0);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while cgroup.stats().unwrap().memory_usage < 4 << 20 {
-        assert!(Instant::now() < deadline);
+    // The kernel books processor time at a tick or a switch, memory as it is touched: both come later.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let booked = |stats: &Stats| stats.cpu_usage > 0 && stats.memory_usage >= 4 << 20;
+    while !booked(&cgroup.stats().unwrap()) {
+        assert!(Instant::now() < deadline, "{:?}", cgroup.stats());
         std::thread::sleep(Duration::from_millis(1));
     }
     cgroup.freeze().unwrap();
