@@ -9,7 +9,7 @@ use crate::utils::http::h1::{HeadWriter, Length};
 use crate::utils::http::host::Host;
 use crate::utils::http::media;
 use crate::utils::json;
-use crate::utils::sys::{net, socket};
+use crate::utils::sys::{net, pages, socket};
 use nix::poll::{PollFd, PollFlags};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -45,6 +45,8 @@ impl Default for Options {
 const STACK: usize = 256 * 1024;
 /// How long running requests may take to end after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Time without a new client after which memory is given back.
+const IDLE: Duration = Duration::from_millis(500);
 /// Most refused connections that are kept.
 const REFUSED: usize = 16;
 /// Connections that wait to be accepted.
@@ -145,8 +147,16 @@ impl Listener {
         let mut fds: Vec<PollFd<'_>> =
             self.sockets.iter().map(|s| PollFd::new(s.fd.as_fd(), PollFlags::POLLIN)).collect();
         fds.push(PollFd::new(self.shared.stop.as_fd(), PollFlags::POLLIN));
+        let mut trimmed = false;
         while !self.shared.is_stopping() {
-            net::wait_for(&mut fds, None).context(|| "poll(listening sockets)".into())?;
+            let idle = (!trimmed).then(|| Instant::now() + IDLE);
+            if !net::wait_for(&mut fds, idle).context(|| "poll(listening sockets)".into())? {
+                pages::trim_stack();
+                pages::trim_text();
+                trimmed = true;
+                continue;
+            }
+            trimmed = false;
             for (socket, _) in self.sockets.iter().zip(&fds).filter(|(_, ready)| ready.any() == Some(true)) {
                 match socket::accept(socket.fd.as_fd()) {
                     Ok(fd) => self.serve(fd, slots, performer),

@@ -7,7 +7,7 @@ use super::session::{self, Session};
 use super::watch::Watch;
 use crate::api::shim::{EndedExec, Event, Exit, Launched, Reply};
 use crate::error::{Context, Result};
-use crate::utils::sys::pages::trim_stack;
+use crate::utils::sys::pages::{trim_stack, trim_text};
 use crate::utils::sys::poll::{POLLHUP, POLLIN, POLLOUT, POLLPRI, PollSet};
 use crate::utils::sys::{child, descriptor, socket};
 use crate::utils::time::Timestamp;
@@ -444,6 +444,7 @@ impl<'a> Supervisor<'a> {
             self.sessions.iter_mut().for_each(Session::trim);
             self.sessions.shrink_to_fit();
             trim_stack();
+            trim_text();
         }
     }
 

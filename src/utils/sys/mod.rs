@@ -9,6 +9,8 @@ pub mod descriptor;
 pub mod eventfd;
 pub mod fd;
 pub mod inode_flags;
+#[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod pages;

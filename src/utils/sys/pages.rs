@@ -61,6 +61,11 @@ impl Drop for Pages {
     }
 }
 
+fn page_size() -> usize {
+    // SAFETY: sysconf takes an integer.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(64 * 1024).max(4096)
+}
+
 /// Stack that [`trim_stack`] looks at, in bytes.
 const STACK_DEPTH: usize = 96 * 1024;
 /// Below the caller's frame for what this function and its callers still need, in bytes.
@@ -72,14 +77,33 @@ const STACK_MARGIN: usize = 8 * 1024;
 pub fn trim_stack() {
     let mark = 0u8;
     let here = (&raw const mark).addr();
-    // SAFETY: sysconf takes an integer.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(64 * 1024).max(4096);
+    let page = page_size();
     let end = (here - STACK_MARGIN.max(page)) & !(page - 1);
     let start = (here - STACK_DEPTH) & !(page - 1);
     if start < end {
         // SAFETY: the range lies below the frames of this function and its callers, where nothing is alive; it reads
         // as zeros afterwards. On a stack that grows on demand a part of it may not be mapped, which is an error
         // without effect.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+unsafe extern "C" {
+    /// First byte of the program and the byte behind its last instruction (end(3)); the linker defines both.
+    static __executable_start: u8;
+    static etext: u8;
+}
+
+/// Takes the program's own code and constants out of this process's page table. Nothing is read again from the disk
+/// while the page cache holds it: the next use of a page is a minor fault. For a long wait: pages that no process maps
+/// are the first that the kernel can use otherwise, and on a small board most of a waiting daemon's memory are these.
+pub fn trim_text() {
+    let (start, end) = ((&raw const __executable_start).addr(), (&raw const etext).addr());
+    let page = page_size();
+    let (start, end) = (start.next_multiple_of(page), end & !(page - 1));
+    if start < end {
+        // SAFETY: headers, constants and code of the executable: private mappings of its file that are never written
+        // to (relocated data lies behind the code, see targets/prove), so each page comes back as it was.
         unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
     }
 }
@@ -99,6 +123,20 @@ mod tests {
         let before = deep(50);
         trim_stack();
         assert_eq!(deep(50), before);
+    }
+
+    #[test]
+    fn code_that_was_let_go_still_runs() {
+        let resident = || {
+            let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+            text.split(' ').nth(2).unwrap().parse::<u64>().unwrap()
+        };
+        let (before, sum) = (resident(), deep(50));
+        trim_text();
+        let after = resident();
+        assert_eq!(deep(50), sum);
+        // Other tests run beside this one, and bring back what they need.
+        assert!(after < before || before < 64, "{before} {after}");
     }
 
     #[test]

@@ -7,11 +7,13 @@ use super::{Query, Sink, Stream};
 use crate::error::Result;
 use crate::utils::json;
 use crate::utils::time::Timestamp;
-use memchr::memchr;
 use serde::Deserialize;
 
 /// Decoded bytes that are passed on together.
 const BLOCK: usize = 64 * 1024;
+
+/// Bytes that are looked at together.
+const WORD: usize = 8;
 
 const HEAD: &[u8] = b"{\"log\":\"";
 const STREAM: &[u8] = b"\",\"stream\":\"std";
@@ -36,7 +38,9 @@ pub struct Decoder<'a> {
     query: &'a Query,
     since: Option<[u8; TIME_LENGTH]>,
     until: Option<[u8; TIME_LENGTH]>,
+    /// Text that was not passed on yet: the first `filled` bytes.
     block: Vec<u8>,
+    filled: usize,
     stream: Stream,
     /// Whether the stream's next entry begins a line.
     at_line_start: [bool; 2],
@@ -67,6 +71,7 @@ impl<'a> Decoder<'a> {
             since: query.since.and_then(fixed_time),
             until: query.until.and_then(fixed_time),
             block: Vec::new(),
+            filled: 0,
             stream: Stream::Stdout,
             at_line_start: [true; 2],
         }
@@ -88,7 +93,7 @@ impl<'a> Decoder<'a> {
             Admission::Wanted => {}
             Admission::Not(flow) => return Ok(flow),
         }
-        self.block.extend_from_slice(foreign.log.as_bytes());
+        self.put(foreign.log.as_bytes());
         self.at_line_start[stream as usize] = foreign.log.ends_with('\n');
         self.end_entry(sink)
     }
@@ -98,8 +103,11 @@ impl<'a> Decoder<'a> {
             Admission::Wanted => {}
             Admission::Not(flow) => return Ok(flow),
         }
-        unescape(entry.text, &mut self.block);
-        self.at_line_start[entry.stream as usize] = entry.text.ends_with(b"\\n") && self.block.ends_with(b"\n");
+        let room = self.room(entry.text.len());
+        let written = unescape(entry.text, room);
+        let ends_line = written > 0 && room[written - 1] == b'\n';
+        self.filled += written;
+        self.at_line_start[entry.stream as usize] = ends_line && entry.text.ends_with(b"\\n");
         self.end_entry(sink)
     }
 
@@ -121,27 +129,40 @@ impl<'a> Decoder<'a> {
             self.stream = stream;
         }
         if self.query.timestamps && self.at_line_start[stream as usize] {
-            self.block.extend_from_slice(time);
-            self.block.push(b' ');
+            self.put(time);
+            self.put(b" ");
         }
         Ok(Admission::Wanted)
     }
 
     fn end_entry(&mut self, sink: &mut dyn Sink) -> Result<Flow> {
-        if self.block.len() >= BLOCK {
+        if self.filled >= BLOCK {
             self.flush(sink)?;
         }
         Ok(Flow::More)
     }
 
+    fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+    }
+
+    /// Unused space of at least `length` bytes and a word.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        let needed = self.filled + length + WORD;
+        if self.block.len() < needed {
+            self.block.resize(needed.max(BLOCK + BLOCK / 4), 0);
+        }
+        &mut self.block[self.filled..]
+    }
+
     /// Passes on what is there.
     pub fn flush(&mut self, sink: &mut dyn Sink) -> Result<()> {
-        if self.block.is_empty() {
+        let filled = std::mem::take(&mut self.filled);
+        if filled == 0 {
             return Ok(());
         }
-        let result = sink.write(self.stream, &self.block);
-        self.block.clear();
-        result
+        sink.write(self.stream, &self.block[..filled])
     }
 }
 
@@ -176,32 +197,51 @@ fn fixed_time(time: Timestamp) -> Option<[u8; TIME_LENGTH]> {
     buffer.get(..n)?.try_into().ok()
 }
 
-/// Appends the text with its escapes undone; an escape that is none stays as it is.
-fn unescape(text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some(at) = memchr(b'\\', rest) {
-        out.extend_from_slice(&rest[..at]);
-        rest = &rest[at..];
-        let (byte, length) = match rest.get(1) {
-            Some(b'n') => (b'\n', 2),
-            Some(b'r') => (b'\r', 2),
-            Some(b't') => (b'\t', 2),
-            Some(b'b') => (8, 2),
-            Some(b'f') => (12, 2),
-            Some(&b @ (b'"' | b'\\' | b'/')) => (b, 2),
-            Some(b'u') => {
+/// Writes the text with its escapes undone to the start of `out`, which has room for it and a word, and gives its
+/// length. An escape that is none stays as it is.
+fn unescape(text: &[u8], out: &mut [u8]) -> usize {
+    let (mut rest, mut at) = (text, 0);
+    loop {
+        while let Some((word, after)) = rest.split_first_chunk::<WORD>() {
+            out[at..at + WORD].copy_from_slice(word);
+            let plain = plain_bytes(u64::from_le_bytes(*word));
+            // What was copied from the backslash on is overwritten.
+            at += plain;
+            if plain < WORD {
+                rest = &rest[plain..];
+                break;
+            }
+            rest = after;
+        }
+        let Some(&first) = rest.first() else { return at };
+        let (byte, length) = match (first, rest.get(1)) {
+            (b'\\', Some(b'n')) => (b'\n', 2),
+            (b'\\', Some(b'r')) => (b'\r', 2),
+            (b'\\', Some(b't')) => (b'\t', 2),
+            (b'\\', Some(b'b')) => (8, 2),
+            (b'\\', Some(b'f')) => (12, 2),
+            (b'\\', Some(&b @ (b'"' | b'\\' | b'/'))) => (b, 2),
+            (b'\\', Some(b'u')) => {
                 let (c, length) = unicode(rest);
-                let mut utf8 = [0u8; 4];
-                out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+                at += c.encode_utf8(&mut out[at..]).len();
                 rest = &rest[length..];
                 continue;
             }
-            _ => (b'\\', 1),
+            (other, _) => (other, 1),
         };
-        out.push(byte);
+        out[at] = byte;
+        at += 1;
         rest = &rest[length..];
     }
-    out.extend_from_slice(rest);
+}
+
+/// How many bytes from the lowest on are no backslash.
+fn plain_bytes(word: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let difference = word ^ (ONES * b'\\' as u64);
+    // A high bit marks a byte that is zero; a mark above the lowest one may be wrong (borrows), the lowest is right.
+    let marks = difference.wrapping_sub(ONES) & !difference & (ONES * 0x80);
+    marks.trailing_zeros() as usize / 8
 }
 
 /// The character of `\uXXXX` or of a surrogate pair, and its length in the escaped text.
@@ -228,13 +268,14 @@ mod tests {
     #[test]
     fn escapes() {
         let text = |s: &str| {
-            let mut out = Vec::new();
-            unescape(s.as_bytes(), &mut out);
-            String::from_utf8(out).unwrap()
+            let mut out = vec![0; s.len() + WORD];
+            let length = unescape(s.as_bytes(), &mut out);
+            String::from_utf8(out[..length].to_vec()).unwrap()
         };
         assert_eq!(text(r#"a\"b\\c\n\r\t\u003c\u0000\u2028\/"#), "a\"b\\c\n\r\t<\0\u{2028}/");
         assert_eq!(text(r"\ud83d\ude80 \ud83d x"), "🚀 \u{fffd} x");
         assert_eq!(text(r"\ud83d\u0041"), "\u{fffd}A");
+        assert_eq!(text(r"0123456\n01234567\n0123456789abcdef"), "0123456\n01234567\n0123456789abcdef");
         for broken in [r"\", r"\u", r"\u12", r"\uzzzz", r"\q"] {
             text(broken);
         }
