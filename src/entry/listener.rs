@@ -147,16 +147,18 @@ impl Listener {
         let mut fds: Vec<PollFd<'_>> =
             self.sockets.iter().map(|s| PollFd::new(s.fd.as_fd(), PollFlags::POLLIN)).collect();
         fds.push(PollFd::new(self.shared.stop.as_fd(), PollFlags::POLLIN));
-        let mut trimmed = false;
+        let mut idle = Some(IDLE);
         while !self.shared.is_stopping() {
-            let idle = (!trimmed).then(|| Instant::now() + IDLE);
-            if !net::wait_for(&mut fds, idle).context(|| "poll(listening sockets)".into())? {
+            let until = idle.map(|idle| Instant::now() + idle);
+            if !net::wait_for(&mut fds, until).context(|| "poll(listening sockets)".into())? {
                 pages::trim_stack();
                 pages::trim_text();
-                trimmed = true;
+                // Again while somebody is served, who brings back what he needs, but less and less often: a client
+                // may follow a log for days.
+                idle = idle.map(|idle| idle * 2).filter(|_| *lock(&slots.taken) > 0);
                 continue;
             }
-            trimmed = false;
+            idle = Some(IDLE);
             for (socket, _) in self.sockets.iter().zip(&fds).filter(|(_, ready)| ready.any() == Some(true)) {
                 match socket::accept(socket.fd.as_fd()) {
                     Ok(fd) => self.serve(fd, slots, performer),

@@ -164,8 +164,8 @@ fn lost(daemon: &Daemon, container: &Container, active: bool) -> Exit {
 /// were there when the daemon started, of which some may have been removed since.
 fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: &BTreeSet<String>, known: &BTreeSet<String>) {
     let orphans: Vec<PathBuf> = active.difference(known).map(|id| daemon.disk.state_directory(id)).collect();
-    let layers: Vec<String> = match daemon.images.container_layers() {
-        Ok(list) => list.into_iter().filter(|id| !known.contains(id)).collect(),
+    let layers: Vec<String> = match daemon.images.stray_container_layers(known) {
+        Ok(list) => list,
         Err(e) => {
             log::error!("writable layers are not checked for owners: {e}");
             Vec::new()

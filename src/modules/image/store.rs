@@ -14,7 +14,8 @@ use crate::utils::digest;
 use crate::utils::id::is_full_id;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
-use std::collections::HashMap;
+
+use std::collections::{BTreeSet, HashMap};
 use std::fs::DirBuilder;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -408,15 +409,16 @@ impl Store {
         unname(&self.container_path(container)?)?.map_or(Ok(()), |garbage| remove_tree(&garbage))
     }
 
-    /// Containers that have a writable layer, for finding what belongs to nobody.
+    /// Containers that have a writable layer and are not among the known ones: layers that belong to nobody.
     ///
     /// # Errors
     /// The failing call.
-    pub fn container_layers(&self) -> Result<Vec<String>> {
+    pub fn stray_container_layers(&self, known: &BTreeSet<String>) -> Result<Vec<String>> {
         let names = open::names(&self.directories.overlay)?;
         // A layer that is being committed has no record yet and no work directory ever.
         let container = |name: &String| {
             is_full_id(name)
+                && !known.contains(name)
                 && !self.index().layers.contains_key(name)
                 && self.directories.overlay.join(name).join("work").is_dir()
         };
