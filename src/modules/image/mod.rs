@@ -2,6 +2,7 @@
 
 mod changes;
 mod import;
+mod init_layer;
 mod layer;
 mod open;
 mod record;

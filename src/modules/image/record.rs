@@ -1,5 +1,6 @@
 //! Images on disk: `overlay-images/<id>/images.json`, with the configuration document beside it.
 
+use super::init_layer;
 use super::layer::{Directories, Temporary, chain_id};
 use super::reference::Reference;
 use super::store::Image;
@@ -18,6 +19,7 @@ const DOCUMENT_LIMIT: u64 = 8 << 20;
 /// More layers than overlayfs stacks.
 const LAYER_LIMIT: usize = 500;
 const FILE: &str = "images.json";
+const INIT: &str = "init";
 
 /// `images.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -64,16 +66,22 @@ fn config_file(directory: &Path, id: &str) -> PathBuf {
     directory.join(format!("={}", base64(config_key(id).as_bytes())))
 }
 
-/// Writes an image that is not on disk yet.
-pub(super) fn create(directories: &Directories, image: &Image, config: &[u8]) -> Result<()> {
+/// Writes an image that is not on disk yet. `layers` are its layers' directories, topmost first.
+pub(super) fn create(directories: &Directories, image: &Image, config: &[u8], layers: &[PathBuf]) -> Result<()> {
     let path = directories.images.join(&image.id);
     let new = Temporary::directory(&path)?;
     write_new(&config_file(new.path(), &image.id), config, 0o640, Durability::Durable)?;
     let record = json::to_vec(&Record::of(image, config.len() as u64));
     write_new(&new.path().join(FILE), &record, 0o640, Durability::Durable)?;
+    init_layer::make(&new.path().join(INIT), layers)?;
     sync_directory(new.path())?;
     new.rename(&path)?;
     sync_directory(&directories.images)
+}
+
+/// The layer above an image's own (module `init_layer`), when it has one.
+pub(super) fn init_layer(directories: &Directories, id: &str) -> Option<PathBuf> {
+    Some(directories.images.join(id).join(INIT)).filter(|path| path.is_dir())
 }
 
 /// Writes the names of an image.

@@ -201,7 +201,7 @@ impl Store {
         let names = name.clone().into_iter().collect();
         let (loaded, created) = (Timestamp::now(), record::created(&config));
         let image = Arc::new(Image { id, names, digests: Vec::new(), size, config, layers, loaded, created });
-        record::create(&self.directories, &image, &bytes)?;
+        record::create(&self.directories, &image, &bytes, &self.lower_directories(&image))?;
         self.index().images.insert(image.id.clone(), image.clone());
         if let Some(name) = name
             && let Err(e) = self.take_name(&name, &image.id)
@@ -383,7 +383,8 @@ impl Store {
     }
 
     fn overlay(&self, path: &Path, image: &Image) -> Overlay {
-        let mut lower = self.lower_directories(image);
+        let mut lower: Vec<PathBuf> = record::init_layer(&self.directories, &image.id).into_iter().collect();
+        lower.extend(self.lower_directories(image));
         if lower.is_empty() {
             lower.push(path.join("empty"));
         }

@@ -27,7 +27,7 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that an older layer format kept its own records under.
 const RECORDS: &[u8] = b".wh..wh.";
-const OPAQUE_ATTRIBUTE: &CStr = c"trusted.overlay.opaque";
+pub(super) const OPAQUE_ATTRIBUTE: &CStr = c"trusted.overlay.opaque";
 /// What the kernel's device numbers hold (linux/kdev_t.h).
 const MAJOR_LIMIT: u64 = 1 << 12;
 const MINOR_LIMIT: u64 = 1 << 20;
@@ -231,7 +231,7 @@ fn set_opaque(directory: BorrowedFd<'_>) -> Result<()> {
     xattr::set(directory, OPAQUE_ATTRIBUTE, b"y")
 }
 
-fn is_whiteout(stat: &FileStat) -> bool {
+pub(super) fn is_whiteout(stat: &FileStat) -> bool {
     type_of(stat) == SFlag::S_IFCHR && stat.st_rdev == 0
 }
 

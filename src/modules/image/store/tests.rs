@@ -189,8 +189,8 @@ fn what_is_not_whole_goes_at_the_next_start_and_the_rest_is_served() {
     let storage = graph.0.join("storage");
     remove_tree(&storage.join("overlay").join(&no_layer.layers[0])).unwrap();
     let directory = storage.join("overlay-images").join(&no_config.id);
-    for entry in std::fs::read_dir(directory).unwrap() {
-        std::fs::write(entry.unwrap().path(), "{").unwrap();
+    for path in std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
+        std::fs::write(path, "{").unwrap();
     }
     std::fs::write(storage.join("overlay-images").join(&no_names.id).join("images.json"), "{\"names\":1").unwrap();
     for path in ["overlay/.tmp-x-1-0/diff/deep", "overlay-layers/.tmp-y", "overlay-images/.tmp-z"] {
@@ -240,7 +240,9 @@ fn container_layers() {
     let image = import(&store, &bytes, "x").unwrap();
     let id = "d".repeat(64);
     let overlay = store.create_container_layer(&id, &image).unwrap();
-    assert_eq!(overlay.lower, [store.layer_directory(&image.layers[0])]);
+    let above = graph.0.join("storage/overlay-images").join(&image.id).join("init");
+    assert!(above.join("etc/mtab").is_symlink());
+    assert_eq!(overlay.lower, [above, store.layer_directory(&image.layers[0])]);
     let root = overlay.upper.metadata().unwrap();
     assert_eq!((root.mode() & 0o7777, root.uid(), root.gid()), (0o1770, 7, 8));
     assert_eq!(store.container_layer(&id, &image).unwrap(), overlay);

@@ -1,0 +1,219 @@
+//! The init layer: what every container has in `/etc` and an image may lack, the link `mtab` and the files that are
+//! mounted over.
+//!
+//! Made once for each image, as a layer above its own, so that no start of a container has to make them through its
+//! overlay: that would copy the directory up each time. The layer has nothing else, and its `/etc` looks like the
+//! image's, as the topmost directory of a merge is the one that is seen.
+
+use super::tree::{DIRECTORY, lstat, type_of};
+use super::unpack::{OPAQUE_ATTRIBUTE, is_whiteout};
+use crate::error::{Context, Result};
+use crate::utils::atomic_file::sync_directory;
+use crate::utils::sys::xattr;
+use nix::fcntl::{AT_FDCWD, openat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, futimens, mknodat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown, symlinkat};
+use std::fs::DirBuilder;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The link, as docker and the original make it.
+const LINK: (&str, &str) = ("mtab", "/proc/mounts");
+/// Mounted over in every container.
+const FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
+/// Makes the layer `path` for an image of these `layers`, topmost first; not when the image has all, or something
+/// else than a directory for `/etc`. What was made is durable.
+///
+/// # Errors
+/// The failing call.
+pub(super) fn make(path: &Path, layers: &[PathBuf]) -> Result<()> {
+    let Some(found) = Found::look(layers)? else { return Ok(()) };
+    if found.missing.is_empty() {
+        return Ok(());
+    }
+    let etc = path.join("etc");
+    DirBuilder::new().mode(0o755).create(path).context(|| format!("mkdir({path:?})"))?;
+    DirBuilder::new().mode(0o700).create(&etc).context(|| format!("mkdir({etc:?})"))?;
+    let directory = open(&etc)?;
+    for name in &found.missing {
+        let made = match *name == LINK.0 {
+            true => symlinkat(LINK.1, &directory, *name),
+            false => mknodat(&directory, *name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
+        };
+        made.context(|| format!("{name:?} in {etc:?}"))?;
+    }
+    match &found.directory {
+        Some(model) => imitate(&directory, model).context(|| format!("{etc:?}"))?,
+        None => fchmod(&directory, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({etc:?})"))?,
+    }
+    sync_directory(&etc)?;
+    sync_directory(path)
+}
+
+/// What an image has.
+struct Found {
+    /// Its `/etc`, when there is one.
+    directory: Option<OwnedFd>,
+    /// Names that are missing there.
+    missing: Vec<&'static str>,
+}
+
+impl Found {
+    /// Looks through the layers as overlayfs would (Documentation/filesystems/overlayfs.rst). `None` when `/etc` is no
+    /// directory.
+    fn look(layers: &[PathBuf]) -> Result<Option<Found>> {
+        let mut open_names: Vec<&str> = FILES.into_iter().chain([LINK.0]).collect();
+        let mut found = Found { directory: None, missing: Vec::new() };
+        for layer in layers {
+            let root = open(layer)?;
+            let Some(stat) = lstat(root.as_fd(), b"etc")? else { continue };
+            if type_of(&stat) != SFlag::S_IFDIR {
+                if found.directory.is_none() && !is_whiteout(&stat) {
+                    return Ok(None);
+                }
+                break;
+            }
+            let directory = openat(&root, "etc", DIRECTORY, Mode::empty()).context(|| format!("{layer:?}: etc"))?;
+            let mut left = Vec::new();
+            for name in open_names {
+                match lstat(directory.as_fd(), name.as_bytes())? {
+                    None => left.push(name),
+                    Some(stat) if is_whiteout(&stat) => found.missing.push(name),
+                    Some(_) => {}
+                }
+            }
+            open_names = left;
+            let opaque = xattr::get(directory.as_fd(), OPAQUE_ATTRIBUTE)?.is_some();
+            found.directory.get_or_insert(directory);
+            if opaque {
+                break;
+            }
+        }
+        found.missing.extend(open_names);
+        Ok(Some(found))
+    }
+}
+
+/// Gives a directory owner, mode, attributes and time of modification of another.
+fn imitate(directory: &OwnedFd, model: &OwnedFd) -> Result<()> {
+    let stat = fstat(model).context(|| "fstat()".into())?;
+    for (name, value) in xattr::all(model.as_fd())? {
+        // Those say how a layer lies on others.
+        if !name.to_bytes().starts_with(b"trusted.overlay.") {
+            xattr::set(directory.as_fd(), &name, &value)?;
+        }
+    }
+    fchown(directory, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
+        .context(|| "fchown()".into())?;
+    fchmod(directory, Mode::from_bits_truncate(stat.st_mode)).context(|| "fchmod()".into())?;
+    let modified = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec as _);
+    futimens(directory, &TimeSpec::UTIME_OMIT, &modified).context(|| "futimens()".into())
+}
+
+fn open(path: &Path) -> Result<OwnedFd> {
+    openat(AT_FDCWD, path, DIRECTORY, Mode::empty()).context(|| format!("open({path:?})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::utils::remove_tree::remove_tree;
+    use std::fs::{self, create_dir_all, read_link, write};
+    use std::os::unix::fs::{MetadataExt, chown, symlink};
+
+    struct Layers(PathBuf);
+
+    impl Drop for Layers {
+        fn drop(&mut self) {
+            remove_tree(&self.0).unwrap();
+        }
+    }
+
+    impl Layers {
+        fn new() -> Layers {
+            let id = crate::utils::id::random_id().unwrap();
+            let path = std::env::temp_dir().join(format!("init-layer-{}", &id[..12]));
+            for layer in ["0", "1"] {
+                create_dir_all(path.join(layer)).unwrap();
+            }
+            Layers(path)
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.0.join(path)
+        }
+
+        /// What is made above layer 1, which is above layer 0; nothing when there is no such layer.
+        fn made(&self) -> Vec<String> {
+            let path = self.at("made");
+            make(&path, &[self.at("1"), self.at("0")]).unwrap();
+            let entries = fs::read_dir(path.join("etc")).into_iter().flatten().flatten();
+            let mut names: Vec<_> = entries.map(|e| e.file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    const ALL: [&str; 4] = ["hostname", "hosts", "mtab", "resolv.conf"];
+
+    #[test]
+    fn what_is_missing_is_made_in_a_directory_like_the_images() {
+        let layers = Layers::new();
+        for layer in ["0", "1"] {
+            create_dir_all(layers.at(layer).join("etc")).unwrap();
+        }
+        write(layers.at("0/etc/hosts"), "x").unwrap();
+        symlink("/nowhere", layers.at("1/etc/resolv.conf")).unwrap();
+        let model = layers.at("1/etc");
+        let directory = open(&model).unwrap();
+        xattr::set(directory.as_fd(), c"trusted.model", b"value").unwrap();
+        chown(&model, Some(7), Some(8)).unwrap();
+        fchmod(&directory, Mode::from_bits_truncate(0o1751)).unwrap();
+        futimens(&directory, &TimeSpec::UTIME_OMIT, &TimeSpec::new(2000, 2)).unwrap();
+        assert_eq!(layers.made(), ["hostname", "mtab"]);
+        assert_eq!(read_link(layers.at("made/etc/mtab")).unwrap(), Path::new("/proc/mounts"));
+        let made = layers.at("made/etc").metadata().unwrap();
+        assert_eq!((made.mode() & 0o7777, made.uid(), made.gid()), (0o1751, 7, 8));
+        assert_eq!((made.mtime(), made.mtime_nsec()), (2000, 2));
+        let attribute = xattr::get(open(&layers.at("made/etc")).unwrap().as_fd(), c"trusted.model").unwrap();
+        assert_eq!(attribute.as_deref(), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn hidden_things_are_missing() {
+        let layers = Layers::new();
+        assert_eq!(layers.made(), ALL, "no /etc at all");
+        let whiteout = |path: &str| mknodat(AT_FDCWD, &layers.at(path), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
+        remove_tree(&layers.at("made")).unwrap();
+        for name in ALL {
+            create_dir_all(layers.at("0/etc")).unwrap();
+            write(layers.at("0/etc").join(name), "").unwrap();
+        }
+        assert_eq!(layers.made(), [""; 0], "all is there");
+        assert!(!layers.at("made").exists());
+        whiteout("1/etc");
+        assert_eq!(layers.made(), ALL, "/etc is hidden");
+        fs::remove_file(layers.at("1/etc")).unwrap();
+        remove_tree(&layers.at("made")).unwrap();
+        create_dir_all(layers.at("1/etc")).unwrap();
+        whiteout("1/etc/mtab");
+        assert_eq!(layers.made(), ["mtab"]);
+        remove_tree(&layers.at("made")).unwrap();
+        xattr::set(open(&layers.at("1/etc")).unwrap().as_fd(), OPAQUE_ATTRIBUTE, b"y").unwrap();
+        assert_eq!(layers.made(), ALL, "nothing of the lower one shows");
+        let opaque = xattr::get(open(&layers.at("made/etc")).unwrap().as_fd(), OPAQUE_ATTRIBUTE).unwrap();
+        assert_eq!(opaque, None);
+    }
+
+    #[test]
+    fn a_link_for_the_directory_is_left_alone() {
+        let layers = Layers::new();
+        create_dir_all(layers.at("0/etc")).unwrap();
+        symlink("/", layers.at("1/etc")).unwrap();
+        assert_eq!(layers.made(), [""; 0]);
+        assert!(!layers.at("made").exists());
+    }
+}
