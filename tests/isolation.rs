@@ -1,14 +1,16 @@
 //! What a container sees of the world, and what it does not.
 
 use crate::support::bed::Bed;
-use crate::support::{IMAGE, contains, leaks};
+use crate::support::{IMAGE, contains, leaks, rootfs};
 use crate::{requires, tests};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 tests![
     every_namespace_is_its_own,
     host_namespaces_when_asked,
     namespaces_of_another_container,
+    shared_memory_goes_with_the_ipc_namespace,
     namespace_of_a_stopped_container_is_refused,
     user_namespace_of_the_host_is_accepted,
     first_process_is_alone,
@@ -73,6 +75,35 @@ fn namespaces_of_another_container(bed: &mut Bed) {
     contains(&bed.run("--pid container:aa", "ps"), "sleep 1000");
 }
 
+fn shared_memory_goes_with_the_ipc_namespace(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "--shm-size 1m", "sh -c 'echo one > /dev/shm/a; echo ready; sleep 1000'");
+    bed.await_log("aa", "ready");
+    let both = bed.run("--ipc container:aa", "sh -c 'cat /dev/shm/a; echo two > /dev/shm/b; df -k /dev/shm'");
+    contains(&both, "one\n");
+    contains(&both, " 1024 ");
+    assert_eq!(bed.isula("exec aa cat /dev/shm/b").ok(), "two");
+    // What joined may be joined itself, and its end changes nothing.
+    bed.run_detached("bb", "--ipc container:aa", "sleep 1000");
+    assert_eq!(bed.run("--ipc container:bb", "sh -c 'rm /dev/shm/b; ls /dev/shm'"), "a");
+    bed.isula("rm -f bb").ok();
+    assert_eq!(bed.isula("exec aa ls /dev/shm").ok(), "a");
+    // Of the host's there is one only.
+    bed.run_detached("cc", "--ipc host", "sleep 1000");
+    let host = fs::metadata("/dev/shm").map(|m| m.dev()).unwrap().to_string();
+    assert_eq!(bed.run("--ipc container:cc", "stat -c %d /dev/shm"), host);
+    assert_ne!(bed.run("--ipc container:aa", "stat -c %d /dev/shm"), host);
+    for mode in ["none", "private"] {
+        bed.run_detached("dd", &format!("--ipc {mode}"), "sleep 1000");
+        let o = bed.isula(&format!("run --rm --ipc container:dd {IMAGE} true"));
+        assert_ne!(o.code, 0, "{mode}: {}", o.show());
+        contains(&o.err, "non-shareable IPC");
+        bed.isula("rm -f dd").ok();
+    }
+    // The user's own mount comes first.
+    assert_eq!(bed.run("--ipc container:aa --tmpfs /dev/shm", "ls /dev/shm"), "");
+}
+
 fn namespace_of_a_stopped_container_is_refused(bed: &mut Bed) {
     bed.start();
     bed.isula(&format!("create --name aa {IMAGE} true")).ok();
@@ -117,6 +148,21 @@ fn root_is_the_images_and_writable(bed: &mut Bed) {
         "x\n/etc/p"
     );
     assert_eq!(bed.run("", "readlink /etc/mtab"), "/proc/mounts");
+    // In a directory that still looks like the image's, and without having copied it into the container's layer.
+    assert_eq!(bed.run("", "stat -c '%a %u %g %Y' /etc"), "755 0 0 1700000000");
+    let id = bed.isula(&format!("run -d --name aa {IMAGE} sleep 1000")).ok();
+    let upper = bed.graph().join("storage/overlay").join(&id).join("diff");
+    let names: Vec<_> = fs::read_dir(&upper).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(names.is_empty(), "{names:?}");
+    // An image's own stays.
+    let archive = bed.dir.join("own.tar");
+    let mut tar = rootfs::Archive::create(&archive);
+    tar.standard();
+    tar.file("etc/mtab", 0o644, "own\n");
+    tar.finish();
+    bed.isula(&format!("import {} own", archive.display())).ok();
+    assert_eq!(bed.isula("run --rm own cat /etc/mtab /etc/marker").ok(), "own\ninside");
+    assert_eq!(bed.run("--read-only", "readlink /etc/mtab"), "/proc/mounts");
 }
 
 fn writes_stay_in_the_container(bed: &mut Bed) {

@@ -20,6 +20,7 @@ tests![
     working_directory_cannot_lead_outside,
     links_of_the_image_do_not_lead_outside,
     link_as_a_mount_target_stays_inside,
+    link_in_place_of_shared_memory_stays_inside,
     image_files_replaced_by_links_stay_inside,
     sysctls_are_the_allowed_ones,
 ];
@@ -208,6 +209,15 @@ fn link_as_a_mount_target_stays_inside(bed: &mut Bed) {
         assert!(!std::path::Path::new("/").join(last).exists(), "made on the host: /{last}");
     }
     assert_ne!(bed.isula(&format!("run --rm -v {}:/escape-loop/x {IMAGE} true", source.display())).code, 0);
+}
+
+fn link_in_place_of_shared_memory_stays_inside(bed: &mut Bed) {
+    bed.start();
+    let script = "umount /dev/shm && rmdir /dev/shm && ln -s / /dev/shm && echo ready && sleep 1000";
+    bed.run_detached("aa", "--privileged", &format!("sh -c '{script}'"));
+    bed.await_log("aa", "ready");
+    // The root that the link means is that of its container.
+    assert_eq!(bed.run("--ipc container:aa", "cat /dev/shm/etc/marker"), "inside");
 }
 
 /// Every file that the engine itself touches in the root, as a link to the outside.

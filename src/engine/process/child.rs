@@ -10,6 +10,7 @@ use super::program;
 use super::sync::{InitEnd, LastStep, ToInit};
 use crate::engine::label::ExecLabel;
 use crate::engine::namespace::{self, Joined};
+use crate::engine::rootfs::Opened;
 use crate::engine::terminal::{self, Terminal};
 use crate::engine::user::{self, Identity};
 use crate::engine::{capability, cgroup, hook, rlimit, rootfs, sysctl};
@@ -43,7 +44,7 @@ pub struct Inside<'a> {
 
 /// Runs in a process made with all new namespaces, or with a user namespace in the stage before it.
 pub fn first(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Infallible {
-    let result = if plan.namespaces.has_user() { stage(plan, stdio, sync) } else { init(plan, stdio, sync) };
+    let result = if plan.namespaces.has_user() { stage(plan, stdio, sync) } else { init(plan, stdio, sync, None) };
     give_up(sync, result)
 }
 
@@ -69,13 +70,10 @@ fn stage(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Resul
     outside(&plan.program)?;
     let namespaces = &plan.namespaces;
     namespaces.join(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWPID)?;
-    if plan.program.privileged {
-        rootfs::isolate(&plan.rootfs)?;
-        rootfs::mount_overlay(&plan.rootfs)?;
-    }
+    let sources = if plan.program.privileged { Some(prepare_mounts(plan)?) } else { None };
     namespaces.join(CLONE_NEWUSER)?;
     let flags = namespaces.new & !(CLONE_NEWCGROUP | CLONE_NEWTIME) | libc::CLONE_PARENT;
-    let child = clone::spawn(flags, None, |_| give_up(sync, init(plan, stdio, sync)))?;
+    let child = clone::spawn(flags, None, |_| give_up(sync, init(plan, stdio, sync, sources)))?;
     sync.spawned(child.pid)?;
     clone::exit(0)
 }
@@ -97,25 +95,34 @@ fn outside(program: &Program<'_>) -> Result<()> {
     Ok(())
 }
 
-fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Result<Infallible> {
+/// In the new mount namespace, with the rights of the caller: the sources of binds that cannot be opened later.
+fn prepare_mounts(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
+    let sources = rootfs::isolate(&plan.rootfs)?;
+    rootfs::mount_overlay(&plan.rootfs)?;
+    Ok(sources)
+}
+
+/// `sources` are those of [`prepare_mounts`] when that was done before.
+fn init(
+    plan: &Plan<'_>,
+    stdio: Option<&[OwnedFd; 3]>,
+    sync: &InitEnd,
+    sources: Option<Vec<Option<Opened>>>,
+) -> Result<Infallible> {
     let namespaces = &plan.namespaces;
     let user_namespace = namespaces.has_user();
     if !user_namespace {
         outside(&plan.program)?;
         namespaces.join(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET)?;
     }
-    let mut sources = Vec::new();
-    if !user_namespace || !plan.program.privileged {
-        sources = rootfs::isolate(&plan.rootfs)?;
-        rootfs::mount_overlay(&plan.rootfs)?;
-    }
+    let mut sources = sources.map_or_else(|| prepare_mounts(plan), Ok)?;
     let keyring = CString::new(format!("_ses.{}", plan.id)).context_nul()?;
     let _ = prctl::join_session_keyring(&keyring); // a kernel without key rings has none to protect
     let label = ExecLabel::open(plan.program.process)?;
     // In a user namespace the mounts are locked together as they were inherited, and only a new one on top can move.
     let root = rootfs::open(&plan.rootfs, user_namespace || plan.rootfs.overlay.is_none())?;
     if user_namespace {
-        sources = rootfs::open_sources(&plan.rootfs)?;
+        rootfs::open_sources(&plan.rootfs, &mut sources)?;
         become_root(plan, sync)?;
     }
     nix::sys::stat::umask(Mode::empty());

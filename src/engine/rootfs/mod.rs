@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod device;
+mod foreign;
 pub mod mask;
 pub mod mount;
 pub mod option;
@@ -61,20 +62,21 @@ pub enum Opened {
 }
 
 /// Cuts this new mount namespace off the caller's: nothing mounted here shows there. Mounts there still show here
-/// where the configuration asks for it, and the other way round for the binds that are returned.
+/// where the configuration asks for it, and the other way round for some of the binds whose sources are returned, one
+/// entry for each mount: those that could not be had any more afterwards.
 ///
 /// # Errors
 /// The failing call.
 pub fn isolate(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
+    let mut sources = foreign::open(plan)?;
     let flags = plan.propagation.unwrap_or(libc::MS_SLAVE) | libc::MS_REC;
     sys::mount(None, c"/", None, flags, None).context(|| format!("mount(\"/\", {flags:#x})"))?;
-    let mut sources = Vec::new();
     if flags & libc::MS_SHARED != 0 {
         // Binds may stay shared with the host as the configuration wants, but the mount that holds the root must not
         // be, or all that is mounted in the root would show on the host. A source on that same mount is copied before,
         // and its copy stays shared.
-        for planned in &plan.mounts {
-            sources.push(shared_source(planned)?);
+        for (planned, source) in plan.mounts.iter().zip(&mut sources).filter(|(_, source)| source.is_none()) {
+            *source = shared_source(planned)?;
         }
         let root = std::fs::canonicalize(&plan.root).context(|| format!("realpath({:?})", plan.root))?;
         for directory in root.ancestors() {
@@ -127,25 +129,24 @@ pub fn open(plan: &Plan<'_>, bind: bool) -> Result<Root> {
     Root::open(path).context(|| format!("open root {path:?}"))
 }
 
-/// Opens the sources of all binds: in a user namespace while the process still is the host's root, to whom their
-/// directories belong.
+/// Opens the sources of those binds that have none in `sources` yet: in a user namespace while the process still is the
+/// host's root, to whom their directories belong.
 ///
 /// # Errors
 /// The failing call with the source.
-pub fn open_sources(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
-    let open = |planned: &Planned<'_>| match &planned.kind {
-        Fs::Bind { source, .. } => {
+pub fn open_sources(plan: &Plan<'_>, sources: &mut [Option<Opened>]) -> Result<()> {
+    for (planned, opened) in plan.mounts.iter().zip(sources).filter(|(_, opened)| opened.is_none()) {
+        if let Fs::Bind { source, .. } = &planned.kind {
             let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
             let fd = nix::fcntl::open(source, flags, nix::sys::stat::Mode::empty());
-            fd.map(|fd| Some(Opened::Handle(fd)))
-                .context(|| format!("mount at {:?}: bind source {source:?}", planned.destination))
+            let fd = fd.context(|| format!("mount at {:?}: bind source {source:?}", planned.destination))?;
+            *opened = Some(Opened::Handle(fd));
         }
-        _ => Ok(None),
-    };
-    plan.mounts.iter().map(open).collect()
+    }
+    Ok(())
 }
 
-/// Mounts everything. `sources` are those of [`open_sources`] or [`isolate`]; `enter_cgroup` is called before the cgroup
+/// Mounts everything. `sources` are those of [`isolate`] and [`open_sources`]; `enter_cgroup` is called before the cgroup
 /// tree is mounted, when it is.
 ///
 /// # Errors
@@ -156,12 +157,12 @@ pub fn mount_all(
     sources: &[Option<Opened>],
     mut enter_cgroup: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    for (n, planned) in plan.mounts.iter().enumerate() {
+    for (planned, source) in plan.mounts.iter().zip(sources) {
         if planned.kind == Fs::Cgroup {
             enter_cgroup()?;
             cgroup::mount(root, planned, plan.cgroup_namespace)?;
         } else {
-            mount::perform(root, planned, sources.get(n).and_then(Option::as_ref))?;
+            mount::perform(root, planned, source.as_ref())?;
         }
     }
     Ok(())

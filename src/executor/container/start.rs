@@ -183,6 +183,9 @@ fn no_pivot(config: &ContainerConfig, host: &HostConfig) -> bool {
 }
 
 /// What the modes `container:ID` stand for now.
+///
+/// # Errors
+/// `Kind::NotFound`, `Kind::Conflict` for one that does not run, `Kind::Invalid` for one that does not share.
 fn join(daemon: &Daemon, container: &Container, host: &HostConfig) -> Result<JoinedNamespaces> {
     let file = |mode: &str, name: &str| -> Result<Option<PathBuf>> {
         let Mode::Container(other) = spec::mode(mode) else { return Ok(None) };
@@ -194,6 +197,12 @@ fn join(daemon: &Daemon, container: &Container, host: &HostConfig) -> Result<Joi
         permit(Verb::Join, run.phase(), &other.id)?;
         Ok(Some(PathBuf::from(format!("/proc/{}/{name}", run.pid))))
     };
+    if let Mode::Container(other) = spec::mode(&host.ipc_mode) {
+        let owner = daemon.disk.host_config(&daemon.containers.find(other)?.id)?;
+        if matches!(owner.ipc_mode.as_str(), "none" | "private") {
+            return Err(Error::invalid(format!("cannot join IPC of a container {other}: non-shareable IPC")));
+        }
+    }
     Ok(JoinedNamespaces {
         network: file(&host.network_mode, "ns/net")?,
         pid: file(&host.pid_mode, "ns/pid")?,
