@@ -13,6 +13,7 @@ mod mounts;
 mod multicall;
 mod resources;
 mod restore;
+mod runtime;
 mod security;
 mod streams;
 mod support;
@@ -26,6 +27,7 @@ const MAY_SKIP: usize = 20;
 fn main() -> ExitCode {
     let tests = [
         multicall::TESTS,
+        runtime::TESTS,
         daemon_config::TESTS,
         images::TESTS,
         lifecycle::TESTS,

@@ -1,8 +1,9 @@
 //! One file, many programs.
 
 use crate::support::bed::{Bed, binary, json};
+use crate::support::bundle::{bundle, lcr};
 use crate::support::command::{self, Output};
-use crate::support::{contains, rootfs};
+use crate::support::contains;
 use crate::tests;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -68,30 +69,6 @@ fn binary_is_static(_: &mut Bed) {
     let dynamic = run("readelf", &["-dW", &program], None).ok();
     assert!(!dynamic.contains("NEEDED"), "{dynamic}");
     assert!(bytes.len() < 4 << 20, "{} bytes", bytes.len());
-}
-
-/// A bundle with the test root file system and the command.
-fn bundle(bed: &Bed, args: &[&str]) -> String {
-    let path = bed.dir.join("bundle");
-    fs::create_dir_all(path.join("rootfs")).unwrap();
-    let tar = rootfs::archive().display().to_string();
-    run("tar", &["-xf", &tar, "-C", &path.join("rootfs").display().to_string()], None).ok();
-    // The document of an earlier bundle, which spec would not overwrite.
-    let _ = fs::remove_file(path.join("config.json"));
-    let spec = Command::new(binary()).args(["lcr", "spec"]).current_dir(&path).output().unwrap();
-    assert!(spec.status.success(), "{}", String::from_utf8_lossy(&spec.stderr));
-    let mut config = json(&fs::read(path.join("config.json")).unwrap());
-    config["process"]["args"] = serde_json::json!(args);
-    config["process"]["terminal"] = false.into();
-    config["root"]["path"] = "rootfs".into();
-    config["linux"]["cgroupsPath"] = format!("{}/lcr", bed.cgroup_parent()).into();
-    fs::write(path.join("config.json"), isulabox::utils::json::to_vec(&config)).unwrap();
-    path.display().to_string()
-}
-
-fn lcr(bed: &Bed, words: &[&str]) -> Output {
-    let root = bed.dir.join("lcr").display().to_string();
-    isulabox(&[&["lcr", "--root", &root], words].concat())
 }
 
 fn lcr_runs_a_bundle(bed: &mut Bed) {

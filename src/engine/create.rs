@@ -3,7 +3,7 @@
 use super::hook;
 use super::process::parent::{self, ChildrenElsewhere, Newborn};
 use super::process::plan::Plan;
-use super::process::sync::{self, CallerEnd, ToInit};
+use super::process::sync::{self, CallerEnd, FromInit, ToInit};
 use super::process::{child, sync::InitEnd};
 use super::{cgroup, process, rlimit};
 use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub stdio: Option<[OwnedFd; 3]>,
     /// MS_MOVE and chroot in place of pivot_root.
     pub no_pivot: bool,
+    /// How many of the caller's descriptors from 3 on the program gets; they are open.
+    pub preserved_fds: u32,
 }
 
 /// A process that the engine started.
@@ -53,6 +55,20 @@ pub struct Created {
     terminal: Option<OwnedFd>,
     program: CString,
     poststart: Option<Poststart>,
+}
+
+/// A container that [`Created::leave`] left to itself.
+pub struct Waiting<'a> {
+    /// Container id.
+    pub id: &'a str,
+    /// The configuration that it was made with.
+    pub spec: &'a Spec,
+    /// The bundle directory.
+    pub bundle: &'a Path,
+    /// Its first process.
+    pub pid: i32,
+    /// A connection to the socket where that waits.
+    pub connection: OwnedFd,
 }
 
 /// A container whose program runs.
@@ -109,10 +125,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         // Only the host's root may raise limits; inside, nobody is.
         rlimit::apply(newborn.pid(), &plan.program.limits)?;
     }
-    let poststart = plan.spec.hooks.as_ref().filter(|h| !h.poststart.is_empty()).map(|h| Poststart {
-        hooks: h.poststart.clone(),
-        state: hook::state(plan.id, plan.spec, "running", newborn.pid(), &plan.bundle),
-    });
+    let poststart = Poststart::new(plan.id, plan.spec, newborn.pid(), &plan.bundle);
     let program = plan.program.args[0].clone();
     Ok(Created { init: newborn, cgroup, sync: caller, terminal, program, poststart })
 }
@@ -134,13 +147,60 @@ impl Created {
             drop(init); // before the cgroup it is in
             return Err(e);
         }
-        if let Some(p) = poststart {
-            // The specification wants a warning, and the container to go on.
-            if let Err(e) = hook::run_all("poststart", &p.hooks, &p.state) {
-                log::warn!("{e}");
-            }
-        }
+        poststart.iter().for_each(Poststart::run);
         Ok(Running { init: init.into_started(terminal)?, cgroup: cgroup.0.take() })
+    }
+
+    /// Master side of the terminal of the first process.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
+    /// Leaves the container to itself: its first process waits for [`start`] on the listening socket, with nobody who
+    /// would undo anything when that never comes.
+    ///
+    /// # Errors
+    /// The failing call; everything is undone then.
+    pub fn leave(self, listener: OwnedFd) -> Result<()> {
+        self.sync.send(&ToInit::Wait(listener))?;
+        let Created { init, mut cgroup, .. } = self;
+        init.leave();
+        cgroup.0 = None;
+        Ok(())
+    }
+}
+
+/// Lets the program of a waiting container run; returns after execve(2) succeeded.
+///
+/// # Errors
+/// `Kind::Conflict` when it waits no longer. Otherwise as [`create`]; its first process has ended then.
+pub fn start(waiting: Waiting<'_>) -> Result<()> {
+    let Waiting { id, spec, bundle, pid, connection } = waiting;
+    let args = spec.process.as_ref().map_or(&[][..], |p| &p.args);
+    let program = args.first().and_then(|name| CString::new(name.as_str()).ok()).unwrap_or_default();
+    let sync = CallerEnd::new(connection)?;
+    match sync.receive()? {
+        FromInit::Ready(_) => {}
+        // Another one was faster.
+        _ => return Err(Error::conflict(format!("container {id:?} does not wait for its start any more"))),
+    }
+    sync.send(&ToInit::Start)?;
+    parent::await_exec(&sync, &program)?;
+    Poststart::new(id, spec, pid, bundle).iter().for_each(Poststart::run);
+    Ok(())
+}
+
+impl Poststart {
+    fn new(id: &str, spec: &Spec, pid: i32, bundle: &Path) -> Option<Poststart> {
+        let hooks = spec.hooks.as_ref().map(|h| &h.poststart).filter(|hooks| !hooks.is_empty())?;
+        Some(Poststart { hooks: hooks.clone(), state: hook::state(id, spec, "running", pid, bundle) })
+    }
+
+    /// The specification wants a warning when one fails, and the container to go on.
+    fn run(&self) {
+        if let Err(e) = hook::run_all("poststart", &self.hooks, &self.state) {
+            log::warn!("{e}");
+        }
     }
 }
 

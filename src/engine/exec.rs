@@ -28,6 +28,8 @@ pub struct Request<'a> {
     pub process: &'a Process,
     /// Standard input, output and error; the caller's own when absent. Not used when the process has a terminal.
     pub stdio: Option<[OwnedFd; 3]>,
+    /// How many of the caller's descriptors from 3 on the program gets; they are open.
+    pub preserved_fds: u32,
 }
 
 /// Starts the process; returns after execve(2) succeeded. The process is a child of the caller.
@@ -37,7 +39,7 @@ pub struct Request<'a> {
 pub fn exec(request: Request<'_>) -> Result<Started> {
     let none = Linux::default();
     let linux = request.spec.linux.as_ref().unwrap_or(&none);
-    let mut program = Program::new(request.process, linux)?;
+    let mut program = Program { preserved_fds: request.preserved_fds, ..Program::new(request.process, linux)? };
     if request.process.capabilities.is_none() {
         program.capabilities = Sets::parse(request.spec.process.as_ref().and_then(|p| p.capabilities.as_ref()))?;
     }

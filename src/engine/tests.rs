@@ -73,7 +73,8 @@ impl Bundle {
         let write: OwnedFd = write.into();
         let null = File::open("/dev/null").unwrap().into();
         let stdio = [null, write.try_clone().unwrap(), write];
-        let request = Request { id: "t", spec, bundle: &self.0, overlay, stdio: Some(stdio), no_pivot: false };
+        let request =
+            Request { id: "t", spec, bundle: &self.0, overlay, stdio: Some(stdio), no_pivot: false, preserved_fds: 0 };
         (create(request), File::from(OwnedFd::from(read)))
     }
 
@@ -451,7 +452,8 @@ fn further() {
             let null = File::open("/dev/null").unwrap().into();
             let stdio = Some([null, write.try_clone().unwrap(), write]);
             let (init, init_start_time) = (running.init.pid, running.init.start_time);
-            let request = exec::Request { init, init_start_time, cgroup: None, spec: &s, process: &p, stdio };
+            let request =
+                exec::Request { init, init_start_time, cgroup: None, spec: &s, process: &p, stdio, preserved_fds: 0 };
             let started = exec(request)?;
             let text = match started.terminal {
                 None => std::io::read_to_string(read).unwrap(),
@@ -492,6 +494,7 @@ fn further() {
             spec: &s,
             process: &process,
             stdio: None,
+            preserved_fds: 0,
         };
         assert_eq!(exec(stale).unwrap_err().kind(), Kind::NotFound);
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.init.pid), nix::sys::signal::SIGKILL).unwrap();

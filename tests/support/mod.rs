@@ -1,6 +1,7 @@
 //! What the integration tests stand on.
 
 pub mod bed;
+pub mod bundle;
 pub mod cgroup;
 pub mod command;
 pub mod http;

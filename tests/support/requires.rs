@@ -32,6 +32,11 @@ pub fn docker() -> Condition {
     program("docker")
 }
 
+/// The runtime that ours is compared with.
+pub fn crun() -> Condition {
+    program("crun")
+}
+
 /// A v1 memory controller that can limit swap, or cgroup v2.
 pub fn cgroup_memory() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();

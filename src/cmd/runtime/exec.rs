@@ -43,6 +43,9 @@ pub struct Exec {
     /// do not wait for the process's end
     #[argh(switch, short = 'd')]
     detach: bool,
+    /// how many descriptors from 3 on the program gets (default 0)
+    #[argh(option, default = "0", arg_name = "n")]
+    pub preserve_fds: u32,
     /// the process can gain no privileges
     #[argh(switch)]
     no_new_privs: bool,
@@ -61,7 +64,7 @@ pub struct Exec {
 pub fn exec(root: &Root, args: Exec) -> Result<u8> {
     let record = root.load(&args.id)?;
     match record.status() {
-        Status::Running => {}
+        Status::Created | Status::Running => {}
         other => return Err(Error::conflict(format!("container {:?} is {}", record.id, other.word()))),
     }
     let spec = root.spec(&args.id)?;
@@ -76,6 +79,7 @@ pub fn exec(root: &Root, args: Exec) -> Result<u8> {
         spec: &spec,
         process: &process,
         stdio: None,
+        preserved_fds: args.preserve_fds,
     })?;
     let mut finish = || {
         if let Some(path) = &args.pid_file {

@@ -47,7 +47,7 @@ pub struct Resume {
 pub fn kill(root: &Root, args: Kill) -> Result<u8> {
     let number = signal::parse(args.signal.as_deref().unwrap_or("SIGTERM"))?;
     let record = root.load(&args.id)?;
-    let running = matches!(record.status(), Status::Running | Status::Paused);
+    let running = matches!(record.status(), Status::Created | Status::Running | Status::Paused);
     if args.all {
         // Also what is left of a container whose first process has ended.
         let Some(cgroup) = record.cgroup()? else { return not_running(&record) };

@@ -7,6 +7,7 @@
 //! container's program for `run` and `exec` in the foreground, else 0, or 1 after an error, which is printed and
 //! appended to `--log`.
 
+mod create;
 mod delete;
 mod exec;
 mod features;
@@ -17,12 +18,13 @@ mod record;
 mod report;
 mod run;
 mod spec;
+mod start;
 
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
 use crate::cmd::argv::{self, Stop};
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::sys::sealed_exe;
+use crate::utils::sys::{fd, sealed_exe};
 use argh::{ArgsInfo, FromArgs};
 use record::Root;
 use report::Report;
@@ -73,7 +75,7 @@ struct Top {
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand)]
 enum Command {
-    Create(run::Create),
+    Create(create::Create),
     Delete(delete::Delete),
     Exec(exec::Exec),
     Features(features::Features),
@@ -84,7 +86,7 @@ enum Command {
     Resume(kill::Resume),
     Run(run::Run),
     Spec(spec::SpecCommand),
-    Start(run::Start),
+    Start(start::Start),
     State(list::State),
 }
 
@@ -102,6 +104,9 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     if top.version {
         return print(&format!("lcr version {VERSION}\ncommit: {COMMIT}\nspec: {OCI_VERSION}\n"));
     }
+    if let Err(e) = check_preserved(&top) {
+        return Report::default().failure(&e);
+    }
     let report = match Report::new(&top) {
         Ok(report) => report,
         Err(e) => return Report::default().failure(&e),
@@ -118,13 +123,15 @@ fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
     }
     let root = Root::new(top.root.unwrap_or_else(|| PathBuf::from("/run/lcr")));
     let command = top.command.ok_or_else(|| Error::invalid("a command is needed; lcr --help shows them"))?;
-    if matches!(command, Command::Run(_) | Command::Exec(_)) {
+    if matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_)) {
         // From here on a container's process could reach this executable (CVE-2019-5736).
         let argv: Vec<OsString> = std::iter::once("lcr".into()).chain(words.iter().cloned()).collect();
         sealed_exe::reexec(&argv, ["lcr", SEAL_WORD])?;
+        // What this process was given is for the program at most, and not for hooks.
+        fd::close_on_exec_from(3)?;
     }
     match command {
-        Command::Create(args) => run::create(args),
+        Command::Create(args) => create::create(&root, args),
         Command::Delete(args) => delete::delete(&root, args),
         Command::Exec(args) => exec::exec(&root, args),
         Command::Features(_) => features::features(),
@@ -135,8 +142,23 @@ fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
         Command::Resume(args) => kill::resume(&root, &args.id),
         Command::Run(args) => run::run(&root, args),
         Command::Spec(args) => spec::spec(args),
-        Command::Start(args) => run::start(args),
+        Command::Start(args) => start::start(&root, args),
         Command::State(args) => list::state(&root, &args.id),
+    }
+}
+
+/// Checks, before anything is opened here, that the descriptors to pass on are there: a number that is free could later
+/// be that of something of our own.
+fn check_preserved(top: &Top) -> Result<()> {
+    let count = match &top.command {
+        Some(Command::Create(args)) => args.preserve_fds,
+        Some(Command::Exec(args)) => args.preserve_fds,
+        Some(Command::Run(args)) => args.preserve_fds,
+        _ => 0,
+    };
+    match (3..).take(count as usize).find(|n| !fd::is_open(*n)) {
+        Some(n) => Err(Error::invalid(format!("--preserve-fds {count}: descriptor {n} is not open"))),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is kept of a container between commands: a directory below the root with `state.json` and a copy of its
-//! configuration. It exists from before the container is made until it is deleted, so that whatever a killed command
+//! What is kept of a container between commands: a directory below the root with `state.json`, a copy of its
+//! configuration and, of one that is created, the socket on which its first process waits. It exists from before the container is made until it is deleted, so that whatever a killed command
 //! left behind can be found and removed.
 
 use crate::api::oci::runtime::Spec;
@@ -7,14 +7,21 @@ use crate::engine::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{Durability, TEMPORARY_PREFIX, replace};
 use crate::utils::json;
+use crate::utils::sys::socket;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
+/// Where the first process waits for its start. That it does is seen by trying, and not by the file: whoever is killed
+/// half-way through a start leaves no wrong state.
+const SOCKET: &str = "start.sock";
+/// How many may look for the state at a time; one more is told the same.
+const BACKLOG: i32 = 16;
 /// Largest configuration that is read.
 const CONFIG_LIMIT: u64 = 16 << 20;
 
@@ -46,6 +53,9 @@ pub struct Record {
     pub cgroup_path: String,
     /// From the configuration.
     pub annotations: BTreeMap<String, String>,
+    /// Where it is kept.
+    #[serde(skip)]
+    pub directory: PathBuf,
 }
 
 /// The specification's states, and `paused`.
@@ -53,6 +63,8 @@ pub struct Record {
 pub enum Status {
     /// Being made, or its making was cut short.
     Creating,
+    /// Made; its program waits for the start.
+    Created,
     /// Its program runs.
     Running,
     /// Its processes are frozen.
@@ -66,6 +78,7 @@ impl Status {
     pub fn word(self) -> &'static str {
         match self {
             Status::Creating => "creating",
+            Status::Created => "created",
             Status::Running => "running",
             Status::Paused => "paused",
             Status::Stopped => "stopped",
@@ -117,9 +130,12 @@ impl Root {
     /// # Errors
     /// `Kind::NotFound` when there is none.
     pub fn load(&self, id: &str) -> Result<Record> {
-        let path = self.directory(id)?.join(STATE);
-        match read_limited(&path) {
-            Ok(bytes) => json::parse(&bytes).context(|| format!("record of container {id:?}")),
+        let directory = self.directory(id)?;
+        match read_limited(&directory.join(STATE)) {
+            Ok(bytes) => {
+                let record: Record = json::parse(&bytes).context(|| format!("record of container {id:?}"))?;
+                Ok(Record { directory, ..record })
+            }
             Err(e) if e.errno() == Some(libc::ENOENT) => {
                 Err(Error::not_found(format!("container {id:?} does not exist")))
             }
@@ -169,6 +185,14 @@ impl Claim {
         replace(&self.path().join(STATE), &json::to_vec(record), 0o600, Durability::Volatile)
     }
 
+    /// The socket on which the first process is to wait.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn listen(&self) -> Result<OwnedFd> {
+        socket::listen_at(self.path(), SOCKET, BACKLOG)
+    }
+
     /// The directory stays.
     pub fn keep(mut self) {
         self.0 = None;
@@ -194,8 +218,22 @@ impl Record {
         }
         match self.cgroup() {
             Ok(Some(cgroup)) if cgroup.is_frozen() => Status::Paused,
+            _ if socket::is_listening(&self.directory, SOCKET) => Status::Created,
             _ => Status::Running,
         }
+    }
+
+    /// A connection to the first process, which waits for its start.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn connect(&self) -> Result<OwnedFd> {
+        socket::connect_at(&self.directory, SOCKET)
+    }
+
+    /// Removes the socket of a container that is started.
+    pub fn forget_socket(&self) {
+        let _ = std::fs::remove_file(self.directory.join(SOCKET)); // nobody listens any more
     }
 
     /// Its cgroup; `None` when it is gone or there was none.
@@ -252,11 +290,20 @@ mod tests {
         let record = Record { id: "a".into(), ..Record::default() };
         let claim = root.claim(&record, &Spec::default()).unwrap();
         assert_eq!(root.claim(&record, &Spec::default()).unwrap_err().kind(), Kind::Exists);
-        assert_eq!(root.load("a").unwrap(), record);
+        assert_eq!(root.load("a").unwrap(), Record { directory: root.0.join("a"), ..record.clone() });
         drop(claim);
         assert_eq!(root.load("a").unwrap_err().kind(), Kind::NotFound);
         let claim = root.claim(&record, &Spec::default()).unwrap();
-        claim.save(&Record { pid: std::process::id() as i32, ..record }).unwrap();
+        let pid = std::process::id() as i32;
+        let start_time = crate::utils::sys::process::start_time(pid).unwrap();
+        let record = Record { pid, start_time, ..record };
+        claim.save(&record).unwrap();
+        assert_eq!(root.load("a").unwrap().status(), Status::Running);
+        let listener = claim.listen().unwrap();
+        assert_eq!(root.load("a").unwrap().status(), Status::Created);
+        drop(listener);
+        assert_eq!(root.load("a").unwrap().status(), Status::Running, "the file alone means nothing");
+        claim.save(&Record { start_time: 0, ..record }).unwrap();
         claim.keep();
         assert_eq!(root.all().unwrap().len(), 1);
         assert_eq!(root.load("a").unwrap().status(), Status::Stopped, "the start time is another one");

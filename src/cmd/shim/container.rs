@@ -122,6 +122,7 @@ impl Engine for Container {
             overlay: launch.overlay.as_ref(),
             stdio,
             no_pivot: launch.no_pivot,
+            preserved_fds: 0,
         })?;
         let running = created.start()?;
         self.running =
@@ -141,6 +142,7 @@ impl Engine for Container {
             spec: &spec,
             process,
             stdio,
+            preserved_fds: 0,
         })
     }
 

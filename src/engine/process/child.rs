@@ -366,10 +366,11 @@ fn run(
     clone::reset_signals();
     sync.ready(terminal.as_ref().map(|t| t.master.as_fd()))?;
     drop(terminal);
-    if wait && !matches!(sync.receive()?, ToInit::Start) {
-        return Err(Error::internal("expected the start"));
+    if wait {
+        sync.await_start()?;
     }
     before_start()?;
+    fd::pass_on(program.preserved_fds)?; // hooks before this have no use for them
     let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
     let (argv, envp) = (pointers(&program.args), pointers(&env));
 

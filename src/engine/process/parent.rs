@@ -42,6 +42,11 @@ impl Newborn {
         Ok(Started { pid: self.pid, pidfd: self.pidfd.take(), start_time, terminal })
     }
 
+    /// Lets it go on by itself.
+    pub fn leave(mut self) {
+        self.reaped = true;
+    }
+
     /// Waits for its end and says how it came.
     fn epitaph(&mut self, what: &str) -> Error {
         self.reaped = true;

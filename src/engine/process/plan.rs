@@ -31,6 +31,8 @@ pub struct Program<'a> {
     pub filter: Option<seccomp::Program>,
     /// Whether the caller has all rights on the host.
     pub privileged: bool,
+    /// How many of the caller's descriptors from 3 on the program gets.
+    pub preserved_fds: u32,
 }
 
 /// A container.
@@ -79,6 +81,7 @@ impl<'a> Program<'a> {
             limits: rlimit::parse(&process.rlimits)?,
             filter: filter.context(|| "seccomp".into())?,
             privileged: nix::unistd::geteuid().is_root(),
+            preserved_fds: 0,
         })
     }
 }
@@ -107,7 +110,7 @@ impl<'a> Plan<'a> {
         Ok(Plan {
             id: request.id,
             spec,
-            program: Program::new(process, linux)?,
+            program: Program { preserved_fds: request.preserved_fds, ..Program::new(process, linux)? },
             rootfs: rootfs_plan(request, &bundle, linux, own)?,
             bundle,
             namespaces,
@@ -180,7 +183,15 @@ mod tests {
         let mut spec = spec();
         change(&mut spec);
         let bundle = Path::new("/bundle");
-        let request = create::Request { id: "a", spec: &spec, bundle, overlay: None, stdio: None, no_pivot: false };
+        let request = create::Request {
+            id: "a",
+            spec: &spec,
+            bundle,
+            overlay: None,
+            stdio: None,
+            no_pivot: false,
+            preserved_fds: 0,
+        };
         let plan = Plan::new(&request)?;
         assert_eq!(plan.rootfs.root, Path::new("/bundle/rootfs"));
         Ok(())

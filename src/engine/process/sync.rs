@@ -12,11 +12,19 @@
 //!   Start ------------------------------------->  filter, last capabilities, execve
 //!   <------------------- end of the socket        execve closed it: the program runs
 //! ```
+//! A caller that leaves before the start says `Wait` in place of `Start`. Whoever connects to the listening socket that
+//! comes with it is the caller from then on:
+//! ```text
+//!   connect ----------------------------------->
+//!   <------------------------------- Ready        for the case that several try: it has time for this one
+//!   Start ------------------------------------->  as above
+//! ```
 //! At any point init may send `Failed` or, from where it must not allocate any more, `Last`. When the caller dies,
 //! init's next read ends and it exits; when init dies, the caller's next read ends before `Ready` and it reaps. The
 //! caller waits at most [`DEADLINE`] seconds for each message; init waits as long as the caller lives. A further process of a running container says `Ready` and goes on, or waits for `Start`.
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::sys::{fd, socket};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
@@ -59,6 +67,8 @@ pub enum ToInit {
     Resume,
     /// Run the program.
     Start,
+    /// Run it when somebody says so who connects to this listening socket.
+    Wait(OwnedFd),
 }
 
 /// The steps after the point of no return.
@@ -88,12 +98,24 @@ pub struct InitEnd(OwnedFd);
 pub fn pair() -> Result<(CallerEnd, InitEnd)> {
     let (a, b) = socketpair(nix::sys::socket::AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .context(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)".into())?;
-    nix::sys::socket::setsockopt(&a, nix::sys::socket::sockopt::ReceiveTimeout, &TimeVal::seconds(DEADLINE))
-        .context(|| "setsockopt(SO_RCVTIMEO)".into())?;
-    Ok((CallerEnd(a), InitEnd(b)))
+    Ok((CallerEnd::new(a)?, InitEnd(b)))
 }
 
 impl CallerEnd {
+    /// The end of a conversation over `connection`.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn new(connection: OwnedFd) -> Result<CallerEnd> {
+        nix::sys::socket::setsockopt(
+            &connection,
+            nix::sys::socket::sockopt::ReceiveTimeout,
+            &TimeVal::seconds(DEADLINE),
+        )
+        .context(|| "setsockopt(SO_RCVTIMEO)".into())?;
+        Ok(CallerEnd(connection))
+    }
+
     /// Closes the copy that a new process has of it, or that process would never see the end of its conversation when
     /// the caller dies. To be called in a process that ends by execve(2) or exit only.
     pub fn close_copy(&self) {
@@ -105,11 +127,12 @@ impl CallerEnd {
     /// # Errors
     /// The failing call.
     pub fn send(&self, message: &ToInit) -> Result<()> {
-        let (tag, fds): (u8, &[OwnedFd]) = match message {
-            ToInit::Mapped => (b'm', &[]),
-            ToInit::Enter(files) => (b'e', files),
-            ToInit::Resume => (b'r', &[]),
-            ToInit::Start => (b's', &[]),
+        let (tag, fds) = match message {
+            ToInit::Mapped => (b'm', &[][..]),
+            ToInit::Enter(files) => (b'e', files.as_slice()),
+            ToInit::Resume => (b'r', &[][..]),
+            ToInit::Start => (b's', &[][..]),
+            ToInit::Wait(listener) => (b'w', std::slice::from_ref(listener)),
         };
         let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         match send(self.0.as_fd(), &[tag], &fds) {
@@ -217,14 +240,39 @@ impl InitEnd {
     /// # Errors
     /// `Kind::Remote` when the caller is gone.
     pub fn receive(&self) -> Result<ToInit> {
-        let (bytes, fds) = receive(self.0.as_fd()).context(|| "recvmsg()".into())?;
+        let (bytes, mut fds) = receive(self.0.as_fd()).context(|| "recvmsg()".into())?;
         match bytes.first() {
             Some(b'm') => Ok(ToInit::Mapped),
             Some(b'e') => Ok(ToInit::Enter(fds)),
             Some(b'r') => Ok(ToInit::Resume),
             Some(b's') => Ok(ToInit::Start),
+            Some(b'w') if fds.len() == 1 => Ok(ToInit::Wait(fds.remove(0))),
             _ => Err(Error::new(Kind::Remote, "the container's supervisor is gone")),
         }
+    }
+
+    /// Waits for the start, which may be another caller's: this end is connected to that one then.
+    ///
+    /// # Errors
+    /// As [`InitEnd::receive`].
+    pub fn await_start(&self) -> Result<()> {
+        let listener = match self.receive()? {
+            ToInit::Start => return Ok(()),
+            ToInit::Wait(listener) => listener,
+            _ => return Err(Error::internal("expected the start")),
+        };
+        loop {
+            let connection = socket::accept(listener.as_fd())?;
+            fd::replace(self.0.as_fd(), connection.as_fd())?;
+            drop(connection);
+            // Who looks whether somebody listens hangs up without a word.
+            if self.ready(None).is_ok() && matches!(self.receive(), Ok(ToInit::Start)) {
+                break;
+            }
+        }
+        // Open until execve(2) closes it: that is how others see that the program does not run yet.
+        std::mem::forget(listener);
+        Ok(())
     }
 
     fn say(&self, message: &[u8], fds: &[RawFd]) -> Result<()> {
@@ -327,5 +375,24 @@ mod tests {
         assert!(matches!(caller.receive().unwrap(), FromInit::Hooks));
         assert!(matches!(caller.receive().unwrap(), FromInit::End));
         caller.send(&ToInit::Start).unwrap();
+    }
+
+    #[test]
+    fn another_caller_takes_over() {
+        let directory = std::env::temp_dir().join(format!("sync-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let (caller, init) = pair().unwrap();
+        caller.send(&ToInit::Wait(socket::listen_at(&directory, "s", 4).unwrap())).unwrap();
+        drop(caller);
+        let waiting = std::thread::spawn(move || init.await_start().map(|()| init));
+        assert!(socket::is_listening(&directory, "s"), "somebody who only looks");
+        let caller = CallerEnd::new(socket::connect_at(&directory, "s").unwrap()).unwrap();
+        assert!(matches!(caller.receive().unwrap(), FromInit::Ready(None)));
+        caller.send(&ToInit::Start).unwrap();
+        let init = waiting.join().unwrap().unwrap();
+        assert!(socket::is_listening(&directory, "s"), "until execve(2)");
+        init.failed_last(LastStep::Execve, libc::ENOENT);
+        assert!(matches!(caller.receive().unwrap(), FromInit::Last(LastStep::Execve, libc::ENOENT)));
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -69,6 +69,39 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Makes the number of `target` mean what `source` means, close-on-exec; what it meant before is closed there.
+///
+/// # Errors
+/// The failing call.
+pub fn replace(target: BorrowedFd<'_>, source: BorrowedFd<'_>) -> Result<()> {
+    let (source, target) = (source.as_raw_fd(), target.as_raw_fd());
+    // SAFETY: dup3 takes integers; the number stays open and its owner's.
+    match unsafe { libc::dup3(source, target, libc::O_CLOEXEC) } {
+        -1 => Err(Error::last_os(format!("dup3({source}, {target})"))),
+        _ => Ok(()),
+    }
+}
+
+/// Lets the program that this process executes have the `count` descriptors from 3 on.
+///
+/// # Errors
+/// EBADF when one is not open.
+pub fn pass_on(count: u32) -> Result<()> {
+    for fd in (3..).take(count as usize) {
+        // SAFETY: F_SETFD takes an integer.
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } < 0 {
+            return Err(Error::last_os(format!("fcntl({fd}, F_SETFD)")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `fd` is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes an integer.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
 /// Takes ownership of a descriptor that a control message of recvmsg(2) just brought.
 pub fn received(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel installed the descriptor for the receiving call, and the caller passes each one once.

@@ -47,7 +47,7 @@ pub fn message_pair() -> Result<(OwnedFd, OwnedFd)> {
 /// The failing call.
 pub fn listen_at(directory: &Path, name: &str, backlog: i32) -> Result<OwnedFd> {
     let dir = File::open(directory).context(|| format!("open({directory:?})"))?;
-    let fd = seqpacket()?;
+    let fd = seqpacket(SockFlag::empty())?;
     let _ = std::fs::remove_file(directory.join(name)); // bind reports what matters
     let call = || format!("bind({:?})", directory.join(name));
     let address = UnixAddr::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).as_str()).context(call)?;
@@ -61,16 +61,30 @@ pub fn listen_at(directory: &Path, name: &str, backlog: i32) -> Result<OwnedFd> 
 /// # Errors
 /// ENOENT or ECONNREFUSED when nobody listens.
 pub fn connect_at(directory: &Path, name: &str) -> Result<OwnedFd> {
+    connect_with(directory, name, SockFlag::empty())
+}
+
+/// Whether somebody listens on the message socket `name` inside the directory `directory`. Whoever it is accepts a
+/// connection that ends at once.
+pub fn is_listening(directory: &Path, name: &str) -> bool {
+    // Without blocking: a listener with a full queue (EAGAIN) is one too.
+    match connect_with(directory, name, SockFlag::SOCK_NONBLOCK) {
+        Ok(_) => true,
+        Err(e) => e.errno() == Some(libc::EAGAIN),
+    }
+}
+
+fn connect_with(directory: &Path, name: &str, flags: SockFlag) -> Result<OwnedFd> {
     let dir = File::open(directory).context(|| format!("open({directory:?})"))?;
-    let fd = seqpacket()?;
+    let fd = seqpacket(flags)?;
     let call = || format!("connect({:?})", directory.join(name));
     let address = UnixAddr::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).as_str()).context(call)?;
     connect(fd.as_raw_fd(), &address).context(call)?;
     Ok(fd)
 }
 
-fn seqpacket() -> Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+fn seqpacket(flags: SockFlag) -> Result<OwnedFd> {
+    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None)
         .context(|| "socket(AF_UNIX, SOCK_SEQPACKET)".into())
 }
 
