@@ -19,6 +19,7 @@ tests![
     two_clients_see_the_same,
     terminal_is_raw_and_restored,
     terminal_is_restored_when_the_client_is_terminated,
+    terminal_is_raw_and_has_its_size_from_the_first_byte,
     terminal_has_its_size_and_follows_it,
     detach_keys_leave_the_container_running,
     exec_with_a_terminal,
@@ -170,10 +171,10 @@ fn terminal_is_restored_when_the_client_is_terminated(bed: &mut Bed) {
         let mut terminal = Terminal::run(isula(bed, &format!("run -it --name aa{n} {IMAGE} sh")), 24, 80);
         terminal.await_text("# ");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(terminal.pid() as i32), signal).unwrap();
-        // The signal may be passed on to the container or end the client; either way the terminal is as before.
-        bed.isula(&format!("rm -f aa{n}")).ok();
-        terminal.finish();
+        assert_eq!(terminal.finish(), 128 + signal as i32);
         assert!(terminal.is_cooked(), "the terminal stayed raw after {signal}");
+        assert_eq!(bed.inspect(&format!("aa{n}"), "/State/Running"), true);
+        bed.isula(&format!("rm -f aa{n}")).ok();
     }
     // The container dies under it.
     let mut terminal = Terminal::run(isula(bed, &format!("run -it --name bb {IMAGE} sh")), 24, 80);
@@ -181,10 +182,24 @@ fn terminal_is_restored_when_the_client_is_terminated(bed: &mut Bed) {
     bed.isula("kill bb").ok();
     assert_eq!(terminal.finish(), 137);
     assert!(terminal.is_cooked(), "the terminal stayed raw after a kill");
-    // A refused run never touches it.
+    // A refused run leaves it as it was.
     let mut terminal = Terminal::run(isula(bed, &format!("run -it {IMAGE} nosuch")), 24, 80);
     assert_eq!(terminal.finish(), 127);
     assert!(terminal.is_cooked());
+}
+
+/// The process writes as soon as it runs: by then the client's terminal must be raw, and its own have a size.
+fn terminal_is_raw_and_has_its_size_from_the_first_byte(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "", "payload ready 1000");
+    for line in [format!("run --rm -it {IMAGE} stty size"), "exec -it aa stty size".into()] {
+        for _ in 0..10 {
+            let mut terminal = Terminal::run(isula(bed, &line), 33, 101);
+            assert_eq!(terminal.finish(), 0);
+            eventually("the size", || terminal.screen().contains('\n'));
+            assert_eq!(terminal.screen(), "33 101\r\n", "{line}");
+        }
+    }
 }
 
 fn terminal_has_its_size_and_follows_it(bed: &mut Bed) {

@@ -120,6 +120,9 @@ pub struct HostConfig {
     pub auto_remove: bool,
     /// Root file system mounted read-only.
     pub readonly_rootfs: bool,
+    /// Rows and columns of the terminal at the start; zeros or absent when there is none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console_size: Option<[u16; 2]>,
     /// Destination to mount options.
     #[serde(deserialize_with = "null_default")]
     pub tmpfs: BTreeMap<String, String>,

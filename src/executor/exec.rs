@@ -226,8 +226,8 @@ fn ask(
     fds: &[BorrowedFd<'_>],
 ) -> Result<i32> {
     let mut process = spec::exec_process(&daemon.disk.spec(&container.id)?, session)?;
-    if let Some([height, width]) = request.console_size.filter(|size| *size != [0, 0]) {
-        process.console_size = Some(ConsoleSize { height, width });
+    if let Some(size) = spec::console_size(request.console_size) {
+        process.console_size = Some(size);
     }
     let exec = Exec {
         exec_id: id.into(),

@@ -7,7 +7,7 @@ use crate::api::container::{LogConfig, Ulimit};
 use crate::error::{Context, Error, Result};
 use crate::executor::Settings;
 use crate::modules::container::logging::Logging;
-use crate::modules::spec::Defaults;
+use crate::modules::spec::{CGROUP_PARENT, Defaults};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time};
 use log::LevelFilter;
@@ -36,7 +36,6 @@ const GROUP: &str = "isula";
 const GRAPH: &str = "/var/lib/isulad";
 const STATE: &str = "/var/run/isulad";
 const PIDFILE: &str = "/var/run/isulad.pid";
-const CGROUP_PARENT: &str = "/isulad";
 /// Most sockets.
 const MOST_HOSTS: usize = 10;
 /// The daemon's log file.

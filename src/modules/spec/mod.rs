@@ -22,7 +22,8 @@ mod volume;
 
 pub use command::{command_line, merge_image};
 pub use namespace::{Mode, host_name, mode};
-pub use process::exec_process;
+pub use process::{console_size, exec_process};
+pub use resource::CGROUP_PARENT;
 pub use validate::validate;
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};

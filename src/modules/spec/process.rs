@@ -38,7 +38,7 @@ pub(super) fn of_container(
     };
     Ok(Process {
         terminal: config.tty,
-        console_size: None,
+        console_size: console_size(host.console_size),
         user: User {
             umask: Some(umask),
             username: config.user.clone(),
@@ -82,7 +82,7 @@ pub fn exec_process(container: &Spec, request: &ExecCreateRequest) -> Result<Pro
     }
     let mut process = Process {
         terminal: request.tty,
-        console_size: request.console_size.map(|[height, width]| ConsoleSize { height, width }),
+        console_size: console_size(request.console_size),
         args: request.cmd.clone(),
         env,
         ..first.clone()
@@ -102,6 +102,11 @@ pub fn exec_process(container: &Spec, request: &ExecCreateRequest) -> Result<Pro
         process.capabilities = Some(sets(&capability::all()));
     }
     Ok(process)
+}
+
+/// What is asked for as a terminal's size. Zeros are what docker's client sends without a terminal.
+pub fn console_size(size: Option<[u16; 2]>) -> Option<ConsoleSize> {
+    size.filter(|size| *size != [0, 0]).map(|[height, width]| ConsoleSize { height, width })
 }
 
 /// Inheritable and ambient stay empty: what a program gains, it gains by its file's capabilities or as root.

@@ -8,7 +8,8 @@ use crate::error::{Error, Kind, Result};
 use std::collections::BTreeSet;
 
 const MEMORY_MINIMUM: i64 = 4 << 20;
-const CGROUP_PARENT: &str = "/isulad";
+/// cgroup of the containers' unless an operator names another.
+pub const CGROUP_PARENT: &str = "/isulad";
 /// Period in microseconds that a number of processors is expressed with.
 const NANO_PERIOD: i64 = 100_000;
 /// Set sizes beyond this are a mistake; the kernel's own ceiling is 8192 processors.

@@ -1,8 +1,10 @@
 //! Terminals: size, and a raw mode that is taken back however the process ends.
 //!
-//! The saved settings are kept in one place of the process, so that a panic hook can restore them as well as the guard.
+//! The saved settings are kept in one place of the process, so that a panic hook and a signal handler can restore them
+//! as well as the guard: a process that waits for somebody else's answer must be ended as usual meanwhile.
 
 use crate::error::{Context, Error, Result};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
@@ -23,9 +25,15 @@ pub fn window_size(fd: BorrowedFd<'_>) -> Option<(u16, u16)> {
     (result == 0 && size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
-/// Raw mode, until it is dropped. One at a time.
+/// Raw mode, until it is dropped or a signal ends the process. One at a time.
 #[derive(Debug)]
-pub struct RawMode(());
+pub struct RawMode {
+    /// Signals that were caught, with what they did before.
+    dispositions: Vec<(Signal, SigAction)>,
+}
+
+/// Signals that end a process. In raw mode they restore the terminal first; the exit code is 128 and the signal.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
 impl RawMode {
     /// Puts the terminal into raw mode (`cfmakeraw(3)`).
@@ -35,13 +43,33 @@ impl RawMode {
     pub fn enter(fd: BorrowedFd<'_>) -> Result<RawMode> {
         let before = tcgetattr(fd).context(|| "tcgetattr()".into())?;
         let own = fd.try_clone_to_owned().context(|| "dup()".into())?;
-        let mut saved = lock();
-        if saved.is_some() {
-            return Err(Error::internal("a terminal is in raw mode already"));
+        {
+            let mut saved = lock();
+            if saved.is_some() {
+                return Err(Error::internal("a terminal is in raw mode already"));
+            }
+            *saved = Some((own, before.clone()));
         }
+        // From here on the guard undoes what was done, and a signal finds the settings.
+        let mut raw = RawMode { dispositions: Vec::with_capacity(ENDING.len()) };
+        raw.catch()?;
         set_raw(fd, &before)?;
-        *saved = Some((own, before));
-        Ok(RawMode(()))
+        Ok(raw)
+    }
+
+    fn catch(&mut self) -> Result<()> {
+        // Restoring the terminal from the background must not stop the process.
+        let action = SigAction::new(SigHandler::Handler(end), SaFlags::SA_RESTART, SigSet::from(Signal::SIGTTOU));
+        for signal in ENDING {
+            // SAFETY: `end` makes only calls that are allowed in a handler, and does not return.
+            let before = unsafe { sigaction(signal, &action) }.context(|| format!("sigaction({signal})"))?;
+            if matches!(before.handler(), SigHandler::SigIgn) {
+                give_back(signal, &before); // nohup(1) and the like
+            } else {
+                self.dispositions.push((signal, before));
+            }
+        }
+        Ok(())
     }
 
     /// Enters raw mode once more: a shell that had the terminal meanwhile set it back.
@@ -55,7 +83,24 @@ impl RawMode {
 impl Drop for RawMode {
     fn drop(&mut self) {
         restore();
+        for (signal, before) in &self.dispositions {
+            give_back(*signal, before);
+        }
     }
+}
+
+/// Sets a disposition that was found before.
+fn give_back(signal: Signal, before: &SigAction) {
+    // SAFETY: whoever set this disposition first vouched for its handler.
+    let _ = unsafe { sigaction(signal, before) }; // it was accepted once
+}
+
+/// The handler: restores the terminal and ends the process. tcsetattr(3), close(2) and _exit(2) may be called here
+/// (signal-safety(7)), and the lock is only tried.
+extern "C" fn end(signal: libc::c_int) {
+    restore();
+    // SAFETY: ends the process without running anything of it.
+    unsafe { libc::_exit(128 + signal) }
 }
 
 /// Restores the terminal that is in raw mode, if one is. For panic hooks; [`RawMode`] does it when dropped.

@@ -9,6 +9,7 @@ mod volume;
 
 use super::failure::Failure;
 use super::flags::ContainerFlags;
+use super::stream;
 use crate::api::container::{ContainerConfig, CreateRequest, HostConfig, LogConfig};
 use std::collections::BTreeMap;
 
@@ -61,6 +62,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         shm_size: limits::size("--shm-size", flags.shm_size.as_deref())?,
         auto_remove: flags.rm,
         readonly_rootfs: flags.read_only,
+        console_size: if flags.tty { stream::terminal_size().map(|(rows, columns)| [rows, columns]) } else { None },
         tmpfs: storage.tmpfs,
         sysctls: pairs("sysctl", &flags.sysctl)?,
         runtime: text(&flags.runtime),

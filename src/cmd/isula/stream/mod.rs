@@ -104,12 +104,31 @@ pub fn terminal_size() -> Option<(u16, u16)> {
     window_size(stdout().as_fd()).or_else(|| window_size(stdin().as_fd()))
 }
 
-/// Follows a session to its end. The terminal is raw only in here, and only if it is the process's input.
-pub fn follow(client: &Client, options: &Options<'_>, link: Link) -> std::result::Result<End, Failure> {
-    let local = |e: Error| Failure::local(e.to_string()).refused();
-    let is_raw = options.tty && options.stdin && is_terminal(stdin().as_fd());
-    let signals = Signals::catch(options.tty, is_raw, options.sig_proxy).map_err(local)?;
-    let raw = is_raw.then(|| RawMode::enter(stdin().as_fd())).transpose().map_err(local)?;
+/// The user's terminal for the time of a session: raw if it is the input of a process with a terminal. Taken before the
+/// process is reached: what that writes first must not pass through a terminal that changes line ends once more.
+pub struct Terminal(Option<RawMode>);
+
+impl Terminal {
+    /// Takes the terminal of standard input, if it is one.
+    pub fn take(tty: bool, stdin: bool) -> std::result::Result<Terminal, Failure> {
+        let input = std::io::stdin();
+        let is_raw = tty && stdin && is_terminal(input.as_fd());
+        is_raw.then(|| RawMode::enter(input.as_fd())).transpose().map(Terminal).map_err(local)
+    }
+}
+
+fn local(e: Error) -> Failure {
+    Failure::local(e.to_string()).refused()
+}
+
+/// Follows a session to its end, and gives back the terminal.
+pub fn follow(
+    client: &Client,
+    options: &Options<'_>,
+    link: Link,
+    Terminal(raw): Terminal,
+) -> std::result::Result<End, Failure> {
+    let signals = Signals::catch(options.tty, raw.is_some(), options.sig_proxy).map_err(local)?;
     let session = Session { client, options, asked: Cell::new(0), raw, signals };
     if options.tty {
         session.resize();

@@ -22,14 +22,13 @@ pub struct Signals {
     before: SigSet,
 }
 
-/// Those that end a client whose terminal is raw.
+/// Those that end a process.
 const ENDING: &[Signal] = &[Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 /// Those that are passed on besides.
 const PASSED_ON: &[Signal] = &[Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM];
 
 impl Signals {
-    /// Catches what the session needs: the window's size with a terminal, ends when the terminal is raw (so that it
-    /// can be restored) or they are passed on.
+    /// Catches what the session needs: the window's size with a terminal, and what is passed on.
     ///
     /// # Errors
     /// The failing call.
@@ -41,11 +40,8 @@ impl Signals {
         if raw {
             wanted.add(Signal::SIGCONT);
         }
-        if raw || sig_proxy {
-            wanted.extend(ENDING.iter().copied());
-        }
         if sig_proxy {
-            wanted.extend(PASSED_ON.iter().copied());
+            wanted.extend(ENDING.iter().chain(PASSED_ON).copied());
         }
         let mut blocked = wanted;
         if raw {
