@@ -1,8 +1,8 @@
 //! The daemon's flags, its configuration file, its life as a process.
 
 use crate::support::bed::{Bed, binary, refused};
-use crate::support::{IMAGE, contains, eventually, http};
-use crate::tests;
+use crate::support::{IMAGE, cgroup, contains, eventually, http};
+use crate::{requires, tests};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -27,6 +27,7 @@ tests![
     default_ulimit_and_umask,
     few_descriptors_do_not_end_it,
     repeated_host_flags,
+    default_parent_cgroup_goes_with_the_daemon,
 ];
 
 fn two_daemons_on_one_root_are_refused(bed: &mut Bed) {
@@ -264,4 +265,27 @@ fn repeated_host_flags(bed: &mut Bed) {
     bed.get("/_ping").expect(200);
     bed.stop();
     assert!(!bed.dir.join("other").exists(), "the second socket is left");
+}
+
+fn default_parent_cgroup_goes_with_the_daemon(bed: &mut Bed) {
+    requires!(no_other_daemon);
+    const PARENT: &str = "isulad";
+    let parents = || cgroup::hierarchies().iter().filter(|root| root.join(PARENT).exists()).count();
+    let mut words = bed.daemon_words(&[]);
+    let at = words.iter().position(|w| w == "--cgroup-parent").unwrap();
+    words.drain(at..at + 2);
+    let launch = |bed: &mut Bed| {
+        let mut command = bed.applet("isulad");
+        command.args(&words);
+        bed.launch_command(command);
+    };
+    launch(bed);
+    bed.isula(&format!("import {} {IMAGE}", crate::support::rootfs::archive().display())).ok();
+    bed.run_detached("aa", "", "payload ready 1000");
+    bed.stop();
+    assert!(parents() > 0, "the container goes on in its cgroup");
+    launch(bed);
+    bed.isula("rm -f aa").ok();
+    bed.stop();
+    assert_eq!(parents(), 0, "empty cgroups are left");
 }

@@ -49,7 +49,11 @@ fn docker_version_and_info(bed: &mut Bed) {
     contains(&docker(bed, "version").ok(), "Server:");
     let text = docker(bed, "version --format '{{json .}}'").ok();
     assert_eq!(json(text.as_bytes())["Server"]["MinAPIVersion"], "1.24");
-    contains(&docker(bed, "info").ok(), "Images: 1");
+    let info = docker(bed, "info");
+    for part in ["Images: 1", "Swarm: inactive", "Live Restore Enabled: true"] {
+        contains(&info.out, part);
+    }
+    assert_eq!((info.code, info.err.as_str()), (0, ""), "nothing to complain about");
 }
 
 fn docker_run_foreground(bed: &mut Bed) {
@@ -75,6 +79,13 @@ fn docker_run_on_a_terminal(bed: &mut Bed) {
     terminal.await_text("31 97");
     terminal.keys("exit 4\r");
     assert_eq!(terminal.finish(), 4);
+    // The size is there from the start.
+    for _ in 0..5 {
+        let line = format!("run --rm -it --network none {IMAGE} stty size");
+        let mut terminal = Terminal::run(docker_command(bed, &line), 31, 97);
+        assert_eq!(terminal.finish(), 0);
+        eventually("the size", || terminal.screen().contains("31 97"));
+    }
     eventually("removed", || bed.isula("ps -aq").ok().is_empty());
 }
 

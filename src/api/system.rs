@@ -59,6 +59,14 @@ pub struct Component {
     pub details: std::collections::BTreeMap<String, String>,
 }
 
+/// Docker's cluster mode, which its client asks about.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Swarm {
+    /// `inactive`.
+    pub local_node_state: String,
+}
+
 /// Answer to `GET /info`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -136,6 +144,10 @@ pub struct Info {
     pub runtimes: std::collections::BTreeMap<String, serde_json::Value>,
     /// Name.
     pub default_runtime: String,
+    /// Whether containers outlive the daemon.
+    pub live_restore_enabled: bool,
+    /// Docker's cluster mode.
+    pub swarm: Swarm,
     /// seccomp and the like.
     pub security_options: Vec<String>,
     /// Things an operator should know.

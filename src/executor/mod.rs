@@ -5,7 +5,8 @@ use crate::modules::container::disk::Disk;
 use crate::modules::container::index::Index;
 use crate::modules::container::logging::Logging;
 use crate::modules::image::store::Store;
-use crate::modules::spec::Defaults;
+use crate::modules::runtime::shim;
+use crate::modules::spec::{CGROUP_PARENT, Defaults};
 use crate::utils::workers::Workers;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ impl Daemon {
             workers: Workers::new("worker", WORKERS),
         });
         // Once and early, so that no container waits for it, and that it is this file and not one installed later.
-        if let Err(e) = crate::modules::runtime::shim::sealed_executable() {
+        if let Err(e) = shim::sealed_executable() {
             log::warn!("containers cannot be started: {e}");
         }
         monitor::start(&daemon)?;
@@ -81,6 +82,14 @@ impl Daemon {
     /// Lets background work end; containers go on without the daemon.
     pub fn close(&self) {
         self.workers.drain(Duration::from_secs(5));
+        // Another parent may be an operator's, with limits of its own. While the daemon runs it stays: making it anew
+        // for each container would cost more than the container's own cgroup.
+        let parent = &self.settings.defaults.cgroup_parent;
+        if parent == CGROUP_PARENT
+            && let Err(e) = shim::prune(parent)
+        {
+            log::warn!("{e}");
+        }
     }
 
     /// A container that uses this image (64 digits), also one that is just being created.

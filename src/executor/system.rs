@@ -1,7 +1,7 @@
 //! The daemon itself.
 
 use super::Daemon;
-use crate::api::system::{API_VERSION, Component, Info, MIN_API_VERSION, Platform, Version};
+use crate::api::system::{API_VERSION, Component, Info, MIN_API_VERSION, Platform, Swarm, Version};
 use crate::applet::BUILD_TIME;
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
@@ -110,6 +110,8 @@ pub fn info(daemon: &Daemon) -> Info {
         server_version: VERSION.into(),
         runtimes: [("lcr".to_string(), serde_json::json!({"path": "lcr"}))].into(),
         default_runtime: "lcr".into(),
+        live_restore_enabled: true,
+        swarm: Swarm { local_node_state: "inactive".into() },
         security_options: if Path::new("/proc/sys/kernel/seccomp").exists() {
             vec!["name=seccomp,profile=builtin".into()]
         } else {

@@ -75,6 +75,14 @@ pub fn cgroup_devices() -> Condition {
     if v1 || Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { Ok(()) } else { Err("no device control".into()) }
 }
 
+/// That nobody else on the machine has containers below the default parent cgroup.
+pub fn no_other_daemon() -> Condition {
+    match super::cgroup::below("isulad").first() {
+        None => Ok(()),
+        Some(path) => Err(format!("{} is in use", path.display())),
+    }
+}
+
 /// A way to run a client as somebody else.
 pub fn nobody() -> Condition {
     program("setpriv")

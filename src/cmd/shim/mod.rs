@@ -1,8 +1,9 @@
 //! `isulad-shim`: the parent of one container. It owns the container's streams, log and exit, and outlives the daemon.
 //!
 //! One process, one thread, one poll loop (`supervisor`). The daemon starts it with the watch socket as standard
-//! input; the conversation is in [`crate::api::shim`]. Two further orders serve the daemon: `cleanup` ends what a
-//! container whose shim died has left, `seal` makes a read-only descriptor of the executable on old kernels.
+//! input; the conversation is in [`crate::api::shim`]. Further orders serve the daemon: `cleanup` ends what a container
+//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `seal` makes a read-only descriptor of
+//! the executable on old kernels.
 
 mod buffer;
 mod client;
@@ -20,7 +21,7 @@ mod tests;
 mod watch;
 
 use crate::api::shim::{Launch, Launched, Request, VERSION, WATCH_FD};
-use crate::engine::cgroup::Cgroup;
+use crate::engine::cgroup::{self, Cgroup};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
 use crate::utils::sys::{child, descriptor, process, sealed_exe, socket};
@@ -48,6 +49,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             (Ok(pid), Ok(start_time)) => clean_up(path, pid, start_time),
             _ => Err(Error::invalid("cleanup CGROUP PID START_TIME: numbers are wanted")),
         },
+        ["prune", path] => cgroup::prune(path),
         ["seal"] => descriptor::take_standard_input().and_then(|fd| sealed_exe::serve(fd.as_fd())),
         _ => Err(Error::invalid("isulad-shim is started by isulad")),
     };

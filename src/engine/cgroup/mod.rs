@@ -478,6 +478,26 @@ pub fn join_self(files: &[BorrowedFd<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// Removes the cgroup `path` in every hierarchy in which it has neither processes nor cgroups of its own. Whoever makes
+/// a cgroup in it at the same moment makes it again.
+///
+/// # Errors
+/// The first failing call, after all were tried.
+pub fn prune(path: &str) -> Result<()> {
+    let path = normalise(path)?;
+    let mut result = Ok(());
+    for hierarchy in &Layout::host()?.hierarchies {
+        let directory = hierarchy.directory(&path);
+        match std::fs::remove_dir(&directory) {
+            Err(e) if !matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EBUSY | libc::ENOTEMPTY)) => {
+                result = result.and(Err(Error::io(format!("rmdir({directory:?})"), e)));
+            }
+            _ => {}
+        }
+    }
+    result
+}
+
 fn missing(result: &Result<()>) -> bool {
     result.as_ref().is_err_and(|e| e.errno() == Some(libc::ENOENT))
 }

@@ -262,8 +262,22 @@ pub fn read_exit(directory: &Path) -> Result<Option<Exit>> {
 /// # Errors
 /// What that process reports.
 pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64) -> Result<()> {
+    order(&["cleanup", cgroups_path, &pid.to_string(), &start_time.to_string()])
+        .context(|| format!("cleaning up {cgroups_path:?}"))
+}
+
+/// Removes the cgroup `path`, a parent of containers', wherever it is empty. Runs as [`clean_up`].
+///
+/// # Errors
+/// What that process reports; a cgroup that is in use is none.
+pub fn prune(path: &str) -> Result<()> {
+    order(&["prune", path]).context(|| format!("removing the empty cgroup {path:?}"))
+}
+
+/// Runs the shim applet for one order.
+fn order(words: &[&str]) -> Result<()> {
     let output = command()?
-        .args(["cleanup", cgroups_path, &pid.to_string(), &start_time.to_string()])
+        .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -274,7 +288,7 @@ pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64) -> Result<()> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let text = text.trim().strip_prefix("isulad-shim: ").unwrap_or(text.trim());
-    Err(Error::internal(format!("cleaning up {cgroups_path:?}: {text}")))
+    Err(Error::internal(text))
 }
 
 fn command() -> Result<Command> {
