@@ -4,7 +4,7 @@ use crate::support::bed::{Bed, binary, json};
 use crate::support::bundle::{bundle, lcr};
 use crate::support::command::{self, Output};
 use crate::support::contains;
-use crate::tests;
+use crate::{requires, tests};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -61,6 +61,7 @@ fn applet_by_link_or_first_word(_: &mut Bed) {
 }
 
 fn binary_is_static(_: &mut Bed) {
+    requires!(readelf);
     let bytes = fs::read(binary()).unwrap();
     assert_eq!(&bytes[..4], b"\x7fELF");
     let program = binary().display().to_string();

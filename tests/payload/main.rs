@@ -178,19 +178,22 @@ fn cwd_escapes() -> io::Result<()> {
 /// CVE-2019-5736: looks for a process whose executable is not ours and tries to open that for writing.
 fn hunt_exe(seconds: u64) -> io::Result<()> {
     let end = Instant::now() + Duration::from_secs(seconds);
-    let own = fs::metadata("/proc/self/exe").map(|m| (m.dev(), m.ino()))?;
+    let identity = |m: fs::Metadata| (m.dev(), m.ino());
+    let own = [identity(fs::metadata("/proc/self/exe")?), identity(fs::metadata("/bin/busybox")?)];
     let mut seen = 0u64;
     println!("hunting");
     while Instant::now() < end {
         for entry in fs::read_dir("/proc")? {
             let path = entry?.path().join("exe");
-            let Ok(m) = fs::metadata(&path) else { continue };
-            if (m.dev(), m.ino()) == own {
+            let Ok(found) = fs::metadata(&path) else { continue };
+            if own.contains(&identity(found)) {
                 continue;
             }
             seen += 1;
-            if fs::OpenOptions::new().write(true).open(&path).is_ok() {
-                println!("opened {}", fs::read_link(&path).unwrap_or_default().display());
+            // By now it may be what the process has executed meanwhile, and the container may write its own programs.
+            let opened = fs::OpenOptions::new().write(true).open(&path).and_then(|f| f.metadata()).map(identity);
+            if opened.as_ref().is_ok_and(|file| !own.contains(file)) {
+                println!("opened {} {opened:?}", fs::read_link(&path).unwrap_or_default().display());
             }
         }
     }

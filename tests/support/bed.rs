@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long a client's command may take.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_secs(120);
 
 const NO_PANIC: &str = "no holder panics";
 
@@ -174,7 +174,7 @@ impl Bed {
         let mut daemon = self.daemon.take().expect("a daemon");
         let pid = nix::unistd::Pid::from_raw(daemon.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).expect("our own child");
-        let status = command::wait(&mut daemon, Duration::from_secs(15)).expect("the daemon ends on SIGTERM");
+        let status = command::wait(&mut daemon, PATIENCE).expect("the daemon ends on SIGTERM");
         assert_eq!(command::code(status), 0, "the daemon's exit code on SIGTERM");
         assert!(self.keeps_socket || !self.socket().exists(), "the socket is left");
     }
@@ -182,7 +182,7 @@ impl Bed {
     /// Waits for a daemon that was told to end; its exit code.
     pub fn await_exit(&mut self) -> i32 {
         let mut daemon = self.daemon.take().expect("a daemon");
-        command::code(command::wait(&mut daemon, Duration::from_secs(15)).expect("the daemon ends"))
+        command::code(command::wait(&mut daemon, PATIENCE).expect("the daemon ends"))
     }
 
     /// A socket that was passed to the daemon belongs to whoever passed it: it may be left.
@@ -382,7 +382,7 @@ pub fn refused(bed: &Bed, words: &[String]) -> String {
     let mut command = bed.applet("isulad");
     command.args(words);
     sys::die_with_parent(&mut command);
-    let output = command::run(command, format!("isulad {}", words.join(" ")), b"", Duration::from_secs(15));
+    let output = command::run(command, format!("isulad {}", words.join(" ")), b"", PATIENCE);
     assert_ne!(output.code, 0, "the daemon should have refused: {}", output.show());
     output.err
 }

@@ -2,7 +2,7 @@
 //!
 //! Network namespaces live by processes or by mounts, so they are covered by those two.
 
-use super::cgroup;
+use super::{PATIENCE, cgroup};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -98,9 +98,9 @@ pub fn named_after(directory: &Path, ids: &[String]) -> Vec<String> {
     found
 }
 
-/// Waits up to five seconds for `left` to become empty; returns what stays.
+/// Waits for `left` to become empty; returns what stays.
 pub fn settle(mut left: impl FnMut() -> Vec<String>) -> Vec<String> {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + PATIENCE;
     loop {
         let now = left();
         if now.is_empty() || Instant::now() > end {

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod command;
 pub mod http;
 pub mod leaks;
+pub mod old_kernel;
 pub mod pty;
 pub mod requires;
 pub mod rootfs;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 pub const IMAGE: &str = "box";
 
 /// How long a wait for something that must come may take. Long, because a loaded machine must not fail a test.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `holds`; fails naming `what` when it does not come.
 #[track_caller]

@@ -83,7 +83,7 @@ pub fn no_other_daemon() -> Condition {
     }
 }
 
-/// A way to run a client as somebody else.
-pub fn nobody() -> Condition {
-    program("setpriv")
+/// A program that shows what is in an executable.
+pub fn readelf() -> Condition {
+    program("readelf")
 }

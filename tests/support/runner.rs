@@ -3,6 +3,7 @@
 //! A test's process has its own mount namespace and is the reaper of everything it starts. The runner is the reaper of
 //! the tests: what survives a killed one is its child then and gets killed too.
 
+use super::old_kernel::{self, Version};
 use super::{bed::Bed, cgroup, leaks, requires, rootfs, sys};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -30,7 +31,7 @@ macro_rules! tests {
 }
 
 /// How long one test may take.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(400);
 /// Exit code of a test's process that was skipped.
 const SKIPPED: i32 = 77;
 /// What a test prints before the reason for skipping it.
@@ -41,18 +42,24 @@ const SKIP_MARK: &str = "skipped: ";
 /// `may_skip` is how many may be skipped when nothing is filtered: a suite that skips itself green fails.
 pub fn main(tests: &[Test], may_skip: usize) -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, name, directory] = words.as_slice()
+    if let [first, name, directory, kernel @ ..] = words.as_slice()
         && first == "--one"
     {
         let test = tests.iter().find(|t| t.name == name).expect("the runner knows its tests");
+        kernel.first().and_then(|v| Version::parse(v)).into_iter().for_each(old_kernel::pretend);
         return one(test, Path::new(directory));
     }
     let mut jobs = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8);
+    let mut kernel = None;
     let mut filters = Vec::new();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--jobs" => jobs = words.next().and_then(|n| n.parse().ok()).expect("--jobs N"),
+            "--kernel" => {
+                kernel = words.next();
+                assert!(kernel.as_deref().is_some_and(|v| Version::parse(v).is_some()), "--kernel MAJOR.MINOR");
+            }
             "--list" => {
                 tests.iter().for_each(|t| println!("{}", t.name));
                 return ExitCode::SUCCESS;
@@ -60,7 +67,7 @@ pub fn main(tests: &[Test], may_skip: usize) -> ExitCode {
             // What cargo and test tools pass on.
             "--quiet" | "-q" | "--nocapture" => {}
             _ if word.starts_with('-') => {
-                eprintln!("usage: [--list] [--jobs N] [PART OF A NAME]...");
+                eprintln!("usage: [--list] [--jobs N] [--kernel MAJOR.MINOR] [PART OF A NAME]...");
                 return ExitCode::FAILURE;
             }
             _ => filters.push(word),
@@ -75,7 +82,7 @@ pub fn main(tests: &[Test], may_skip: usize) -> ExitCode {
         .filter(|t| filters.is_empty() || filters.iter().any(|f| t.name.contains(f.as_str())))
         .copied()
         .collect();
-    let summary = Run::new(jobs).run(&chosen);
+    let summary = Run::new(jobs, kernel).run(&chosen);
     summary.print(&chosen, if filters.is_empty() { Some(may_skip) } else { None })
 }
 
@@ -89,6 +96,8 @@ struct Running {
 
 struct Run {
     jobs: usize,
+    /// The version to pretend, older than the machine's.
+    kernel: Option<String>,
     /// Short, because a socket's path is: everything of all tests lies below.
     directory: PathBuf,
 }
@@ -101,12 +110,12 @@ struct Summary {
 }
 
 impl Run {
-    fn new(jobs: usize) -> Run {
+    fn new(jobs: usize, kernel: Option<String>) -> Run {
         let directory = std::env::temp_dir().join(format!("ib{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory for the tests");
         sys::become_subreaper();
         rootfs::make(&directory);
-        Run { jobs, directory }
+        Run { jobs, kernel, directory }
     }
 
     fn run(&self, tests: &[Test]) -> Summary {
@@ -153,6 +162,7 @@ impl Run {
         let child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--one", test.name])
             .arg(&directory)
+            .args(&self.kernel)
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second descriptor"))

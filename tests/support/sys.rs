@@ -54,3 +54,24 @@ pub fn set_environment(name: &str, value: &std::path::Path) {
     // SAFETY: called before the runner starts any thread.
     unsafe { std::env::set_var(name, value) };
 }
+
+/// System calls with numbers in one of the spans, both ends included, fail with ENOSYS in this process and in those that
+/// it starts from now on. Needs CAP_SYS_ADMIN.
+pub fn deny_calls(spans: &[(u32, u32)]) {
+    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const FROM: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+    const BEYOND: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut program = vec![step(LOAD_NUMBER, 0, 0, 0)];
+    for &(first, last) in spans {
+        program.push(step(FROM, 0, 2, first));
+        program.push(step(BEYOND, 1, 0, last));
+        program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32));
+    }
+    program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the filter and its program live for the call, which copies them.
+    let returned = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
+    assert_eq!(returned, 0, "seccomp(SECCOMP_SET_MODE_FILTER): {}", std::io::Error::last_os_error());
+}
