@@ -83,10 +83,17 @@ fn auto_remove_while_no_daemon_runs(bed: &mut Bed) {
 }
 
 fn attached_client_goes_on_without_the_daemon(bed: &mut Bed) {
-    bed.start();
-    bed.run_detached("aa", "-it", "sh");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tcp = format!("tcp://127.0.0.1:{port}");
+    bed.start_with(&["-H", &tcp]);
+    goes_on_without_the_daemon(bed, "aa", "");
+    goes_on_without_the_daemon(bed, "bb", &format!("-H {tcp}"));
+}
+
+fn goes_on_without_the_daemon(bed: &mut Bed, name: &str, host: &str) {
+    bed.run_detached(name, "-it", "sh");
     let mut client = bed.applet("isula");
-    client.args(command::words("attach aa"));
+    client.args(command::words(&format!("attach {host} {name}")));
     let mut terminal = Terminal::run(client, 24, 80);
     std::thread::sleep(Duration::from_millis(200));
     terminal.keys("echo one-$((1+1))\r");
@@ -98,9 +105,9 @@ fn attached_client_goes_on_without_the_daemon(bed: &mut Bed) {
     terminal.keys("echo three-$((3+3))\r");
     terminal.await_text("three-6");
     terminal.keys("exit 3\r");
-    terminal.finish();
-    assert_eq!(bed.isula("wait aa").ok(), "3");
-    contains(&bed.isula("logs aa").ok(), "three-6");
+    assert_eq!(terminal.finish(), 3);
+    assert_eq!(bed.isula(&format!("wait {name}")).ok(), "3");
+    contains(&bed.isula(&format!("logs {name}")).ok(), "three-6");
 }
 
 fn exec_and_logs_after_a_restart(bed: &mut Bed) {

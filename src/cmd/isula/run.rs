@@ -135,7 +135,11 @@ pub fn attached(session: &Session, what: &Attachment<'_>) -> Result<u8, Failure>
             Ok(code)
         }
         End::Closed => match wait {
-            Some(wait) => exit_code(wait.finish().map_err(failed)?.status_code),
+            Some(wait) => match wait.finish() {
+                // The session is the shim's and goes on without the daemon; the wait was the daemon's.
+                Err(e) if e.kind() == Kind::Remote => lost(client, what.id),
+                answer => exit_code(answer.map_err(failed)?.status_code),
+            },
             None => lost(client, what.id),
         },
         End::Detached => Ok(0),
