@@ -5,17 +5,31 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Between two attempts: flock(2) waits for ever or not at all.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A held lock; released on drop and by the kernel when the process dies.
 #[derive(Debug)]
 pub struct FileLock(#[allow(dead_code)] Flock<File>);
 
 impl FileLock {
-    /// Takes the lock at `path`, creating the file (mode 0600), without waiting.
+    /// Takes the lock at `path`, creating the file (mode 0600). A holder gets `patience` to give it back.
     ///
     /// # Errors
-    /// `Kind::Busy` when another process holds it; otherwise the failing call.
-    pub fn try_exclusive(path: &Path) -> Result<FileLock> {
+    /// `Kind::Busy` when another process holds it on; otherwise the failing call.
+    pub fn exclusive(path: &Path, patience: Duration) -> Result<FileLock> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match FileLock::try_exclusive(path) {
+                Err(e) if e.kind() == Kind::Busy && Instant::now() < deadline => std::thread::sleep(PAUSE),
+                done => return done,
+            }
+        }
+    }
+
+    fn try_exclusive(path: &Path) -> Result<FileLock> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -38,10 +52,14 @@ mod tests {
     #[test]
     fn a_second_holder_is_refused() {
         let path = std::env::temp_dir().join(format!("lock-{}", std::process::id()));
-        let held = FileLock::try_exclusive(&path).unwrap();
-        assert_eq!(FileLock::try_exclusive(&path).unwrap_err().kind(), Kind::Busy);
+        let held = FileLock::exclusive(&path, Duration::ZERO).unwrap();
+        assert_eq!(FileLock::exclusive(&path, Duration::from_millis(30)).unwrap_err().kind(), Kind::Busy);
+        let waiting = {
+            let path = path.clone();
+            std::thread::spawn(move || FileLock::exclusive(&path, Duration::from_secs(60)))
+        };
         drop(held);
-        drop(FileLock::try_exclusive(&path).unwrap());
+        drop(waiting.join().unwrap().unwrap());
         std::fs::remove_file(&path).unwrap();
     }
 }

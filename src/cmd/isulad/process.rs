@@ -10,12 +10,16 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Open files and processes of the daemon, and so of the shims.
 const LIMIT: u64 = 1 << 20;
 /// The signal thread only waits.
 const STACK: usize = 64 * 1024;
 const LOCK: &str = "isulad.lock";
+/// For a daemon that was killed just now: it holds its locks until the kernel has taken it apart, and so do its
+/// children between fork and exec.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// # Errors
 /// `Kind::Denied` for another user than root.
@@ -114,7 +118,7 @@ pub fn claim(options: &Options) -> Result<Locks> {
     if let Some(parent) = pidfile.parent() {
         make(parent, 0o755).context(|| format!("pid file {pidfile:?}"))?;
     }
-    let pid_lock = FileLock::try_exclusive(&pidfile).map_err(|e| match e.kind() {
+    let pid_lock = FileLock::exclusive(&pidfile, PATIENCE).map_err(|e| match e.kind() {
         Kind::Busy => Error::new(
             Kind::Busy,
             format!("Pid file found, ensure isulad is not running or delete pid file {}", pidfile.display()),
@@ -136,7 +140,7 @@ fn directory(name: &str, path: &Path) -> Result<FileLock> {
     };
     // Others may pass, to what is theirs inside, but not list.
     make(path, 0o711).map_err(readable)?;
-    FileLock::try_exclusive(&path.join(LOCK)).map_err(|e| match e.kind() {
+    FileLock::exclusive(&path.join(LOCK), PATIENCE).map_err(|e| match e.kind() {
         Kind::Busy => Error::new(Kind::Busy, format!("another isulad runs on the {name} directory {path:?}")),
         _ => readable(e),
     })
