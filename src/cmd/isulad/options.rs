@@ -7,7 +7,7 @@ use crate::api::container::{LogConfig, Ulimit};
 use crate::error::{Context, Error, Result};
 use crate::executor::Settings;
 use crate::modules::container::logging::Logging;
-use crate::modules::spec::{CGROUP_PARENT, Defaults};
+use crate::modules::spec::{CGROUP_PARENT, Defaults, validate_cgroup_parent};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time};
 use log::LevelFilter;
@@ -92,10 +92,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         settings: Settings {
             logging: Logging::default().refine(&logging).context(|| "log of containers".into())?,
             defaults: Defaults {
-                cgroup_parent: pick
-                    .word("--cgroup-parent", "cgroup-parent", flags.cgroup_parent)?
-                    .filter(|p| !p.is_empty())
-                    .unwrap_or_else(|| CGROUP_PARENT.into()),
+                cgroup_parent: cgroup_parent(pick.word("--cgroup-parent", "cgroup-parent", flags.cgroup_parent)?)?,
                 ulimits: check_ulimits(default_ulimits).context(|| "default-ulimits".into())?,
                 umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
                 ..Defaults::default()
@@ -105,6 +102,12 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
             state,
         },
     })
+}
+
+fn cgroup_parent(word: Option<String>) -> Result<String> {
+    let parent = word.filter(|p| !p.is_empty()).unwrap_or_else(|| CGROUP_PARENT.into());
+    validate_cgroup_parent(&parent)?;
+    Ok(parent)
 }
 
 /// Chooses between flag and file.
@@ -296,6 +299,7 @@ mod tests {
         assert!(with(&[("log-level", "loud")]).contains("\"loud\""));
         assert!(with(&[("log-driver", "tape")]).contains("\"tape\""));
         assert!(with(&[("native.umask", "x")]).contains("\"x\""));
+        assert!(with(&[("cgroup-parent", "../x")]).contains("\"../x\""));
         assert!(with(&[("start-timeout", "soon")]).contains("\"soon\""));
         for text in ["nofile", "nofile=x", "nofile=2:1", "nosuch=1", "nofile=-2"] {
             let flags = Flags { default_ulimits: vec![text.into()], ..Flags::default() };

@@ -35,7 +35,7 @@ pub(super) fn validate(host: &HostConfig, warnings: &mut Vec<String>) -> Result<
         )));
     }
     validate_unified(host, kernel::controllers())?;
-    validate_parent(&host.cgroup_parent)?;
+    validate_cgroup_parent(&host.cgroup_parent)?;
     warnings.extend(discarded(host, kernel::controllers()));
     Ok(())
 }
@@ -123,7 +123,11 @@ fn validate_unified(host: &HostConfig, have: &Controllers) -> Result<()> {
     }
 }
 
-pub(super) fn validate_parent(parent: &str) -> Result<()> {
+/// Checks a cgroup that is to be the containers' parent.
+///
+/// # Errors
+/// `Kind::Invalid` for one that leads upwards.
+pub fn validate_cgroup_parent(parent: &str) -> Result<()> {
     if parent.contains('\0') || parent.split('/').any(|part| part == "..") {
         return Err(Error::invalid(format!("cgroup parent {parent:?} climbs")));
     }
@@ -222,7 +226,7 @@ pub(super) fn cgroups_path(input: &Input<'_>) -> Result<String> {
         .into_iter()
         .find(|p| !p.is_empty())
         .unwrap_or(CGROUP_PARENT);
-    validate_parent(parent)?;
+    validate_cgroup_parent(parent)?;
     Ok(paths::clean(&format!("/{parent}/{}", input.id)))
 }
 
