@@ -30,6 +30,7 @@ tests![
     inspect_evaluates_templates,
     top_lists_the_processes,
     version_and_info_are_the_originals_screens,
+    debug_flag_shows_the_requests,
     fifty_at_once,
 ];
 
@@ -349,6 +350,17 @@ fn top_lists_the_processes(bed: &mut Bed) {
     });
     bed.isula("stop -t 0 aa").ok();
     assert_ne!(bed.isula("top aa").code, 0);
+}
+
+fn debug_flag_shows_the_requests(bed: &mut Bed) {
+    bed.start();
+    for line in ["-D ps", "ps --debug"] {
+        let o = bed.isula(line);
+        contains(&o.err, "GET /v1.44/containers/json");
+        contains(&o.err, " 200\n");
+        assert_eq!(o.ok(), bed.isula("ps").ok(), "standard output is the same");
+    }
+    assert_eq!(bed.isula("ps --debug=false").err, "");
 }
 
 fn version_and_info_are_the_originals_screens(bed: &mut Bed) {

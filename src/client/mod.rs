@@ -117,7 +117,9 @@ impl Client {
             Some(connection) => connection,
             None => Connection::open(&self.host)?,
         };
+        log::debug!("{} {} {}", self.host, method.as_str(), target.as_str());
         let response = connection.request(method, target, payload, ask)?;
+        log::debug!("{} {}", self.host, response.head.status);
         if response.is_success() {
             return Ok(response);
         }
