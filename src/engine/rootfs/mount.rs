@@ -143,7 +143,14 @@ fn named(target: &Target<'_>, planned: &Planned<'_>, (kind, source): (&CStr, &CS
 /// The failing call.
 pub fn bind(source: &Source<'_>, target: &Target<'_>, bind: &Bind) -> Result<()> {
     if let Source::Tree(tree) = source {
-        return attach(tree, source, target, bind);
+        match attach(tree, source, target, bind) {
+            Err(e) if e.errno() == Some(libc::ENOSYS) => {}
+            result => return result,
+        }
+        // Linux 5.2 to 5.11: the copy, which a bind mount cannot take as its source, gets its attributes in place.
+        mount::move_mount(tree.as_fd(), target.fd.as_fd())
+            .context(|| format!("move_mount({source}, {:?})", target.path))?;
+        return change(target, bind);
     }
     let plain = bind.attributes == Attributes::default() && bind.below == Attributes::default();
     if plain && bind.propagation == [0, 0] {
