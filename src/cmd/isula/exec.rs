@@ -83,7 +83,7 @@ impl Exec {
             client.exec_start_detached(&id, &start)?;
             return Ok(0);
         }
-        let terminal = stream::Terminal::take(self.tty, self.interactive)?;
+        let local = stream::Local::take(self.tty, self.interactive, false)?;
         let link = Link::exec(client, &id, &start)?;
         let options = stream::Options {
             target: Target::Exec(&id),
@@ -92,7 +92,7 @@ impl Exec {
             sig_proxy: false,
             detach_keys: &request.detach_keys,
         };
-        match stream::follow(client, &options, link, terminal)? {
+        match stream::follow(client, &options, link, local)? {
             End::Exited(code) => Ok(code),
             End::Closed => exit_code(client, &id),
             End::Detached => Ok(0),

@@ -108,7 +108,7 @@ pub fn attached(session: &Session, what: &Attachment<'_>) -> Result<u8, Failure>
         (false, false, false) => Some(WaitCondition::NotRunning),
     };
     let wait = wait.map(|condition| client.container_wait(what.id, condition)).transpose().map_err(failed)?;
-    let terminal = stream::Terminal::take(what.tty, what.stdin)?;
+    let local = stream::Local::take(what.tty, what.stdin, what.sig_proxy)?;
     let link = Link::attach(client, what.id, &request).map_err(failed)?;
     if what.start
         && let Err(e) = client.container_start(what.id)
@@ -126,7 +126,7 @@ pub fn attached(session: &Session, what: &Attachment<'_>) -> Result<u8, Failure>
         sig_proxy: what.sig_proxy,
         detach_keys: &request.detach_keys,
     };
-    match stream::follow(client, &options, link, terminal)? {
+    match stream::follow(client, &options, link, local)? {
         End::Exited(code) => {
             if what.auto_remove {
                 // The command ends when nothing of the container is left; an error is that it is gone already.

@@ -104,16 +104,24 @@ pub fn terminal_size() -> Option<(u16, u16)> {
     window_size(stdout().as_fd()).or_else(|| window_size(stdin().as_fd()))
 }
 
-/// The user's terminal for the time of a session: raw if it is the input of a process with a terminal. Taken before the
-/// process is reached: what that writes first must not pass through a terminal that changes line ends once more.
-pub struct Terminal(Option<RawMode>);
+/// The user's side of a session: the terminal, raw if it is the input of a process with a terminal, and the signals
+/// that are not for this client. Taken before the process is reached: what that writes first must not pass through a
+/// terminal that changes line ends once more, and from then on a signal concerns it. Dropped, it gives back both.
+pub struct Local {
+    // In this order: a signal that is let through must not find the terminal raw.
+    raw: Option<RawMode>,
+    signals: Signals,
+}
 
-impl Terminal {
-    /// Takes the terminal of standard input, if it is one.
-    pub fn take(tty: bool, stdin: bool) -> std::result::Result<Terminal, Failure> {
+impl Local {
+    /// Takes the terminal of standard input, if it is one, and with `sig_proxy` the signals that are passed on.
+    pub fn take(tty: bool, stdin: bool, sig_proxy: bool) -> std::result::Result<Local, Failure> {
         let input = std::io::stdin();
         let is_raw = tty && stdin && is_terminal(input.as_fd());
-        is_raw.then(|| RawMode::enter(input.as_fd())).transpose().map(Terminal).map_err(local)
+        // Before the signals: a client in the background is to be stopped by SIGTTOU here.
+        let raw = is_raw.then(|| RawMode::enter(input.as_fd())).transpose().map_err(local)?;
+        let signals = Signals::catch(tty, is_raw, sig_proxy).map_err(local)?;
+        Ok(Local { raw, signals })
     }
 }
 
@@ -121,14 +129,13 @@ fn local(e: Error) -> Failure {
     Failure::local(e.to_string()).refused()
 }
 
-/// Follows a session to its end, and gives back the terminal.
+/// Follows a session to its end, and gives back what was taken.
 pub fn follow(
     client: &Client,
     options: &Options<'_>,
     link: Link,
-    Terminal(raw): Terminal,
+    Local { raw, signals }: Local,
 ) -> std::result::Result<End, Failure> {
-    let signals = Signals::catch(options.tty, raw.is_some(), options.sig_proxy).map_err(local)?;
     let session = Session { client, options, asked: Cell::new(0), raw, signals };
     if options.tty {
         session.resize();
@@ -149,7 +156,7 @@ struct Session<'a> {
     options: &'a Options<'a>,
     /// How often the process was asked to end.
     asked: Cell<u32>,
-    // In this order: a signal that is let through must not find the terminal raw.
+    // In the order of [`Local`].
     raw: Option<RawMode>,
     signals: Signals,
 }
