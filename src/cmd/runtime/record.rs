@@ -1,6 +1,6 @@
 //! What is kept of a container between commands: a directory below the root with `state.json`, a copy of its
-//! configuration and, of one that is created, the socket on which its first process waits. It exists from before the container is made until it is deleted, so that whatever a killed command
-//! left behind can be found and removed.
+//! configuration and, of one that is created, the socket on which its first process waits. It exists from before the
+//! container is made until it is deleted, so that whatever a killed command left behind can be found and removed.
 
 use crate::api::oci::runtime::Spec;
 use crate::engine::cgroup::Cgroup;

@@ -21,7 +21,8 @@
 //! ```
 //! At any point init may send `Failed` or, from where it must not allocate any more, `Last`. When the caller dies,
 //! init's next read ends and it exits; when init dies, the caller's next read ends before `Ready` and it reaps. The
-//! caller waits at most [`DEADLINE`] seconds for each message; init waits as long as the caller lives. A further process of a running container says `Ready` and goes on, or waits for `Start`.
+//! caller waits at most [`DEADLINE`] seconds for each message; init waits as long as the caller lives. A further
+//! process of a running container says `Ready` and goes on, or waits for `Start`.
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::{fd, socket};

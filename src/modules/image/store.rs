@@ -14,7 +14,6 @@ use crate::utils::digest;
 use crate::utils::id::is_full_id;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
-
 use std::collections::{BTreeSet, HashMap};
 use std::fs::DirBuilder;
 use std::io::Read;
