@@ -463,12 +463,24 @@ pub struct ContainerSummary {
     /// Host configuration in brief.
     pub host_config: SummaryHostConfig,
     /// Networks.
-    pub network_settings: serde_json::Value,
+    pub network_settings: SummaryNetworks,
     /// Mounts.
     pub mounts: Vec<InspectMount>,
     /// The original's extra columns.
     #[serde(rename = "isula")]
     pub extra: SummaryExtra,
+}
+
+fn is_unset(time: &Timestamp) -> bool {
+    !time.is_set()
+}
+
+/// Networks in brief.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SummaryNetworks {
+    /// Endpoints by network.
+    pub networks: BTreeMap<String, serde_json::Value>,
 }
 
 /// What the original's `ps --format` can show beyond docker's fields.
@@ -482,12 +494,15 @@ pub struct SummaryExtra {
     /// Restarts by policy.
     pub restart_count: u64,
     /// Last start.
+    #[serde(skip_serializing_if = "is_unset")]
     pub started_at: Timestamp,
     /// Last end.
+    #[serde(skip_serializing_if = "is_unset")]
     pub finished_at: Timestamp,
     /// Runtime.
     pub runtime: String,
     /// Creation, with nanoseconds for sorting.
+    #[serde(skip_serializing_if = "is_unset")]
     pub created_at: Timestamp,
     /// `healthy` and the like, or empty.
     pub health: String,

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const READ: usize = 128 * 1024;
 /// Largest document that is taken from a daemon.
 const MAX_DOCUMENT: u64 = 256 << 20;
+/// Bytes that are set aside at once for a document of known length.
+const TRUSTED: u64 = 4 << 20;
 /// How long a network connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -244,7 +246,8 @@ impl Response {
     /// # Errors
     /// `Kind::Remote` when it stops early, `Kind::Corrupt` when it is malformed or too large.
     pub fn read_document(&mut self) -> Result<Vec<u8>> {
-        let mut out = Vec::new();
+        let known = if let Left::Known(n) = self.left { n.min(TRUSTED) } else { 0 };
+        let mut out = Vec::with_capacity(known as usize);
         self.read_pieces(16 * 1024, &mut |piece| {
             let piece = piece.unwrap_or_default();
             if (out.len() + piece.len()) as u64 > MAX_DOCUMENT {

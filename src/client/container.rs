@@ -3,7 +3,7 @@
 use super::connection::{Ask, Payload};
 use super::request::{AttachRequest, ListRequest, LogsRequest, RemoveRequest, WaitCondition};
 use super::stream::{Attached, Stream, Wait};
-use super::{Client, target};
+use super::{Client, target, unreadable};
 use crate::api::container::{ContainerInspect, ContainerSummary, CreateRequest, CreateResponse, TopResponse};
 use crate::api::stats::ContainerStats;
 use crate::error::{Error, Result};
@@ -30,17 +30,18 @@ impl Client {
         self.exchange(Method::Post, &target, Payload::Document(json::to_vec(request)))
     }
 
-    /// Lists containers, newest first.
+    /// Hands over the containers one by one, newest first.
     ///
     /// # Errors
     /// `Kind::Invalid` for an unknown filter.
-    pub fn container_list(&self, request: &ListRequest) -> Result<Vec<ContainerSummary>> {
+    pub fn container_list(&self, request: &ListRequest, each: impl FnMut(ContainerSummary)) -> Result<()> {
         let limit = request.limit.map(|n| n.to_string());
         let target = target("/containers/json")
             .flag("all", request.all)
             .optional("limit", limit.as_deref())
             .filters(&request.filters);
-        self.exchange(Method::Get, &target, Payload::None)
+        let body = self.bytes(Method::Get, &target, Payload::None)?;
+        json::parse_each(&body, each).map_err(unreadable)
     }
 
     /// Everything about one container.

@@ -85,7 +85,7 @@ impl Client {
     /// A request whose answer is a document.
     fn exchange<T: DeserializeOwned>(&self, method: Method, target: &Target, payload: Payload<'_>) -> Result<T> {
         let body = self.bytes(method, target, payload)?;
-        json::parse(&body).map_err(|e| e.with_kind(Kind::Corrupt).context("answer of the daemon"))
+        json::parse(&body).map_err(unreadable)
     }
 
     /// A request whose answer is taken as it comes.
@@ -138,6 +138,11 @@ impl Client {
 /// A target below the version of the API that this client speaks.
 fn target(path: &str) -> Target {
     Target::new(&format!("/v{API_VERSION}{path}"))
+}
+
+/// The daemon answered something else than was to come.
+fn unreadable(e: Error) -> Error {
+    e.with_kind(Kind::Corrupt).context("answer of the daemon")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::Daemon;
 use super::container::settle;
 use crate::api::shim::{Exit, Launched, Request};
 use crate::error::{Error, Kind, Result};
-use crate::modules::container::disk::{Inventory, remove_tree};
+use crate::modules::container::disk::{Inventory, Loaded, remove_tree};
 use crate::modules::container::{Container, State};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::utils::atomic_file::Durability;
@@ -18,6 +18,10 @@ use std::time::Duration;
 
 /// Exit code of a container that ended while nobody looked and left no word.
 const UNKNOWN_END: u8 = 255;
+/// Containers for which starting a thread pays.
+const WORTH_A_THREAD: usize = 64;
+/// Stack of a thread that loads: documents, no deep recursion.
+const STACK: usize = 128 * 1024;
 /// Tries to reach a shim that is there but cannot be talked to at the moment.
 const TRIES: u32 = 3;
 
@@ -28,8 +32,8 @@ const TRIES: u32 = 3;
 pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     let Inventory { ids, active, garbage } = daemon.disk.inventory()?;
     let mut running = 0;
-    for id in &ids {
-        if let Err(e) = one(daemon, id, active.contains(id)) {
+    for (id, loaded) in ids.iter().zip(load(daemon, &ids, &active)) {
+        if let Err(e) = loaded.and_then(|loaded| one(daemon, id, loaded, active.contains(id))) {
             log::error!("container {id}: its directory is kept but it cannot be used: {e}");
             daemon.containers.add_damaged(id, e.to_string());
         } else {
@@ -41,15 +45,34 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     Ok(())
 }
 
-/// Loads one container and finds out what became of its run.
-fn one(daemon: &Arc<Daemon>, id: &str, active: bool) -> Result<()> {
-    let loaded = daemon.disk.load(id, active)?;
-    let container = Arc::new(Container::new(id.into(), loaded.head, loaded.run));
-    container.change(|s| {
-        // Whatever was under way is not any more.
-        s.run.starting = false;
-        s.run.removal_inprogress = false;
-    });
+/// Loads the containers in the order of `ids`, many of them on all processors.
+fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Result<Loaded>> {
+    let load = |ids: &[String]| ids.iter().map(|id| daemon.disk.load(id, active.contains(id))).collect::<Vec<_>>();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / WORTH_A_THREAD).max(1);
+    let mut shares = ids.chunks(ids.len().div_ceil(threads).max(1));
+    let own = shares.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = shares
+            .map(|share| {
+                let thread = std::thread::Builder::new().name("restore".into()).stack_size(STACK);
+                thread.spawn_scoped(scope, move || load(share)).map_err(|_| load(share))
+            })
+            .collect();
+        let mut all = load(own);
+        for other in others {
+            all.extend(other.map_or_else(|done| done, |thread| thread.join().expect("a panic ends the process")));
+        }
+        all
+    })
+}
+
+/// Finds out what became of a container's run.
+fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Result<()> {
+    let Loaded { head, mut run } = loaded;
+    // Whatever was under way is not any more.
+    run.starting = false;
+    run.removal_inprogress = false;
+    let container = Arc::new(Container::new(id.into(), head, run));
     let added = daemon.containers.add(Arc::clone(&container));
     if let Err(container) = added {
         return Err(Error::corrupt(format!("the name {:?} is that of another container too", container.head.name)));
@@ -164,17 +187,12 @@ fn lost(daemon: &Daemon, container: &Container, active: bool) -> Exit {
 /// were there when the daemon started, of which some may have been removed since.
 fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: &BTreeSet<String>, known: &BTreeSet<String>) {
     let orphans: Vec<PathBuf> = active.difference(known).map(|id| daemon.disk.state_directory(id)).collect();
-    let layers: Vec<String> = match daemon.images.stray_container_layers(known) {
-        Ok(list) => list,
-        Err(e) => {
-            log::error!("writable layers are not checked for owners: {e}");
-            Vec::new()
-        }
-    };
-    if garbage.is_empty() && orphans.is_empty() && layers.is_empty() {
+    if let Err(e) = daemon.images.remove_strays(known) {
+        log::error!("layers are not checked for owners: {e}");
+    }
+    if garbage.is_empty() && orphans.is_empty() {
         return;
     }
-    let owner = Arc::clone(daemon);
     daemon.workers.submit(move || {
         for directory in orphans {
             log::warn!("{directory:?} belongs to no container: ending what runs there");
@@ -183,12 +201,6 @@ fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: &BTreeSet<String>,
         }
         for path in garbage {
             remove_tree(&path);
-        }
-        for id in layers {
-            log::info!("writable layer {id} belongs to no container and is removed");
-            if let Err(e) = owner.images.remove_container_layer(&id) {
-                log::warn!("writable layer {id}: {e}");
-            }
         }
     });
 }

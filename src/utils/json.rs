@@ -1,8 +1,10 @@
 //! The one JSON reader and the one writer. Every further pair is a copy of all serde implementations in the binary.
 
 use crate::error::{Error, Kind, Result};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
+use std::marker::PhantomData;
 
 /// Parses one JSON document.
 ///
@@ -13,12 +15,54 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {e}")))
 }
 
+/// Parses a list and hands its elements over one by one, so that only one of them is in memory.
+///
+/// # Errors
+/// As [`parse`]. The elements before the wrong one were handed over.
+#[allow(clippy::disallowed_methods)] // the one reader
+pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Result<()> {
+    struct Elements<T, F>(F, PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Elements<T, F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> std::result::Result<(), A::Error> {
+            while let Some(element) = list.next_element()? {
+                (self.0)(element);
+            }
+            Ok(())
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = reader.deserialize_seq(Elements(each, PhantomData)).and_then(|()| reader.end());
+    read.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {e}")))
+}
+
 /// Serialises compactly.
 ///
 /// The types of this project always serialise: maps have string keys and no implementation fails.
 #[allow(clippy::disallowed_methods)] // the one writer
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("maps have string keys and no Serialize implementation of ours fails")
+}
+
+/// A list whose elements are made as they are serialised, one at a time. It can be serialised once.
+pub struct Each<I>(RefCell<Option<I>>);
+
+impl<I: Iterator> Each<I> {
+    /// Of what the iterator gives.
+    pub fn new(elements: I) -> Each<I> {
+        Each(RefCell::new(Some(elements)))
+    }
+}
+
+impl<I: Iterator<Item: Serialize>> Serialize for Each<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
+    }
 }
 
 /// As [`to_vec`], as text.
@@ -86,6 +130,19 @@ pub fn to_pretty(compact: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_by_element() {
+        let bytes = to_vec(&Each::new((1..4).map(|n| n * n)));
+        assert_eq!(bytes, b"[1,4,9]");
+        let mut seen = Vec::new();
+        parse_each(&bytes, |n: u32| seen.push(n)).unwrap();
+        assert_eq!(seen, [1, 4, 9]);
+        for bad in ["[1,", "[1]x", "[\"a\"]", "{}", "null"] {
+            assert_eq!(parse_each(bad.as_bytes(), |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+        parse_each(b" [] ", |_: u32| panic!("empty")).unwrap();
+    }
 
     #[test]
     fn pretty_keeps_strings_and_empty_containers() {

@@ -3,6 +3,7 @@
 //! Days are converted with the civil-calendar arithmetic of the proleptic Gregorian calendar; no zone database is read.
 
 use crate::error::{Error, Result};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -150,11 +151,22 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Timestamp, D::Error> {
-        let text = String::deserialize(d)?;
-        if text.is_empty() {
-            return Ok(Timestamp::UNSET);
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a time in RFC 3339")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Timestamp, E> {
+                if text.is_empty() {
+                    return Ok(Timestamp::UNSET);
+                }
+                parse_rfc3339(text).ok_or_else(|| E::custom(format!("invalid time {text:?}")))
+            }
         }
-        parse_rfc3339(&text).ok_or_else(|| serde::de::Error::custom(format!("invalid time {text:?}")))
+        d.deserialize_str(Text)
     }
 }
 

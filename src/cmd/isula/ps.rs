@@ -43,6 +43,9 @@ const FILTERS: &[&str] = &[
     "expose", "since", "volume",
 ];
 
+/// The table's heads.
+const HEADS: [&str; 7] = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
+
 /// Fields of `--format` with their heads: the original's, then docker's.
 #[rustfmt::skip]
 const FIELDS: &[(&str, &str)] = &[
@@ -58,25 +61,19 @@ impl Ps {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let limit = if self.latest { Some(1) } else { self.last.and_then(|n| u64::try_from(n).ok()) };
         let request = ListRequest { all: self.all, limit, filters: filters(&self.filter, FILTERS)? };
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
-        let containers = session.client()?.container_list(&request)?;
-        output::print(&self.screen(&containers, Timestamp::now(), format)?)?;
+        let mut rows = self.rows()?;
+        let now = Timestamp::now();
+        session.client()?.container_list(&request, |c| rows.add(&self, &c, now))?;
+        output::print(&rows.screen()?)?;
         Ok(0)
     }
 
-    fn screen(&self, list: &[ContainerSummary], now: Timestamp, format: Option<Format>) -> Result<String, Failure> {
-        if self.quiet {
-            return Ok(list.iter().map(|c| format!("{}\n", c.id)).collect());
-        }
-        if let Some(format) = format {
-            let rows: Vec<Node> = list.iter().map(|c| self.fields(c, now)).collect();
-            return format.render_rows(FIELDS, &rows);
-        }
-        let row = |c: &ContainerSummary| {
-            [self.id(c), c.image.clone(), self.command(c), created(c, now), c.status.clone(), ports(c), names(c)]
-        };
-        let rows: Vec<_> = list.iter().map(row).collect();
-        Ok(table::tabbed(["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &rows))
+    fn rows(&self) -> Result<Rows, Failure> {
+        Ok(match &self.format {
+            _ if self.quiet => Rows::Ids(String::new()),
+            Some(format) => Rows::Fields(Format::parse(format, JsonStyle::Compact)?, Vec::new()),
+            None => Rows::Cells(Vec::new()),
+        })
     }
 
     fn id(&self, c: &ContainerSummary) -> String {
@@ -124,6 +121,45 @@ impl Ps {
             };
             (*field, value)
         }))
+    }
+}
+
+/// What is kept of the containers: what will be printed.
+enum Rows {
+    /// Whole ids, a line each.
+    Ids(String),
+    /// For `--format`.
+    Fields(Format, Vec<Node>),
+    /// For the table.
+    Cells(Vec<[String; HEADS.len()]>),
+}
+
+impl Rows {
+    fn add(&mut self, ps: &Ps, c: &ContainerSummary, now: Timestamp) {
+        match self {
+            Rows::Ids(text) => {
+                text.push_str(&c.id);
+                text.push('\n');
+            }
+            Rows::Fields(_, rows) => rows.push(ps.fields(c, now)),
+            Rows::Cells(rows) => rows.push([
+                ps.id(c),
+                c.image.clone(),
+                ps.command(c),
+                created(c, now),
+                c.status.clone(),
+                ports(c),
+                names(c),
+            ]),
+        }
+    }
+
+    fn screen(self) -> Result<String, Failure> {
+        match self {
+            Rows::Ids(text) => Ok(text),
+            Rows::Fields(format, rows) => format.render_rows(FIELDS, &rows),
+            Rows::Cells(rows) => Ok(table::tabbed(HEADS, &rows)),
+        }
     }
 }
 
@@ -180,8 +216,9 @@ mod tests {
     fn screen(line: &str, list: &[ContainerSummary]) -> Result<String, Failure> {
         let words = line.split(';').map(Into::into).collect();
         let Some(Command::Ps(ps)) = parse::<Top>("isula", words, &flags::is_refused).unwrap().command else { panic!() };
-        let format = ps.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
-        ps.screen(list, Timestamp::from_unix(NOW, 0), format)
+        let mut rows = ps.rows()?;
+        list.iter().for_each(|c| rows.add(&ps, c, Timestamp::from_unix(NOW, 0)));
+        rows.screen()
     }
 
     #[test]

@@ -68,10 +68,10 @@ impl Stats {
     fn samples(&self, client: &Client) -> Result<Vec<Sample>, Failure> {
         let mut out = Vec::new();
         if self.containers.is_empty() {
-            for c in client.container_list(&ListRequest { all: self.all, ..ListRequest::default() })? {
+            client.container_list(&ListRequest { all: self.all, ..ListRequest::default() }, |c| {
                 let name = c.names.first().map(|n| n.trim_start_matches('/').to_owned()).unwrap_or_default();
                 out.push(Sample { id: c.id, name, state: c.state, stats: None });
-            }
+            })?;
         }
         for name in &self.containers {
             let c = client.container_inspect(name)?;

@@ -59,7 +59,7 @@ pub fn create(daemon: &Daemon, name: Option<&str>, mut exchange: Exchange) -> Ou
 /// `GET /containers/json`
 pub fn list(daemon: &Daemon, query: &ListQuery, exchange: Exchange) -> Outcome {
     match container::list(daemon, query) {
-        Ok(rows) => exchange.json(200, &rows),
+        Ok(rows) => exchange.json(200, &json::Each::new(rows)),
         Err(e) => exchange.fail(e),
     }
 }

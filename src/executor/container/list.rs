@@ -15,28 +15,22 @@ use crate::utils::time::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
 
-/// Lists containers, newest first.
+/// Lists containers, newest first. Each row is made when it is asked for.
 ///
 /// # Errors
 /// `Kind::Invalid` for an unknown filter.
-pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<Vec<ContainerSummary>> {
+pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = ContainerSummary>> {
     let image_id = |name: &str| daemon.images.find(name).ok().map(|image| image.id.clone());
     let filter = Filter::parse(&query.filters, image_id)?;
     let limit = query.limit.filter(|&n| n > 0);
     let all = query.all || limit.is_some() || filter.has_status();
     let now = Timestamp::now();
-    let mut rows = Vec::new();
-    for container in daemon.containers.all() {
+    let rows = daemon.containers.all().into_iter().filter_map(move |container| {
         let run = container.run();
-        if !(all || run.running) || !filter.matches(&container.id, &container.head, &run) {
-            continue;
-        }
-        if limit.is_some_and(|n| rows.len() as u64 >= n) {
-            break;
-        }
-        rows.push(summary(&container, &run, now));
-    }
-    Ok(rows)
+        let wanted = (all || run.running) && filter.matches(&container.id, &container.head, &run);
+        wanted.then(|| summary(&container, &run, now))
+    });
+    Ok(rows.take(limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)))
 }
 
 fn summary(container: &Container, run: &Run, now: Timestamp) -> ContainerSummary {
@@ -52,7 +46,6 @@ fn summary(container: &Container, run: &Run, now: Timestamp) -> ContainerSummary
         state: run.word().into(),
         status: status::text(run, now),
         host_config: SummaryHostConfig { network_mode: head.network_mode.clone() },
-        network_settings: json!({"Networks": {}}),
         extra: SummaryExtra {
             pid: run.pid,
             exit_code: run.exit_code,

@@ -14,6 +14,7 @@ use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX};
 use crate::utils::id::is_full_id;
 use crate::utils::json;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub struct Disk {
     lasting: PathBuf,
     volatile: PathBuf,
     /// The first root, opened: loading hundreds of containers need not walk its path for every file.
-    root: std::sync::Arc<std::fs::File>,
+    root: std::sync::Arc<File>,
 }
 
 /// What start-up found.
@@ -84,7 +85,7 @@ impl Disk {
         let (lasting, volatile) = (graph.join("engines/lcr"), state.join("lcr"));
         make_directories(&lasting)?;
         make_directories(&volatile)?;
-        let root = std::fs::File::open(&lasting).context(|| format!("open({lasting:?})"))?;
+        let root = File::open(&lasting).context(|| format!("open({lasting:?})"))?;
         Ok(Disk { lasting, volatile, root: root.into() })
     }
 
@@ -164,19 +165,22 @@ impl Disk {
     /// # Errors
     /// `Kind::Corrupt` for a damaged document; the failing call.
     pub fn load(&self, id: &str, active: bool) -> Result<Loaded> {
-        let bytes = self.read(id, CONFIG)?.ok_or_else(|| Error::corrupt(format!("{CONFIG} is missing")))?;
-        let head = document::load_head(&bytes, id, || self.host_config(id)).context(|| CONFIG.into())?;
-        let volatile = if active { read(&self.state_directory(id).join(STATE)) } else { Ok(None) };
+        let missing = || Error::corrupt(format!("{CONFIG} is missing"));
+        let head = with_content(self.open_in(id, CONFIG)?.ok_or_else(missing)?, |bytes| {
+            document::load_head(bytes, id, || self.host_config(id)).context(|| CONFIG.into())
+        })?;
+        let volatile = if active { open(&self.state_directory(id).join(STATE)) } else { Ok(None) };
         // A damaged state is not worth losing a container for: it is then one that has not run.
-        let run = parse_run(volatile, id).or_else(|| parse_run(self.read(id, STATE), id)).unwrap_or_default();
+        let run = parse_run(volatile, id).or_else(|| parse_run(self.open_in(id, STATE), id)).unwrap_or_default();
         Ok(Loaded { head, run })
     }
 
-    fn read(&self, id: &str, name: &str) -> Result<Option<Vec<u8>>> {
+    /// A file of a container's lasting directory; `None` when there is no such file.
+    fn open_in(&self, id: &str, name: &str) -> Result<Option<File>> {
         use nix::fcntl::{OFlag, openat};
         let path = format!("{id}/{name}");
         match openat(&*self.root, path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()) {
-            Ok(fd) => read_open(fd.into()).context(|| format!("read({name:?})")).map(Some),
+            Ok(fd) => Ok(Some(fd.into())),
             Err(nix::Error::ENOENT) => Ok(None),
             Err(e) => Err(Error::os(format!("open({name:?})"), e as i32)),
         }
@@ -276,7 +280,7 @@ impl Disk {
     pub fn sync_state(&self, id: &str) -> Result<()> {
         let directory = self.directory(id);
         let path = directory.join(STATE);
-        match std::fs::File::open(&path) {
+        match File::open(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             other => other.and_then(|file| file.sync_all()).context(|| format!("fsync({path:?})"))?,
         }
@@ -363,39 +367,42 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(list)
 }
 
-/// A file's content; `None` when there is no such file.
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::File::open(path) {
+/// A file; `None` when there is none.
+fn open(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(format!("open({path:?})"), e)),
-        Ok(file) => read_open(file).context(|| format!("read({path:?})")).map(Some),
+        Ok(file) => Ok(Some(file)),
     }
 }
 
-/// Most documents come with one read: less than was asked for is the end of a regular file (read(2)).
-fn read_open(mut file: std::fs::File) -> Result<Vec<u8>> {
+/// Hands out a file's content. Most documents come with one read into the stack: less than was asked for is the end of
+/// a regular file (read(2)).
+fn with_content<T>(mut file: File, body: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
     use std::io::Read;
-    let mut bytes = vec![0; USUAL];
-    let n = file.read(&mut bytes).context(|| "read()".into())?;
-    bytes.truncate(n);
-    if n == USUAL {
-        file.take(LARGEST).read_to_end(&mut bytes).context(|| "read()".into())?;
+    let mut start = [0; USUAL];
+    let n = file.read(&mut start).context(|| "read()".into())?;
+    if n < USUAL {
+        return body(&start[..n]);
     }
+    let mut bytes = start.to_vec();
+    file.take(LARGEST).read_to_end(&mut bytes).context(|| "read()".into())?;
     if bytes.len() as u64 > LARGEST {
         return Err(Error::corrupt(format!("it is larger than {LARGEST} bytes")));
     }
-    Ok(bytes)
+    body(&bytes)
 }
 
 fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = read(path)?.ok_or_else(|| Error::corrupt(format!("{path:?} is missing")))?;
-    json::parse(&bytes).map_err(|e| e.with_kind(Kind::Corrupt).context(format!("{path:?}")))
+    let file = open(path)?.ok_or_else(|| Error::corrupt(format!("{path:?} is missing")))?;
+    with_content(file, |bytes| json::parse(bytes).map_err(|e| e.with_kind(Kind::Corrupt)))
+        .context(|| format!("{path:?}"))
 }
 
-fn parse_run(read: Result<Option<Vec<u8>>>, id: &str) -> Option<Run> {
-    let parsed = match read {
+fn parse_run(opened: Result<Option<File>>, id: &str) -> Option<Run> {
+    let parsed = match opened {
         Ok(None) => return None,
-        Ok(Some(bytes)) => json::parse(&bytes),
+        Ok(Some(file)) => with_content(file, json::parse),
         Err(e) => Err(e),
     };
     parsed.inspect_err(|e| log::error!("container {id}: {STATE} is damaged and is ignored: {e}")).ok()

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 /// Directories that have lost their names and are removed in the background.
 #[derive(Default)]
-struct Garbage(Vec<PathBuf>);
+pub(super) struct Garbage(Vec<PathBuf>);
 
 impl Garbage {
     /// Renames `path` to a name that nothing new can have, whatever this process's id and counters are.
-    fn take(&mut self, path: &Path) {
+    pub fn take(&mut self, path: &Path) {
         let renamed = random_id().and_then(|id| {
             let to = path.with_file_name(format!("{TEMPORARY_PREFIX}garbage-{id}"));
             std::fs::rename(path, &to).context(|| format!("rename({path:?}, {to:?})"))?;
@@ -32,7 +32,7 @@ impl Garbage {
     }
 
     /// However much there is, the daemon need not wait for it.
-    fn remove(self) {
+    pub fn remove(self) {
         if self.0.is_empty() {
             return;
         }
@@ -113,14 +113,8 @@ pub(super) fn read(directories: &Directories) -> Result<Index> {
             }
             used.contains(id)
         });
-        // A layer whose commit was interrupted before its record: a container's directory has a work directory.
-        for id in names(&directories.overlay)?.into_iter().filter(|n| is_full_id(n)) {
-            let path = directories.overlay.join(&id);
-            if !index.layers.contains_key(&id) && !path.join("work").exists() {
-                garbage.take(&path);
-            }
-        }
     }
+    index.certain = certain;
     settle_names(directories, &mut index);
     garbage.remove();
     Ok(index)

@@ -34,6 +34,8 @@ pub struct Store {
 pub(super) struct Index {
     pub images: HashMap<String, Arc<Image>>,
     pub layers: HashMap<String, Record>,
+    /// Every record could be read.
+    pub certain: bool,
 }
 
 /// An image.
@@ -409,20 +411,28 @@ impl Store {
         unname(&self.container_path(container)?)?.map_or(Ok(()), |garbage| remove_tree(&garbage))
     }
 
-    /// Containers that have a writable layer and are not among the known ones: layers that belong to nobody.
+    /// Removes layer directories that belong to nobody when these are all containers that there are: writable layers of
+    /// others, and image layers whose commit was interrupted before their record. To be called before anything is
+    /// created; what takes time goes on in the background.
     ///
     /// # Errors
     /// The failing call.
-    pub fn stray_container_layers(&self, known: &BTreeSet<String>) -> Result<Vec<String>> {
-        let names = open::names(&self.directories.overlay)?;
-        // A layer that is being committed has no record yet and no work directory ever.
-        let container = |name: &String| {
-            is_full_id(name)
-                && !known.contains(name)
-                && !self.index().layers.contains_key(name)
-                && self.directories.overlay.join(name).join("work").is_dir()
-        };
-        Ok(names.into_iter().filter(container).collect())
+    pub fn remove_strays(&self, containers: &BTreeSet<String>) -> Result<()> {
+        let mut garbage = open::Garbage::default();
+        let index = self.index();
+        for id in open::names(&self.directories.overlay)? {
+            if !is_full_id(&id) || containers.contains(&id) || index.layers.contains_key(&id) {
+                continue;
+            }
+            let path = self.directories.overlay.join(&id);
+            // Where a record could not be read, its layer is not to be lost: only containers have a work directory.
+            if index.certain || path.join("work").is_dir() {
+                log::info!("layer {id} belongs to no container and no image and is removed");
+                garbage.take(&path);
+            }
+        }
+        garbage.remove();
+        Ok(())
     }
 
     /// The directory on which a container's overlay is mounted inside its mount namespace.
