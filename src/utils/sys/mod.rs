@@ -26,5 +26,7 @@ pub mod socket;
 pub mod terminal;
 #[cfg(test)]
 pub mod test;
+#[cfg(all(target_env = "musl", panic = "abort"))]
+mod unwind;
 pub mod xattr;
 pub mod zone;
