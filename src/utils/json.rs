@@ -1,6 +1,9 @@
 //! The one JSON reader and the one writer. Every further pair is a copy of all serde implementations in the binary.
 
+mod objects;
+
 use crate::error::{Error, Kind, Result};
+use objects::Objects;
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -10,16 +13,14 @@ use std::marker::PhantomData;
 ///
 /// # Errors
 /// `Kind::Invalid` with line, column and what was expected.
-#[allow(clippy::disallowed_methods)] // the one reader
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {e}")))
+    read(bytes, |reader| T::deserialize(reader))
 }
 
 /// Parses a list and hands its elements over one by one, so that only one of them is in memory.
 ///
 /// # Errors
 /// As [`parse`]. The elements before the wrong one were handed over.
-#[allow(clippy::disallowed_methods)] // the one reader
 pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Result<()> {
     struct Elements<T, F>(F, PhantomData<T>);
     impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Elements<T, F> {
@@ -36,9 +37,17 @@ pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Res
             Ok(())
         }
     }
+    read(bytes, |reader| reader.deserialize_seq(Elements(each, PhantomData)))
+}
+
+type Reader<'r, 'b> = Objects<&'r mut serde_json::Deserializer<serde_json::de::SliceRead<'b>>>;
+
+/// Takes one whole document from `bytes` with what it is given.
+#[allow(clippy::disallowed_methods)] // the one reader
+fn read<T>(bytes: &[u8], take: impl FnOnce(Reader) -> serde_json::Result<T>) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = reader.deserialize_seq(Elements(each, PhantomData)).and_then(|()| reader.end());
-    read.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {e}")))
+    let taken = take(Objects(&mut reader)).and_then(|value| reader.end().map(|()| value));
+    taken.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {e}")))
 }
 
 /// Serialises compactly.
@@ -142,6 +151,51 @@ mod tests {
             assert_eq!(parse_each(bad.as_bytes(), |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
         parse_each(b" [] ", |_: u32| panic!("empty")).unwrap();
+    }
+
+    #[test]
+    fn a_struct_is_an_object_and_nothing_else() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Inner {
+            n: u8,
+        }
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        enum Kind {
+            Unit,
+            One(Inner),
+            Two(u8, Inner),
+            Named { n: u8 },
+        }
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Outer {
+            inner: Option<Inner>,
+            list: Vec<Inner>,
+            map: std::collections::BTreeMap<String, Inner>,
+            pair: (u8, Inner),
+            kinds: Vec<Kind>,
+        }
+        let whole = r#"{"inner":{"n":1},"list":[{"n":2}],"map":{"k":{"n":3}},"pair":[4,{"n":5}],
+            "kinds":["Unit",{"One":{"n":6}},{"Two":[7,{"n":8}]},{"Named":{"n":9}}]}"#;
+        let outer: Outer = parse(whole.as_bytes()).unwrap();
+        assert_eq!(
+            (outer.inner, outer.list, outer.pair),
+            (Some(Inner { n: 1 }), vec![Inner { n: 2 }], (4, Inner { n: 5 }))
+        );
+        assert_eq!(outer.map.get("k"), Some(&Inner { n: 3 }));
+        assert_eq!(
+            outer.kinds,
+            [Kind::Unit, Kind::One(Inner { n: 6 }), Kind::Two(7, Inner { n: 8 }), Kind::Named { n: 9 }]
+        );
+        for n in 1..=9 {
+            // Each struct in turn as an array of its fields.
+            let wrong = whole.replace(&format!("{{\"n\":{n}}}"), &format!("[{n}]"));
+            if wrong != whole {
+                let error = parse::<Outer>(wrong.as_bytes()).unwrap_err().to_string();
+                assert!(error.contains("invalid type: sequence, expected struct"), "{wrong}: {error}");
+            }
+        }
+        assert_eq!(parse_each(b"[[1]]", |_: Inner| {}).unwrap_err().kind(), super::Kind::Invalid);
+        assert!(parse::<Inner>(b"[1]").is_err() && parse::<Inner>(b"{\"n\":1} x").is_err());
     }
 
     #[test]
