@@ -11,7 +11,7 @@ pub const ENTRY_LIMIT: usize = 16 * 1024;
 /// Encoded bytes that one entry can need.
 pub const ENCODED_LIMIT: usize = ENTRY_LIMIT * 6 + 128;
 
-const HEAD: &[u8] = b"{\"log\":\"";
+const HEAD: &[u8; 8] = b"{\"log\":\"";
 
 /// What follows the text of each entry of one read, newline sequence included: lines that arrive together have one time.
 pub struct Tail {
@@ -45,7 +45,7 @@ impl Tail {
 /// Appends one entry at `at` of `out`; gives the position behind it, `None` when it does not fit. `text` is without
 /// its newline.
 pub fn entry(out: &mut [u8], at: usize, text: &[u8], newline: bool, tail: &Tail) -> Option<usize> {
-    let at = put(out, at, HEAD)?;
+    let at = put_array(out, at, HEAD)?;
     let at = escape(out, at, text)?;
     put(out, at, if newline { tail.with_newline() } else { tail.without_newline() })
 }
@@ -56,19 +56,27 @@ pub fn cut(text: &[u8]) -> usize {
     (ENTRY_LIMIT - 3..=ENTRY_LIMIT).rev().find(|&at| !is_continuation(at)).unwrap_or(ENTRY_LIMIT)
 }
 
+// The project is compiled for size, where nothing is inlined that grows; these and the loop below are each line's cost.
+#[inline(always)]
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
     let end = at + bytes.len();
     out.get_mut(at..end)?.copy_from_slice(bytes);
     Some(end)
 }
 
+/// As [`put`], without a call to memcpy.
+#[inline(always)]
+fn put_array<const N: usize>(out: &mut [u8], at: usize, bytes: &[u8; N]) -> Option<usize> {
+    *out.get_mut(at..)?.first_chunk_mut()? = *bytes;
+    Some(at + N)
+}
+
 fn escape(out: &mut [u8], mut at: usize, text: &[u8]) -> Option<usize> {
     let mut rest = text;
     loop {
         while let Some((word, after)) = rest.split_first_chunk::<8>()
-            && let Some(space) = out.get_mut(at..at + 8)
+            && let Some(end) = put_array(out, at, word)
         {
-            space.copy_from_slice(word);
             let special = special_bytes(u64::from_le_bytes(*word));
             if special != 0 {
                 // The bytes before the first special one stand; what was copied behind them is overwritten.
@@ -77,7 +85,7 @@ fn escape(out: &mut [u8], mut at: usize, text: &[u8]) -> Option<usize> {
                 rest = &rest[plain..];
                 break;
             }
-            at += 8;
+            at = end;
             rest = after;
         }
         let Some((&b, after)) = rest.split_first() else { return Some(at) };

@@ -15,10 +15,10 @@ const BLOCK: usize = 64 * 1024;
 /// Bytes that are looked at together.
 const WORD: usize = 8;
 
-const HEAD: &[u8] = b"{\"log\":\"";
-const STREAM: &[u8] = b"\",\"stream\":\"std";
-const TIME: &[u8] = b"\",\"time\":\"";
-const END: &[u8] = b"\"}";
+const HEAD: &[u8; 8] = b"{\"log\":\"";
+const STREAM: &[u8; 15] = b"\",\"stream\":\"std";
+const TIME: &[u8; 10] = b"\",\"time\":\"";
+const END: &[u8; 2] = b"\"}";
 /// Length of `2026-11-24T03:50:19.123456789Z`.
 const TIME_LENGTH: usize = 30;
 /// Length of everything behind the text.
@@ -107,7 +107,7 @@ impl<'a> Decoder<'a> {
         let written = unescape(entry.text, room);
         let ends_line = written > 0 && room[written - 1] == b'\n';
         self.filled += written;
-        self.at_line_start[entry.stream as usize] = ends_line && entry.text.ends_with(b"\\n");
+        self.at_line_start[entry.stream as usize] = ends_line && entry.text.last_chunk() == Some(b"\\n");
         self.end_entry(sink)
     }
 
@@ -171,19 +171,21 @@ enum Admission {
     Not(Flow),
 }
 
-/// Recognises the writer's form.
+/// Recognises the writer's form. Arrays, because they are compared in place; slices would be calls.
 fn split(line: &[u8]) -> Option<Entry<'_>> {
-    let body = line.strip_prefix(HEAD)?;
-    let (text, tail) = body.split_at(body.len().checked_sub(TAIL)?);
-    let tail = tail.strip_prefix(STREAM)?;
+    let (head, body) = line.split_first_chunk()?;
+    let (text, tail) = body.split_last_chunk::<TAIL>()?;
+    let (before, tail) = tail.split_first_chunk()?;
     let (name, tail) = tail.split_first_chunk::<3>()?;
     let stream = match name {
         b"out" => Stream::Stdout,
         b"err" => Stream::Stderr,
         _ => return None,
     };
-    let (time, tail) = tail.strip_prefix(TIME)?.split_first_chunk::<TIME_LENGTH>()?;
-    (tail == END && time[19] == b'.' && time[29] == b'Z' && time[4] == b'-').then_some(Entry { text, stream, time })
+    let (between, tail) = tail.split_first_chunk()?;
+    let (time, end) = tail.split_first_chunk::<TIME_LENGTH>()?;
+    let fixed = head == HEAD && before == STREAM && between == TIME && end == END;
+    (fixed && time[19] == b'.' && time[29] == b'Z' && time[4] == b'-').then_some(Entry { text, stream, time })
 }
 
 /// The time as entries spell it, so that times compare as text. `None` for one that has no such form.
@@ -203,7 +205,8 @@ fn unescape(text: &[u8], out: &mut [u8]) -> usize {
     let (mut rest, mut at) = (text, 0);
     loop {
         while let Some((word, after)) = rest.split_first_chunk::<WORD>() {
-            out[at..at + WORD].copy_from_slice(word);
+            let Some(space) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) else { return at };
+            *space = *word;
             let plain = plain_bytes(u64::from_le_bytes(*word));
             // What was copied from the backslash on is overwritten.
             at += plain;
