@@ -3,6 +3,8 @@
 TARGET ?= x86_64-unknown-linux-musl
 PREFIX ?= /usr
 DESTDIR ?=
+# Not empty: without the optional parts, the cargo features of Cargo.toml.
+MINIMAL ?=
 # Words that select integration tests by name, and options of their runner: make test TESTS='logs:: --jobs 1'
 TESTS ?=
 
@@ -18,8 +20,10 @@ include targets/$(TARGET).mk
 # RUSTFLAGS of the caller would silently replace those of the target.
 unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
 
-APPLETS = $(shell sed -n 's/^ *Applet { name: "\([^"]*\)".*/\1/p' src/applet.rs)
-BINARY = target/$(TARGET)/release/isulabox
+TARGET_DIR = target$(if $(MINIMAL),/minimal)
+FEATURES = $(if $(MINIMAL),--no-default-features)
+APPLETS = $(shell sed -n $(if $(MINIMAL),-e '/cfg.feature/ { N; d; }') -e 's/^ *Applet { name: "\([^"]*\)".*/\1/p' src/applet.rs)
+BINARY = $(TARGET_DIR)/$(TARGET)/release/isulabox
 PAYLOAD = target/$(TARGET)/release/examples/payload
 UPPER = $(shell echo $(TARGET) | tr a-z- A-Z_)
 UNDER = $(subst -,_,$(TARGET))
@@ -39,13 +43,16 @@ cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TAR
 	cargo $(1)
 
 .DEFAULT_GOAL := build
-.PHONY: all build payload help check test demo size bench install deps cross all-targets clean distclean
+.PHONY: all build minimal payload help check test demo size bench install deps cross all-targets clean distclean
 
 all: build ## The same as build
 
 build: deps-build ## Release binary for TARGET, proven to be static and stripped (default)
-	$(call cargo,build --release --locked --target $(TARGET) --bin isulabox)
+	$(call cargo,build --release --locked --target $(TARGET) --bin isulabox --target-dir $(TARGET_DIR) $(FEATURES))
 	@targets/prove $(BINARY)
+
+minimal: ## The same without the optional parts, also as MINIMAL=1 for build and install
+	@$(MAKE) --no-print-directory build MINIMAL=1
 
 all-targets: ## Release binaries for every file in targets/
 	set -e; for t in $(basename $(notdir $(wildcard targets/*.mk))); do $(MAKE) build TARGET=$$t; done
@@ -53,6 +60,7 @@ all-targets: ## Release binaries for every file in targets/
 check: deps-build ## Format, lints, unit tests, house rules, documentation; no root needed
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
 	cargo test --locked --quiet --lib --test house
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --no-deps --lib
 
@@ -70,7 +78,7 @@ bench: deps deps-bench build payload ## Times and memory as ratios against crun 
 	ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
 		cargo bench --locked --quiet --profile dev --bench bench -- $(BENCH)
 
-size: deps-build ## Size of the binary and its largest symbols
+size: build minimal ## Sizes of the binary, full and minimal, and the largest symbols of the full one
 	$(call cargo,build --release --locked --target $(TARGET) --bin isulabox \
 		--target-dir target/size --config profile.release.strip=false)
 	@targets/symbols target/size/$(TARGET)/release/isulabox
@@ -102,4 +110,4 @@ distclean: clean ## The same, and the standard libraries built by targets/toolch
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | sort | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
-	@echo "  Variables: TARGET=$(TARGET) PREFIX=$(PREFIX) DESTDIR= TESTS= NO_RUSTUP= RUST_LIBRARY_TAR="
+	@echo "  Variables: TARGET=$(TARGET) PREFIX=$(PREFIX) DESTDIR= MINIMAL= TESTS= NO_RUSTUP= RUST_LIBRARY_TAR="

@@ -20,6 +20,7 @@ pub static APPLETS: &[Applet] = &[
     Applet { name: "isula", about: "client of the container engine", run: crate::cmd::isula::main },
     Applet { name: "isulad", about: "the container engine", run: crate::cmd::isulad::main },
     Applet { name: "isulad-shim", about: "parent of one container, started by isulad", run: crate::cmd::shim::main },
+    #[cfg(feature = "lcr")]
     Applet { name: "lcr", about: "the built-in OCI runtime", run: crate::cmd::runtime::main },
 ];
 

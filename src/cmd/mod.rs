@@ -3,5 +3,6 @@
 pub mod argv;
 pub mod isula;
 pub mod isulad;
+#[cfg(feature = "lcr")]
 pub mod runtime;
 pub mod shim;

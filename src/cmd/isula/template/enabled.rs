@@ -1,24 +1,16 @@
-//! Go templates for `inspect -f` and `--format`, with docker's functions.
+//! With the template engine and docker's functions.
 //!
 //! The template engine sorts keys, as Go does for maps; docker prints structures in their own order. So each object
 //! that goes into the engine is remembered with its text, and `json` gives that text back.
 
-use super::failure::Failure;
-use super::ordered::Node;
-use super::table;
+use super::super::failure::Failure;
+use super::super::ordered::Node;
+use super::super::table;
+use super::JsonStyle;
 use crate::utils::json;
 use gotmpl::{MissingKey, Template, TemplateError, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// How `json` prints objects and lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JsonStyle {
-    /// One line, as docker does.
-    Compact,
-    /// With line breaks and four spaces, as the original's `inspect` does.
-    Pretty,
-}
 
 /// Fields whose older name the original keeps, with docker's name.
 const OTHER_NAMES: &[(&str, &str)] =
@@ -174,10 +166,7 @@ fn json_text(value: &Value, known: &Texts, style: JsonStyle) -> String {
     };
     let remembered = known.lock().unwrap_or_else(PoisonError::into_inner).get(&address).cloned();
     let compact = remembered.unwrap_or_else(|| json::to_text(&node(value)));
-    match style {
-        JsonStyle::Compact => compact,
-        JsonStyle::Pretty => String::from_utf8_lossy(&json::to_pretty(compact.as_bytes())).into_owned(),
-    }
+    style.lay_out(compact)
 }
 
 /// A value that the template itself made.
