@@ -48,8 +48,9 @@ pub fn go_architecture() -> &'static str {
 }
 
 /// Processors online.
+#[allow(clippy::useless_conversion)] // a C long, which has 32 bits on 32-bit targets
 pub fn processors() -> i64 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1)
+    nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten().map_or(1, i64::from)
 }
 
 /// Bytes of memory.
