@@ -89,7 +89,8 @@ install: build ## Binary and a link per applet into DESTDIR and PREFIX
 
 cross: ## Release binary for TARGET with cross (github.com/cross-rs/cross), which brings its own toolchain
 	CROSS_CONFIG=cross.toml ISULABOX_COMMIT='$(COMMIT)' ISULABOX_BUILD_TIME='$(BUILD_TIME)' \
-		CARGO_TARGET_$(UPPER)_RUSTFLAGS='$(TARGET_RUSTFLAGS)' \
+		CARGO_TARGET_$(UPPER)_LINKER=rust-lld \
+		CARGO_TARGET_$(UPPER)_RUSTFLAGS='$(TARGET_RUSTFLAGS) $(LINK_FLAGS)' \
 		cross build --release --locked --target $(TARGET) --bin isulabox
 
 deps: deps-build ## Installs the Debian packages that build and tests need (root); asks apt for nothing when all are there
