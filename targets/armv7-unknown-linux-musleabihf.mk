@@ -1,6 +1,6 @@
 # 32-bit ARM boards with a floating point unit.
 CC = arm-linux-gnueabihf-gcc
-CC_PACKAGE = gcc-arm-linux-gnueabihf
+CC_PACKAGE = gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 RUNNER = qemu-arm-static
 # musl's time_t has 64 bits; the libc crate follows only when told.
 TARGET_RUSTFLAGS = -Ctarget-feature=+crt-static -Crelocation-model=static --cfg=libc_unstable_time64
