@@ -51,7 +51,7 @@ build: deps-build ## Release binary for TARGET, proven to be static and stripped
 	$(call cargo,build --release --locked --target $(TARGET) --bin isulabox --target-dir $(TARGET_DIR) $(FEATURES))
 	@targets/prove $(BINARY)
 
-minimal: ## The same without the optional parts, also as MINIMAL=1 for build and install
+minimal: ## The same without the optional parts, also as MINIMAL=1 for build, install, check and test
 	@$(MAKE) --no-print-directory build MINIMAL=1
 
 all-targets: ## Release binaries for every file in targets/
@@ -60,13 +60,13 @@ all-targets: ## Release binaries for every file in targets/
 check: deps-build ## Format, lints, unit tests, house rules, documentation; no root needed
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --no-default-features -- -D warnings
-	cargo test --locked --quiet --lib --test house
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	cargo test --locked --quiet --lib --test house $(FEATURES)
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --no-deps --lib
 
 test: deps check build payload ## Everything that is called a test: check, then real containers (root)
 	ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
-		cargo test --locked --quiet --test integration -- $(TESTS)
+		cargo test --locked --quiet --test integration $(FEATURES) -- $(TESTS)
 
 payload: deps-build # The program that runs inside the test containers
 	$(call cargo,build --release --locked --target $(TARGET) --example payload)

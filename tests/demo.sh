@@ -57,7 +57,7 @@ make_rootfs() {
 
 # One line of resource use, straight from the container's cgroup (v1 or v2).
 usage_line() {
-    pid=$(isula inspect -f '{{.State.Pid}}' "$1")
+    pid=$(isula inspect "$1" | sed -n 's/^ *"Pid": \([0-9]*\).*/\1/p')
     for file in memory.current memory.usage_in_bytes; do
         while IFS=: read -r _ controllers path; do
             for top in "/sys/fs/cgroup$path" "/sys/fs/cgroup/unified$path" "/sys/fs/cgroup/$controllers$path"; do

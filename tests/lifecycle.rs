@@ -27,7 +27,8 @@ tests![
     ps_is_the_originals_table,
     ps_selects_and_formats,
     inspect_shows_what_was_asked_for,
-    inspect_evaluates_templates,
+    every_build_prints_json,
+    templates_are_evaluated,
     top_lists_the_processes,
     version_and_info_are_the_originals_screens,
     debug_flag_shows_the_requests,
@@ -299,7 +300,6 @@ fn ps_selects_and_formats(bed: &mut Bed) {
     assert_eq!(ids("-a -f name=cc"), c);
     assert_eq!(ids(&format!("-a -f id={}", &b[..10])), b);
     contains(&bed.isula("ps -a --no-trunc").ok(), &a);
-    assert_eq!(bed.isula("ps --format '{{.ID}} {{.Names}} {{.State}}'").ok(), format!("{} aa running", &a[..12]));
     assert_ne!(bed.isula("ps -f nosuch=1").code, 0);
     assert_ne!(bed.isula("ps -f status=nosuch").code, 0);
 }
@@ -330,9 +330,25 @@ fn inspect_shows_what_was_asked_for(bed: &mut Bed) {
     contains(&image[0]["image"]["repo_tags"].to_string(), IMAGE);
 }
 
-fn inspect_evaluates_templates(bed: &mut Bed) {
+fn every_build_prints_json(bed: &mut Bed) {
     bed.start();
     let id = bed.run_detached("aa", "", "payload ready 1000");
+    let row = json(bed.isula("ps --format json").ok().as_bytes());
+    assert_eq!((&row["ID"], &row["Names"]), (&id[..12].into(), &"aa".into()));
+    for format in ["json", "'{{json .}}'"] {
+        assert_eq!(json(bed.isula(&format!("inspect -f {format} aa")).ok().as_bytes())["Id"], id);
+    }
+    if crate::support::requires::templates().is_err() {
+        bed.isula("ps --format '{{.ID}}'").fails(125, "this build has no Go templates");
+        bed.isula("inspect -f '{{.Id}}' aa").fails(125, "this build has no Go templates");
+    }
+}
+
+fn templates_are_evaluated(bed: &mut Bed) {
+    requires!(templates);
+    bed.start();
+    let id = bed.run_detached("aa", "", "payload ready 1000");
+    assert_eq!(bed.isula("ps --format '{{.ID}} {{.Names}} {{.State}}'").ok(), format!("{} aa running", &id[..12]));
     assert_eq!(bed.isula("inspect -f '{{.State.Status}}' aa").ok(), "running");
     assert_eq!(bed.isula("inspect -f '{{.State.Running}} {{.Id}}' aa").ok(), format!("true {id}"));
     let text = bed.isula("inspect -f '{{json .HostConfig.RestartPolicy}}' aa").ok();

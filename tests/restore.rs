@@ -1,6 +1,6 @@
 //! The daemon may die at any moment: containers, logs, streams and exit codes survive it.
 
-use crate::support::bed::{Bed, engines};
+use crate::support::bed::{Bed, engines, json};
 use crate::support::pty::Terminal;
 use crate::support::{IMAGE, PATIENCE, command, contains, eventually};
 use crate::tests;
@@ -137,15 +137,23 @@ fn stopped_containers_images_and_names_survive(bed: &mut Bed) {
     bed.start();
     bed.isula(&format!("run --name aa --label k=v {IMAGE} sh -c 'echo kept > /kept; exit 9'")).exits(9);
     bed.isula(&format!("tag {IMAGE} other:tag")).ok();
-    let before =
-        (bed.isula("ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.State}}'").ok(), bed.isula("images").ok());
+    let before = (listed(bed), bed.isula("images").ok());
     bed.restart();
-    let after = (bed.isula("ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.State}}'").ok(), bed.isula("images").ok());
-    assert_eq!(before, after);
+    assert_eq!(before, (listed(bed), bed.isula("images").ok()));
     assert_eq!(bed.inspect("aa", "/Config/Labels/k"), "v");
     assert_ne!(bed.isula(&format!("create --name aa {IMAGE} true")).code, 0, "the name is taken");
     bed.isula("start aa").ok();
     assert_eq!(bed.isula("wait aa").ok(), "9");
+}
+
+/// Id, name and state of each container.
+fn listed(bed: &Bed) -> Vec<[String; 3]> {
+    let rows = bed.isula("ps -a --no-trunc --format json").ok();
+    let row = |line: &str| {
+        let row = json(line.as_bytes());
+        ["ID", "Names", "State"].map(|field| row[field].as_str().expect("text").to_string())
+    };
+    rows.lines().map(row).collect()
 }
 
 /// A small generator of numbers, so that a failure can be repeated.
@@ -179,9 +187,9 @@ fn daemon_killed_at_random_moments(bed: &mut Bed) {
         bed.restart();
         assert_eq!(bed.container_pid("steady"), pid, "round {round}");
         // The listing holds together: each has a name and can be inspected.
-        for line in bed.isula("ps -a --no-trunc --format '{{.ID}} {{.Names}}'").ok().lines() {
-            let (id, name) = line.trim().split_once(' ').unwrap_or_else(|| panic!("no name: {line:?}"));
-            assert_eq!(bed.inspect(name.trim(), "/Id"), id);
+        for [id, name, _] in listed(bed) {
+            assert_ne!(name, "", "the name of {id}");
+            assert_eq!(bed.inspect(&name, "/Id"), id);
         }
     }
     let text = bed.isula("logs steady").ok();

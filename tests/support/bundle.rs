@@ -3,6 +3,7 @@
 use super::bed::{Bed, binary, json};
 use super::command::{self, Output};
 use super::rootfs;
+use crate::requires;
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
@@ -18,6 +19,7 @@ pub fn bundle(bed: &Bed, args: &[&str]) -> String {
 
 /// The same with a changed configuration.
 pub fn bundle_with(bed: &Bed, args: &[&str], change: impl FnOnce(&mut Value)) -> String {
+    requires!(lcr);
     let path = bed.dir.join("bundle");
     fs::create_dir_all(path.join("rootfs")).expect("a directory");
     let (tar, root) = (rootfs::archive(), path.join("rootfs"));

@@ -83,6 +83,21 @@ pub fn no_other_daemon() -> Condition {
     }
 }
 
+/// The runtime's command line, an optional part of the build.
+pub fn lcr() -> Condition {
+    built_with(cfg!(feature = "lcr"), "lcr")
+}
+
+/// Go templates, an optional part of the build.
+pub fn templates() -> Condition {
+    built_with(cfg!(feature = "templates"), "templates")
+}
+
+/// The tests are compiled with the features of the binary under test: `make test MINIMAL=1`.
+fn built_with(present: bool, feature: &str) -> Condition {
+    if present { Ok(()) } else { Err(format!("built without {feature}")) }
+}
+
 /// A program that shows what is in an executable.
 pub fn readelf() -> Condition {
     program("readelf")
