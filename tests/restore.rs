@@ -4,6 +4,7 @@ use crate::support::bed::{Bed, engines, json};
 use crate::support::pty::Terminal;
 use crate::support::{IMAGE, PATIENCE, command, contains, eventually};
 use crate::tests;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,9 @@ tests![
     container_killed_while_no_daemon_runs,
     shim_killed_is_an_exit,
     corrupt_configuration_is_reported_and_the_rest_served,
+    corrupt_host_configuration_is_reported_before_it_is_used,
+    running_container_with_a_corrupt_configuration,
+    corrupt_state_is_an_unknown_end,
     truncated_files_in_the_graph,
     garbage_in_the_graph_is_ignored,
 ];
@@ -262,19 +266,113 @@ fn corrupt_configuration_is_reported_and_the_rest_served(bed: &mut Bed) {
     }
     bed.restart();
     assert_eq!(bed.isula("exec good echo well").ok(), "well");
-    for (id, text) in &bad {
-        assert!(bed.log().contains(id.as_str()), "nothing in the log about {id} ({text:?})");
-    }
     assert_eq!(bed.run("--name bad0", "echo well"), "well", "its name is free again");
-    bed.isula("rm -f good").ok();
-    for (id, _) in &bad {
-        let left = bed.isula(&format!("rm -f {id}"));
-        if left.code != 0 {
-            // Kept aside for a person to look at; then that person removes it.
-            let _ = fs::remove_dir_all(directory(bed, id));
-        }
+    let listed = bed.isula("ps -a --no-trunc --format '{{.ID}} {{.Status}} {{.State}}'").ok();
+    let dead = bed.isula("ps -q --filter status=dead").ok();
+    for (n, (id, text)) in bad.iter().enumerate() {
+        contains(&bed.log(), &format!("{id}: its directory is kept but it cannot be used: config.v2.json: "));
+        assert!(listed.lines().any(|l| l == format!("{id} Dead dead")), "{text:?}:\n{listed}");
+        assert!(dead.lines().any(|l| l == id), "{text:?}:\n{dead}");
+        refuses_all_but_removal(bed, id, "config.v2.json: ");
+        // By a part of its id, with force and without.
+        bed.isula(&format!("rm {} {}", if n % 2 == 0 { "-f" } else { "" }, &id[..20])).ok();
     }
-    remove_everything_named(&bed.graph(), &bad);
+    assert_eq!(bed.isula("ps -aq").ok().lines().count(), 1);
+}
+
+/// A damaged container that does not run: each verb says what is wrong with which file.
+fn refuses_all_but_removal(bed: &Bed, container: &str, file: &str) {
+    for verb in ["inspect", "start", "stop", "exec", "attach", "kill", "top"] {
+        let o = bed.isula(&format!("{verb} {container} {}", if verb == "exec" { "true" } else { "" }));
+        assert_ne!(o.code, 0, "{verb}");
+        contains(&o.err, "is damaged and can only be removed: ");
+        contains(&o.err, file);
+    }
+    contains(&bed.get("/v1.44/info").json()["Warnings"].to_string(), file);
+}
+
+/// Known soon after the start, although no listing needs the file.
+fn corrupt_host_configuration_is_reported_before_it_is_used(bed: &mut Bed) {
+    bed.start();
+    for (n, text) in ["", "{\"Memory\":", "{\"Memory\":\"much\"}"].iter().enumerate() {
+        let id = bed.isula(&format!("create --name bad{n} {IMAGE} true")).ok();
+        bed.stop();
+        fs::write(directory(bed, &id).join("hostconfig.json"), text).unwrap();
+        bed.restart();
+        eventually("it is found", || {
+            bed.isula("ps -a --format '{{.Names}} {{.Status}}'").ok() == format!("bad{n} Dead")
+        });
+        contains(&bed.log(), &format!("{id}: its directory is kept but it cannot be used: "));
+        refuses_all_but_removal(bed, &format!("bad{n}"), "hostconfig.json");
+        bed.isula(&format!("rm bad{n}")).ok();
+    }
+}
+
+/// It goes on, can be watched and stopped, and only then is of no more use.
+fn running_container_with_a_corrupt_configuration(bed: &mut Bed) {
+    bed.start();
+    let id = bed.run_detached("aa", "", "payload ticks 1000000 10");
+    bed.await_log("aa", "tick 1");
+    bed.kill();
+    fs::write(directory(bed, &id).join("config.v2.json"), "{").unwrap();
+    bed.restart();
+    let short = &id[..12];
+    contains(&bed.isula("ps --format '{{.ID}} {{.Status}}'").ok(), &format!("{short} Up "));
+    let text = bed.isula(&format!("logs {short}")).ok();
+    contains(&text, "tick 1");
+    let o = bed.isula(&format!("rm {short}"));
+    assert_ne!(o.code, 0);
+    contains(&o.err, "You cannot remove a running container");
+    bed.isula(&format!("stop -t 0 {short}")).ok();
+    contains(&bed.isula("ps -a --format '{{.ID}} {{.Status}}'").ok(), &format!("{short} Dead"));
+    bed.isula(&format!("rm {short}")).ok();
+
+    let id = bed.run_detached("bb", "", "payload ready 1000");
+    bed.kill();
+    fs::write(directory(bed, &id).join("config.v2.json"), "").unwrap();
+    bed.restart();
+    // Nothing of it may go on without a directory that tells of it.
+    bed.isula(&format!("rm -f {id}")).ok();
+}
+
+/// The state is lost, the container is not.
+fn corrupt_state_is_an_unknown_end(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name aa {IMAGE} sh -c 'exit 9'")).exits(9);
+    bed.isula(&format!("create --name new {IMAGE} true")).ok();
+    let id = bed.inspect("aa", "/Id").as_str().unwrap().to_string();
+    bed.stop();
+    for text in ["", "{\"ExitCode\":", "{\"Running\":7}"] {
+        fs::write(directory(bed, &id).join("container_state.json"), text).unwrap();
+        bed.restart();
+        assert_eq!(bed.isula("ps -a --filter name=aa --format '{{.Status}}'").ok(), "Exited (255)", "{text:?}");
+        contains(&bed.log(), &format!("{id}: what is known of its last run is lost: container_state.json is damaged"));
+        contains(bed.inspect("aa", "/State/Error").as_str().unwrap(), "container_state.json is damaged");
+        bed.stop();
+    }
+    bed.restart();
+    assert_eq!(bed.inspect("new", "/State/Status"), "inited");
+    bed.isula("start aa").ok();
+    assert_eq!(bed.isula("wait aa").ok(), "9");
+    assert_eq!(bed.inspect("aa", "/State/Error"), "");
+
+    // What still runs is asked; what ended meanwhile left word.
+    let id = bed.run_detached("bb", "-i", "sh -c 'read x; exit 7'");
+    let spoil = |bed: &Bed| {
+        fs::write(directory(bed, &id).join("container_state.json"), "{").unwrap();
+        fs::write(bed.state().join("lcr").join(&id).join("container_state.json"), "{").unwrap();
+    };
+    bed.kill();
+    spoil(bed);
+    bed.restart();
+    assert_eq!(bed.inspect("bb", "/State/Running"), true);
+    let pid = bed.container_pid("bb");
+    bed.kill();
+    spoil(bed);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::SIGKILL).unwrap();
+    eventually("it left word", || directory(bed, &id).join("exit.json").exists());
+    bed.restart();
+    assert_eq!(bed.isula("wait bb").ok(), "137");
 }
 
 fn remove_everything_named(graph: &std::path::Path, bad: &[(String, String)]) {
@@ -335,9 +433,12 @@ fn garbage_in_the_graph_is_ignored(bed: &mut Bed) {
     fs::create_dir_all(bed.graph().join("engines/no-such-runtime").join(&fake)).unwrap();
     std::os::unix::fs::symlink("/etc", engines.join("e".repeat(64))).unwrap();
     bed.restart();
-    assert_eq!(bed.isula("ps -aq").ok(), id);
+    // A directory with the name of a container may have been one; the rest was not.
+    let listed = bed.isula("ps -a --no-trunc --format '{{.ID}} {{.Status}}'").ok();
+    assert_eq!(listed.lines().collect::<BTreeSet<_>>(), [&*format!("{id} Created"), &*format!("{fake} Dead")].into());
+    contains(&bed.isula(&format!("inspect {fake}")).err, "config.v2.json is missing");
     assert_eq!(bed.run("", "echo well"), "well");
+    bed.isula(&format!("rm {fake}")).ok();
     assert!(PathBuf::from("/etc/passwd").exists(), "it followed a link out of the graph");
-    // Whether it was removed or kept for a person to look at, it is not a container's.
     remove_everything_named(&bed.graph(), &[(fake, String::new()), ("e".repeat(64), String::new())]);
 }

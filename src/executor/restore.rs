@@ -4,8 +4,9 @@
 use super::Daemon;
 use super::container::settle;
 use crate::api::shim::{Exit, Launched, Request};
-use crate::error::{Error, Kind, Result};
-use crate::modules::container::disk::{Inventory, Loaded, remove_tree};
+use crate::error::{Kind, Result};
+use crate::modules::container::disk::{Inventory, Loaded, UNKNOWN_END, remove_tree};
+use crate::modules::container::run::Phase;
 use crate::modules::container::{Container, State};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::utils::atomic_file::Durability;
@@ -16,8 +17,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Exit code of a container that ended while nobody looked and left no word.
-const UNKNOWN_END: u8 = 255;
 /// Containers for which starting a thread pays.
 const WORTH_A_THREAD: usize = 64;
 /// Stack of a thread that loads: documents, no deep recursion.
@@ -33,20 +32,20 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     let Inventory { ids, active, garbage } = daemon.disk.inventory()?;
     let mut running = 0;
     for (id, loaded) in ids.iter().zip(load(daemon, &ids, &active)) {
-        if let Err(e) = loaded.and_then(|loaded| one(daemon, id, loaded, active.contains(id))) {
-            log::error!("container {id}: its directory is kept but it cannot be used: {e}");
-            daemon.containers.add_damaged(id, e.to_string());
-        } else {
-            running += usize::from(active.contains(id));
+        match loaded {
+            Some(loaded) => one(daemon, id, loaded, active.contains(id)),
+            None => log::warn!("{:?} is no container and is left alone", daemon.disk.directory(id)),
         }
+        running += usize::from(active.contains(id));
     }
     log::info!("{} containers found, {running} with run state", ids.len());
+    check_documents(daemon);
     sweep(daemon, garbage, &active, &ids.into_iter().collect());
     Ok(())
 }
 
 /// Loads the containers in the order of `ids`, many of them on all processors.
-fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Result<Loaded>> {
+fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Option<Loaded>> {
     let load = |ids: &[String]| ids.iter().map(|id| daemon.disk.load(id, active.contains(id))).collect::<Vec<_>>();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / WORTH_A_THREAD).max(1);
     let mut shares = ids.chunks(ids.len().div_ceil(threads).max(1));
@@ -67,25 +66,52 @@ fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Resul
 }
 
 /// Finds out what became of a container's run.
-fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Result<()> {
+fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
     let Loaded { head, mut run } = loaded;
     // Whatever was under way is not any more.
     run.starting = false;
     run.removal_inprogress = false;
-    let container = Arc::new(Container::new(id.into(), head, run));
-    let added = daemon.containers.add(Arc::clone(&container));
-    if let Err(container) = added {
-        return Err(Error::corrupt(format!("the name {:?} is that of another container too", container.head.name)));
-    }
-    match if active { connect(daemon, &container)? } else { None } {
-        Some((watch, launched)) => {
+    let container = daemon.containers.add(Container::new(id.into(), head, run));
+    let connected = if active { connect(daemon, &container) } else { Ok(None) };
+    match connected {
+        Ok(Some((watch, launched))) => {
             container.change(|s| resume(s, &launched));
             adopt(daemon, &container, &launched);
             daemon.monitor.add(&container, watch);
         }
-        None => ended(daemon, &container, active),
+        Ok(None) => ended(daemon, &container, active),
+        Err(e) => container.change(|s| s.run.damage = e.to_string()),
     }
-    Ok(())
+    report(&container);
+}
+
+/// Says in the log what is wrong with a container. It is listed, with its directory as it is, until a person removes it.
+fn report(container: &Container) {
+    let damage = container.run().damage;
+    if !damage.is_empty() {
+        log::error!("container {}: its directory is kept but it cannot be used: {damage}", container.id);
+    }
+}
+
+/// Has the host configurations looked at, which no listing needs: so an operator sees what is damaged before it is used,
+/// and the start of the daemon does not wait for reading them.
+fn check_documents(daemon: &Arc<Daemon>) {
+    let owner = Arc::clone(daemon);
+    daemon.workers.submit(move || {
+        for container in owner.containers.all() {
+            let Err(e) = owner.disk.host_config(&container.id) else { continue };
+            let found = container.change(|s| {
+                let found = s.run.damage.is_empty() && s.run.phase() != Phase::Removing && !s.removed;
+                if found {
+                    s.run.damage = e.to_string();
+                }
+                found
+            });
+            if found {
+                report(&container);
+            }
+        }
+    });
 }
 
 /// Connects to the container's shim; `None` when there is none any more.

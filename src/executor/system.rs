@@ -52,8 +52,13 @@ pub fn version(daemon: &Daemon) -> Version {
 /// Counts, limits, host.
 pub fn info(daemon: &Daemon) -> Info {
     let (mut running, mut paused, mut stopped) = (0, 0, 0);
+    let mut warnings = Vec::new();
     for container in daemon.containers.all() {
-        match container.run().phase() {
+        let run = container.run();
+        if !run.damage.is_empty() {
+            warnings.push(format!("WARNING: container {} is damaged: {}", container.id, run.damage));
+        }
+        match run.phase() {
             Phase::Running => running += 1,
             Phase::Paused => paused += 1,
             _ => stopped += 1,
@@ -61,12 +66,6 @@ pub fn info(daemon: &Daemon) -> Info {
     }
     let kernel = host::kernel();
     let cgroup = host::cgroup();
-    let mut warnings: Vec<String> = daemon
-        .containers
-        .damaged()
-        .into_iter()
-        .map(|(id, reason)| format!("WARNING: container {id} is damaged: {reason}"))
-        .collect();
     for (limit, there) in [("memory", cgroup.memory), ("cpu", cgroup.cpu), ("pids", cgroup.pids)] {
         if !there {
             warnings.push(format!("WARNING: No {limit} limit support"));

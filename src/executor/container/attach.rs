@@ -60,7 +60,9 @@ fn connect(daemon: &Daemon, reference: &str, query: &AttachQuery, upgrade: &mut 
                     return Ok(());
                 }
             }
-            Phase::Paused | Phase::Removing => return permit(Verb::Attach, phase, &container.id).map(|_| ()),
+            Phase::Paused | Phase::Dead | Phase::Removing => {
+                return permit(Verb::Attach, phase, &container.id).map(|_| ());
+            }
         }
     }
 }

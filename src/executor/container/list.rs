@@ -37,7 +37,8 @@ fn summary(container: &Container, run: &Run, now: Timestamp) -> ContainerSummary
     let head = &container.head;
     ContainerSummary {
         id: container.id.clone(),
-        names: vec![format!("/{}", head.name)],
+        // One whose document cannot be read has no name.
+        names: if head.name.is_empty() { Vec::new() } else { vec![format!("/{}", head.name)] },
         image: head.image.clone(),
         image_id: format!("sha256:{}", head.image_id),
         command: head.command.clone(),

@@ -15,7 +15,7 @@ use crate::utils::time::Timestamp;
 use std::sync::Arc;
 
 /// Exit code of a container whose shim died before it.
-const LOST: u8 = 137;
+pub(super) const LOST: u8 = 137;
 
 /// The worker's part: settles, removes what is to be removed after its exit, makes the record of the others lasting.
 pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
@@ -114,14 +114,12 @@ pub fn after_loss(daemon: &Daemon, container: &Container, code: u8) -> Exit {
     {
         return exit;
     }
-    if run.pid > 0 {
-        let cleaned = daemon.disk.spec(&container.id).and_then(|spec| {
-            let path = spec.linux.map(|l| l.cgroups_path).unwrap_or_default();
-            shim::clean_up(&path, run.pid, run.start_time)
-        });
-        if let Err(e) = cleaned {
-            log::error!("container {}: its processes are not cleaned up: {e}", container.id);
-        }
+    let cleaned = daemon.disk.spec(&container.id).and_then(|spec| {
+        let path = spec.linux.map(|l| l.cgroups_path).unwrap_or_default();
+        shim::clean_up(&path, run.pid, run.start_time)
+    });
+    if let Err(e) = cleaned {
+        log::error!("container {}: its processes are not cleaned up: {e}", container.id);
     }
     Exit { started_at: run.started_at, finished_at: Timestamp::now(), exit_code: code, oom_killed: false }
 }

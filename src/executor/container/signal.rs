@@ -1,9 +1,10 @@
 //! Verbs that are one message to the shim.
 
+use super::settle::{self, LOST};
 use crate::api::oci::runtime::ConsoleSize;
 use crate::api::shim::{Reply, Request, Stats};
 use crate::error::{Error, Kind, Result};
-use crate::executor::Daemon;
+use crate::executor::{Daemon, monitor};
 use crate::modules::container::Container;
 use crate::modules::container::run::{Verb, permit};
 use crate::modules::runtime::shim;
@@ -94,6 +95,12 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.shim_pid), nix::sys::signal::SIGKILL);
     }
     if over(SHIM_LIMIT) {
+        return Ok(());
+    }
+    if !sys::process::is_alive(run.shim_pid, run.shim_start_time) {
+        // Nobody watches a shim that did not answer this daemon when it started.
+        let exit = settle::after_loss(daemon, container, LOST);
+        container.change(|s| monitor::record(s, &exit));
         return Ok(());
     }
     asked?;

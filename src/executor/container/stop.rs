@@ -2,12 +2,10 @@
 
 use super::settle::{settle, settle_and_remove};
 use super::signal::{force, send, stop_signal, thaw};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::executor::{Change, Daemon};
-use crate::modules::container::index::Found;
+use crate::modules::container::Container;
 use crate::modules::container::run::{Phase, Verb, Verdict, permit};
-use crate::modules::container::{Container, disk};
-use crate::utils::atomic_file::Durability;
 use crate::utils::signal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,11 +84,7 @@ pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result
 /// `Kind::NotFound`, `Kind::Conflict` while it runs and `force` is not given, the failing call.
 pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool) -> Result<()> {
     let _ = volumes;
-    let container = match daemon.containers.find_any(reference)? {
-        Found::Container(container) => container,
-        Found::Damaged(id) if with_force => return delete_damaged(daemon, &id),
-        Found::Damaged(_) => return daemon.containers.find(reference).map(|_| ()),
-    };
+    let container = daemon.containers.find_any(reference)?;
     let _operation = container.operate();
     if container.state().removed {
         return Err(Error::not_found(format!("No such container:{reference}")));
@@ -103,17 +97,4 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
         force(daemon, &container)?;
     }
     settle_and_remove(daemon, &container)
-}
-
-/// Removes what is left of a container whose directory cannot be read.
-fn delete_damaged(daemon: &Daemon, id: &str) -> Result<()> {
-    let garbage = daemon.disk.begin_removal(id, Durability::Durable)?;
-    daemon.containers.remove(id);
-    if let Err(e) = daemon.images.remove_container_layer(id).map_err(|e| e.with_kind(Kind::Internal)) {
-        log::warn!("container {id}: its layer is left for the next start: {e}");
-    }
-    disk::remove_tree(&garbage);
-    daemon.disk.remove_state_directory(id);
-    log::info!("container {id}: removed, it was damaged");
-    Ok(())
 }

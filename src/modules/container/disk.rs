@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX};
 use crate::utils::id::is_full_id;
 use crate::utils::json;
+use crate::utils::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -25,6 +26,8 @@ const STATE: &str = "container_state.json";
 const NETWORK: &str = "network_settings.json";
 /// The OCI document of the current or last run.
 pub const SPEC: &str = "config.json";
+/// Exit code of a container that ended while nobody looked and left no word.
+pub const UNKNOWN_END: u8 = 255;
 /// The log.
 pub const LOG: &str = "console.log";
 const FILE_MODE: u32 = 0o640;
@@ -56,9 +59,9 @@ pub struct Inventory {
 
 /// One container as read from disk.
 pub struct Loaded {
-    /// Configuration.
+    /// Configuration; with nothing but a creation time when it cannot be read.
     pub head: Head,
-    /// Run state as last written.
+    /// Run state as last written, and what is damaged.
     pub run: Run,
 }
 
@@ -160,19 +163,59 @@ impl Disk {
         Ok(found)
     }
 
-    /// Reads one container. `active` tells whether it has a volatile directory, whose state wins.
-    ///
-    /// # Errors
-    /// `Kind::Corrupt` for a damaged document; the failing call.
-    pub fn load(&self, id: &str, active: bool) -> Result<Loaded> {
+    /// Reads one container. `active` tells whether it has a volatile directory, whose state wins. `None` for something
+    /// that has a container's name and is no directory.
+    pub fn load(&self, id: &str, active: bool) -> Option<Loaded> {
+        let mut run = self.run(id, active);
+        let head = match self.head(id) {
+            Ok(head) => head,
+            Err(e) => {
+                let directory = std::fs::symlink_metadata(self.directory(id)).ok().filter(|m| m.is_dir())?;
+                run.damage = e.to_string();
+                Head { created: modified(&directory), ..Head::default() }
+            }
+        };
+        Some(Loaded { head, run })
+    }
+
+    fn head(&self, id: &str) -> Result<Head> {
         let missing = || Error::corrupt(format!("{CONFIG} is missing"));
-        let head = with_content(self.open_in(id, CONFIG)?.ok_or_else(missing)?, |bytes| {
+        with_content(self.open_in(id, CONFIG)?.ok_or_else(missing)?, |bytes| {
             document::load_head(bytes, id, || self.host_config(id)).context(|| CONFIG.into())
-        })?;
-        let volatile = if active { open(&self.state_directory(id).join(STATE)) } else { Ok(None) };
-        // A damaged state is not worth losing a container for: it is then one that has not run.
-        let run = parse_run(volatile, id).or_else(|| parse_run(self.open_in(id, STATE), id)).unwrap_or_default();
-        Ok(Loaded { head, run })
+        })
+    }
+
+    fn run(&self, id: &str, active: bool) -> Run {
+        let volatile = active.then(|| open(&self.state_directory(id).join(STATE)));
+        let mut damage = None;
+        for found in volatile.into_iter().chain(std::iter::once_with(|| self.open_in(id, STATE))) {
+            let parsed = found.and_then(|file| file.map(|file| with_content(file, json::parse)).transpose());
+            match parsed.context(|| format!("{STATE} is damaged")) {
+                Ok(Some(run)) => return run,
+                Ok(None) => {}
+                Err(e) => damage = damage.or(Some(e)),
+            }
+        }
+        damage.map_or_else(Run::default, |e| self.unknown_run(id, active, &e))
+    }
+
+    /// What can still be said of a run whose state cannot be read. There is such a file only after a start, so to show
+    /// it as created would be wrong, and the container itself is whole: as the original does with a run whose end it
+    /// does not know (disk-layout, restore), it is one that ended with 255. A shim that runs, and the exit file of one
+    /// that has ended, know better and are asked after this.
+    fn unknown_run(&self, id: &str, active: bool, damage: &Error) -> Run {
+        log::error!("container {id}: what is known of its last run is lost: {damage}");
+        // The document is written at each start.
+        let started_at =
+            std::fs::metadata(self.directory(id).join(SPEC)).map_or_else(|_| Timestamp::now(), |m| modified(&m));
+        Run {
+            // Then what is left of it, if anything, is to be cleaned up.
+            running: active,
+            exit_code: i32::from(UNKNOWN_END),
+            error: damage.to_string(),
+            started_at,
+            ..Run::default()
+        }
     }
 
     /// A file of a container's lasting directory; `None` when there is no such file.
@@ -399,21 +442,17 @@ fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
         .context(|| format!("{path:?}"))
 }
 
-fn parse_run(opened: Result<Option<File>>, id: &str) -> Option<Run> {
-    let parsed = match opened {
-        Ok(None) => return None,
-        Ok(Some(file)) => with_content(file, json::parse),
-        Err(e) => Err(e),
-    };
-    parsed.inspect_err(|e| log::error!("container {id}: {STATE} is damaged and is ignored: {e}")).ok()
+fn modified(metadata: &std::fs::Metadata) -> Timestamp {
+    metadata.modified().map_or(Timestamp::UNSET, Timestamp::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::shim::Exit;
     use crate::modules::container::document::Extra;
     use crate::modules::container::logging::Logging;
-    use crate::utils::time::Timestamp;
+    use crate::modules::container::run::Phase;
 
     /// Two roots in a directory that goes away with the value.
     struct Roots(PathBuf);
@@ -468,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn volatile_state_wins_and_damaged_state_is_ignored() {
+    fn volatile_state_wins() {
         let roots = Roots::new("state");
         let disk = roots.open();
         let id = "b".repeat(64);
@@ -488,16 +527,41 @@ mod tests {
     }
 
     #[test]
+    fn a_run_whose_state_is_lost_has_ended() {
+        let roots = Roots::new("lost");
+        let disk = roots.open();
+        let id = "d".repeat(64);
+        disk.create(&id, &document(&id, "web"), &HostConfig::default(), Durability::Volatile).unwrap();
+        assert_eq!(disk.load(&id, false).unwrap().run, Run::default());
+        disk.write_spec(&id, &Spec::default()).unwrap();
+        for text in ["", "{\"Running\":tr", "[]", "{\"ExitCode\":\"0\"}"] {
+            std::fs::write(disk.directory(&id).join(STATE), text).unwrap();
+            let run = disk.load(&id, false).unwrap().run;
+            assert_eq!((run.phase(), run.exit_code), (Phase::Exited, 255), "{text:?}");
+            assert!(run.error.starts_with("container_state.json is damaged: "), "{}", run.error);
+            let ended = Exit { started_at: Timestamp::now(), finished_at: Timestamp::now(), ..Exit::default() };
+            assert!(run.concerns(&ended), "an exit file knows better");
+            assert!(disk.load(&id, true).unwrap().run.running, "its remains are to be looked for");
+        }
+    }
+
+    #[test]
     fn damaged_documents_are_told_apart() {
         let roots = Roots::new("damage");
         let disk = roots.open();
         let id = "c".repeat(64);
         disk.create(&id, &document(&id, "web"), &HostConfig::default(), Durability::Volatile).unwrap();
-        std::fs::write(disk.directory(&id).join(CONFIG), "").unwrap();
-        assert_eq!(disk.load(&id, false).err().unwrap().kind(), Kind::Corrupt);
+        for text in ["", "{", "null", "[]", "{\"CommonConfig\":7}"] {
+            std::fs::write(disk.directory(&id).join(CONFIG), text).unwrap();
+            let Loaded { head, run } = disk.load(&id, false).unwrap();
+            assert_eq!((head.name.as_str(), run.phase()), ("", Phase::Dead), "{text:?}");
+            assert!(head.created.is_set() && run.damage.starts_with("config.v2.json: "), "{}", run.damage);
+        }
         std::fs::remove_file(disk.directory(&id).join(CONFIG)).unwrap();
-        assert_eq!(disk.load(&id, false).err().unwrap().kind(), Kind::Corrupt);
+        assert_eq!(disk.load(&id, false).unwrap().run.damage, "config.v2.json is missing");
         std::fs::write(disk.directory(&id).join(HOST_CONFIG), "{\"Memory\":\"much\"}").unwrap();
         assert_eq!(disk.host_config(&id).unwrap_err().kind(), Kind::Corrupt);
+        std::os::unix::fs::symlink("/etc", disk.directory(&"e".repeat(64))).unwrap();
+        assert!(disk.load(&"e".repeat(64), false).is_none());
     }
 }

@@ -2,10 +2,11 @@
 
 use super::{Container, lock};
 use crate::error::{Error, Kind, Result};
+use crate::modules::container::run::Phase;
 use crate::utils::id::is_full_id;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The index. Its lock is short.
 #[derive(Default)]
@@ -22,16 +23,6 @@ enum Entry {
     Reserved { image_id: String },
     /// There.
     Present(Arc<Container>),
-    /// Its directory is damaged in this way.
-    Damaged(String),
-}
-
-/// What a reference stands for.
-pub enum Found {
-    /// A container.
-    Container(Arc<Container>),
-    /// A damaged directory: its id.
-    Damaged(String),
 }
 
 /// A taken name and id; given back when dropped.
@@ -60,69 +51,70 @@ impl Index {
         Ok(Reservation { index: self, id: id.into(), name: name.into(), kept: false })
     }
 
-    /// Adds a container that was found on disk; gives it back when its name is taken.
-    pub fn add(&self, container: Arc<Container>) -> std::result::Result<(), Arc<Container>> {
+    /// Adds a container that was found on disk. One whose name is taken goes without, and counts as damaged.
+    pub fn add(&self, mut container: Container) -> Arc<Container> {
         let mut maps = lock(&self.0);
-        if maps.by_name.contains_key(&container.head.name) {
-            return Err(container);
+        let name = std::mem::take(&mut container.head.name);
+        match maps.by_name.get(&name) {
+            Some(owner) => {
+                let state = container.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+                state.run.damage = format!("its name {name:?} is that of container {owner} too");
+            }
+            // The name is in a document that cannot be read.
+            None if name.is_empty() => {}
+            None => {
+                maps.by_name.insert(name.clone(), container.id.clone());
+                container.head.name = name;
+            }
         }
-        maps.by_name.insert(container.head.name.clone(), container.id.clone());
-        maps.by_id.insert(container.id.clone(), Entry::Present(container));
-        Ok(())
-    }
-
-    /// Notes a damaged directory.
-    pub fn add_damaged(&self, id: &str, reason: String) {
-        lock(&self.0).by_id.insert(id.into(), Entry::Damaged(reason));
+        let container = Arc::new(container);
+        maps.by_id.insert(container.id.clone(), Entry::Present(Arc::clone(&container)));
+        container
     }
 
     /// Finds by full id, name, or unique prefix of the id; a leading slash is allowed.
     ///
     /// # Errors
-    /// `Kind::NotFound` (`No such container:X`), `Kind::Invalid` for an ambiguous prefix, `Kind::Corrupt` when the
-    /// container's directory is damaged.
+    /// `Kind::NotFound` (`No such container:X`), `Kind::Invalid` for an ambiguous prefix, `Kind::Corrupt` with the
+    /// reason when the container is damaged and does not run.
     pub fn find(&self, reference: &str) -> Result<Arc<Container>> {
-        match self.find_any(reference)? {
-            Found::Container(c) => Ok(c),
-            Found::Damaged(id) => {
-                let reason = match lock(&self.0).by_id.get(&id) {
-                    Some(Entry::Damaged(reason)) => reason.clone(),
-                    _ => String::new(),
-                };
-                Err(Error::corrupt(format!("container {id} is damaged, only rm -f is possible: {reason}")))
-            }
+        let container = self.find_any(reference)?;
+        let run = container.run();
+        if run.phase() == Phase::Dead {
+            let (id, damage) = (&container.id, run.damage);
+            return Err(Error::corrupt(format!("container {id} is damaged and can only be removed: {damage}")));
         }
+        Ok(container)
     }
 
-    /// As [`Index::find`], also damaged ones.
+    /// As [`Index::find`], also damaged ones: for what needs none of their documents.
     ///
     /// # Errors
     /// `Kind::NotFound`, `Kind::Invalid`.
-    pub fn find_any(&self, reference: &str) -> Result<Found> {
+    pub fn find_any(&self, reference: &str) -> Result<Arc<Container>> {
         let wanted = reference.strip_prefix('/').unwrap_or(reference);
         let missing = || Err(Error::not_found(format!("No such container:{reference}")));
         if wanted.is_empty() {
             return Err(Error::invalid("a container's name or id must not be empty"));
         }
         let maps = lock(&self.0);
-        let found = |id: &String, entry: &Entry| match entry {
+        let found = |entry: &Entry| match entry {
             Entry::Reserved { .. } => None,
-            Entry::Present(c) => Some(Found::Container(Arc::clone(c))),
-            Entry::Damaged(_) => Some(Found::Damaged(id.clone())),
+            Entry::Present(c) => Some(Arc::clone(c)),
         };
         if is_full_id(wanted)
-            && let Some((id, entry)) = maps.by_id.get_key_value(wanted)
+            && let Some(entry) = maps.by_id.get(wanted)
         {
-            return found(id, entry).map_or_else(missing, Ok);
+            return found(entry).map_or_else(missing, Ok);
         }
         if let Some(id) = maps.by_name.get(wanted) {
-            return maps.by_id.get(id).and_then(|e| found(id, e)).map_or_else(missing, Ok);
+            return maps.by_id.get(id).and_then(found).map_or_else(missing, Ok);
         }
         let mut hits = maps
             .by_id
             .range::<str, _>((Bound::Included(wanted), Bound::Unbounded))
             .take_while(|(id, _)| id.starts_with(wanted))
-            .filter_map(|(id, e)| found(id, e));
+            .filter_map(|(_, e)| found(e));
         match (hits.next(), hits.next()) {
             (None, _) => missing(),
             (Some(one), None) => Ok(one),
@@ -139,23 +131,11 @@ impl Index {
             .values()
             .filter_map(|e| match e {
                 Entry::Present(c) => Some(Arc::clone(c)),
-                _ => None,
+                Entry::Reserved { .. } => None,
             })
             .collect();
         list.sort_by_key(|c| std::cmp::Reverse(c.head.created));
         list
-    }
-
-    /// Damaged directories with their reasons.
-    pub fn damaged(&self) -> Vec<(String, String)> {
-        let maps = lock(&self.0);
-        maps.by_id
-            .iter()
-            .filter_map(|(id, e)| match e {
-                Entry::Damaged(reason) => Some((id.clone(), reason.clone())),
-                _ => None,
-            })
-            .collect()
     }
 
     /// A container that uses this image, also one that is just being created.
@@ -166,7 +146,6 @@ impl Index {
             .find(|(_, e)| match e {
                 Entry::Reserved { image_id } => image_id == image,
                 Entry::Present(c) => c.head.image_id == image,
-                Entry::Damaged(_) => false,
             })
             .map(|(id, _)| id.clone())
     }
@@ -204,14 +183,14 @@ mod tests {
     use crate::modules::container::run::Run;
     use crate::utils::time::Timestamp;
 
-    fn container(id: String, name: &str, created: i64) -> Arc<Container> {
+    fn container(id: String, name: &str, created: i64) -> Container {
         let head = Head {
             name: name.into(),
             image_id: "img".into(),
             created: Timestamp::from_unix(created, 0),
             ..Head::default()
         };
-        Arc::new(Container::new(id, head, Run::default()))
+        Container::new(id, head, Run::default())
     }
 
     fn id(start: &str) -> String {
@@ -222,9 +201,8 @@ mod tests {
     fn references() {
         let index = Index::default();
         for (start, name, t) in [("ab1", "one", 1), ("ab2", "two", 3), ("cd", "ab1x", 2)] {
-            assert!(index.add(container(id(start), name, t)).is_ok());
+            assert_eq!(index.add(container(id(start), name, t)).run().damage, "");
         }
-        assert!(index.add(container(id("ff"), "one", 9)).is_err());
         let name = |r: &str| index.find(r).map(|c| c.head.name.clone());
         assert_eq!(name(&id("ab1")).unwrap(), "one");
         assert_eq!(name("/two").unwrap(), "two");
@@ -254,18 +232,38 @@ mod tests {
         drop(r);
         assert_eq!(index.image_user("img"), None);
         let r = index.reserve(&id("b"), "web", "img").unwrap();
-        r.commit(container(id("b"), "web", 1));
+        r.commit(container(id("b"), "web", 1).into());
         assert_eq!(index.find("web").unwrap().id, id("b"));
     }
 
     #[test]
-    fn damaged_ones_are_named_and_can_be_removed() {
+    fn damaged_ones_are_shown_and_can_be_removed() {
         let index = Index::default();
-        index.add_damaged(&id("d"), "invalid JSON".into());
-        assert_eq!(index.find("d").err().unwrap().kind(), Kind::Corrupt);
-        assert!(matches!(index.find_any("d").unwrap(), Found::Damaged(_)));
-        assert_eq!(index.damaged().len(), 1);
+        let damaged = |id, name| {
+            let c = container(id, name, 1);
+            c.change(|s| s.run.damage = "invalid JSON".into());
+            c
+        };
+        // None of them has a name, and they are not in each other's way for that.
+        index.add(damaged(id("c"), ""));
+        index.add(damaged(id("d"), ""));
+        let e = index.find("d").err().unwrap();
+        assert!(e.kind() == Kind::Corrupt && e.to_string().ends_with("invalid JSON"), "{e}");
+        assert_eq!(index.find_any("d").unwrap().id, id("d"));
+        assert_eq!(index.all().len(), 2);
         index.remove(&id("d"));
         assert!(index.find("d").is_err());
+    }
+
+    #[test]
+    fn a_name_has_one_owner() {
+        let index = Index::default();
+        index.add(container(id("a"), "web", 1));
+        let second = index.add(container(id("b"), "web", 2));
+        assert_eq!(second.head.name, "");
+        assert_eq!(second.run().damage, format!("its name \"web\" is that of container {} too", id("a")));
+        assert_eq!(index.find("web").unwrap().id, id("a"));
+        index.remove(&id("b"));
+        assert_eq!(index.find("web").unwrap().id, id("a"));
     }
 }

@@ -52,6 +52,10 @@ pub struct Run {
     /// The user stopped it, so no policy starts it again.
     #[serde(skip_serializing_if = "is_default")]
     pub has_been_manually_stopped: bool,
+    /// What is wrong with its files, so that it can only be removed once it does not run; empty when nothing is. Found
+    /// out anew by every daemon.
+    #[serde(skip)]
+    pub damage: String,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -71,6 +75,8 @@ pub enum Phase {
     Paused,
     /// Has run.
     Exited,
+    /// Its files are damaged.
+    Dead,
     /// Being removed.
     Removing,
 }
@@ -119,6 +125,7 @@ impl Run {
             r if r.running && r.paused => Phase::Paused,
             r if r.running => Phase::Running,
             r if r.starting => Phase::Starting,
+            r if !r.damage.is_empty() => Phase::Dead,
             r if r.started_at.is_set() => Phase::Exited,
             _ => Phase::Created,
         }
@@ -131,6 +138,7 @@ impl Run {
             Phase::Running => "running",
             Phase::Paused => "paused",
             Phase::Exited => "exited",
+            Phase::Dead => "dead",
             Phase::Removing => "removing",
         }
     }
@@ -154,6 +162,7 @@ impl Run {
             finished_at: self.finished_at,
             restart_count,
             removal_inprogress: self.removal_inprogress,
+            damage: std::mem::take(&mut self.damage),
             ..Run::default()
         };
     }
@@ -193,13 +202,17 @@ impl Run {
 /// # Errors
 /// `Kind::Conflict` with the reason.
 pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
-    use Phase::{Created, Exited, Paused, Removing, Running, Starting};
+    use Phase::{Created, Dead, Exited, Paused, Removing, Running, Starting};
     let refuse = |text: String| Err(Error::new(Kind::Conflict, text));
     match (verb, phase) {
         (Verb::Remove | Verb::ForceRemove, Removing) => {
             refuse(format!("You cannot remove container {id}: its removal is already in progress"))
         }
         (_, Removing) => refuse(format!("Container {id} is marked for removal and cannot be used")),
+
+        (Verb::Remove, Dead) => Ok(Verdict::Go),
+        (Verb::ForceRemove, _) => Ok(Verdict::Go),
+        (_, Dead) => refuse(format!("Container {id} is damaged and can only be removed")),
 
         (Verb::Start, Created | Exited) => Ok(Verdict::Go),
         (Verb::Start, Running | Starting) => Ok(Verdict::Nothing),
@@ -240,7 +253,6 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
             "You cannot remove a paused container {id}. Unpause and then stop the container before attempting removal or \
              use -f"
         )),
-        (Verb::ForceRemove, _) => Ok(Verdict::Go),
     }
 }
 
@@ -248,24 +260,24 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 6] =
-        [Phase::Created, Phase::Starting, Phase::Running, Phase::Paused, Phase::Exited, Phase::Removing];
+    const PHASES: [Phase; 7] =
+        [Phase::Created, Phase::Starting, Phase::Running, Phase::Paused, Phase::Exited, Phase::Dead, Phase::Removing];
 
     /// `G`o, `N`othing, refused `-`, in the order of [`PHASES`].
     #[test]
     fn the_whole_table() {
         for (verb, want) in [
-            (Verb::Start, "GNN-G-"),
-            (Verb::Stop, "NGGGN-"),
-            (Verb::Kill, "--GG--"),
-            (Verb::Pause, "--G---"),
-            (Verb::Unpause, "---G--"),
-            (Verb::Exec, "--G---"),
-            (Verb::Attach, "GGG-G-"),
-            (Verb::Look, "--GG--"),
-            (Verb::Join, "--GG--"),
-            (Verb::Remove, "G---G-"),
-            (Verb::ForceRemove, "GGGGG-"),
+            (Verb::Start, "GNN-G--"),
+            (Verb::Stop, "NGGGN--"),
+            (Verb::Kill, "--GG---"),
+            (Verb::Pause, "--G----"),
+            (Verb::Unpause, "---G---"),
+            (Verb::Exec, "--G----"),
+            (Verb::Attach, "GGG-G--"),
+            (Verb::Look, "--GG---"),
+            (Verb::Join, "--GG---"),
+            (Verb::Remove, "G---GG-"),
+            (Verb::ForceRemove, "GGGGGG-"),
         ] {
             let got: String = PHASES
                 .iter()
@@ -318,6 +330,12 @@ mod tests {
         assert!(run.oom_killed && !run.concerns(&exit));
         assert!(!run.concerns(&Exit { started_at: t(50), finished_at: t(60), ..Exit::default() }));
         assert!(run.concerns(&Exit { started_at: t(120), finished_at: t(130), ..Exit::default() }));
+        run.damage = "hostconfig.json".into();
+        assert_eq!((run.phase(), run.word()), (Phase::Dead, "dead"));
+        run.started(&Launched { pid: 7, started_at: t(200), ..Launched::default() });
+        assert_eq!(run.phase(), Phase::Running, "a running one is shown as what it is");
+        run.exited(&Exit { started_at: t(200), finished_at: t(210), ..Exit::default() });
+        assert_eq!(run.phase(), Phase::Dead);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub fn text(run: &Run, now: Timestamp) -> String {
         Phase::Running => up(),
         Phase::Paused => format!("{} (Paused)", up()),
         Phase::Removing => "Removal In Progress".into(),
+        Phase::Dead => "Dead".into(),
         Phase::Exited if run.finished_at.is_set() => {
             format!("Exited ({}) {} ago", run.exit_code, human_duration(now.since(run.finished_at)))
         }
@@ -36,6 +37,8 @@ mod tests {
         assert_eq!(text(&run, now), "Exited (137) 5 seconds ago");
         run.finished_at = Timestamp::UNSET;
         assert_eq!(text(&run, now), "Exited (137)");
+        run.damage = "config.v2.json is missing".into();
+        assert_eq!(text(&run, now), "Dead");
         run.removal_inprogress = true;
         assert_eq!(text(&run, now), "Removal In Progress");
     }
