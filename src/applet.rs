@@ -1,7 +1,9 @@
 //! The one table of applets. A row adds one.
 
+use nix::sys::stat::{Mode, umask};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -53,7 +55,7 @@ pub fn dispatch(argv: Vec<OsString>) -> ExitCode {
         Some("--help" | "-h") => print(&help(), ExitCode::SUCCESS),
         Some("--version" | "-V") => print(&format!("isulabox {VERSION}, commit {COMMIT}\n"), ExitCode::SUCCESS),
         Some("--install") => match words.next() {
-            Some(directory) if words.len() == 0 => install(Path::new(&directory)),
+            Some(directory) if words.len() == 0 && !directory.is_empty() => install(Path::new(&directory)),
             _ => fail("--install needs one directory"),
         },
         _ => match find(&first) {
@@ -78,8 +80,13 @@ fn help() -> String {
     text
 }
 
-/// Makes a link in `directory` for each applet, to this executable: relative where it lies in the same directory.
+/// Makes a link in `directory` for each applet, to this executable: relative where it lies in the same directory. As
+/// `install -d` does, makes the directory where it is missing, for everybody to read whatever the caller's mask.
 fn install(directory: &Path) -> ExitCode {
+    umask(Mode::empty());
+    if let Err(e) = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory) {
+        return fail(&format!("mkdir({directory:?}): {e}"));
+    }
     let exe = match std::env::current_exe() {
         Ok(exe) => exe,
         Err(e) => return fail(&format!("cannot find this executable: {e}")),

@@ -6,6 +6,7 @@ use crate::support::command::{self, Output};
 use crate::support::contains;
 use crate::{requires, tests};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -45,16 +46,25 @@ fn list_install_help_version(bed: &mut Bed) {
     contains(&isulabox(&["--version"]).ok(), env!("CARGO_PKG_VERSION"));
     assert_ne!(isulabox(&["nosuch"]).code, 0);
     assert_ne!(isulabox(&["--install"]).code, 0);
-    let directory = bed.dir.join("bin");
-    fs::create_dir(&directory).unwrap();
+    assert_ne!(isulabox(&["--install", ""]).code, 0);
+    let directory = bed.dir.join("usr/bin");
     for _ in 0..2 {
-        isulabox(&["--install", &directory.display().to_string()]).ok();
+        let line = format!("umask 077; exec {} --install {}", binary().display(), directory.display());
+        run("/bin/sh", &["-c", &line], None).ok();
+        for made in [bed.dir.join("usr"), directory.clone()] {
+            assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o7777, 0o755);
+        }
     }
     assert_eq!(fs::read_dir(&directory).unwrap().count(), APPLETS.len());
     for applet in APPLETS {
         assert_eq!(fs::canonicalize(directory.join(applet)).unwrap(), fs::canonicalize(binary()).unwrap());
     }
-    assert_ne!(isulabox(&["--install", "/nosuch"]).code, 0);
+    fs::write(bed.dir.join("file"), "").unwrap();
+    for (place, why) in [("file", "File exists"), ("file/bin", "Not a directory")] {
+        let o = isulabox(&["--install", &bed.dir.join(place).display().to_string()]);
+        assert_ne!(o.code, 0);
+        contains(&o.err, &format!("{place}\"): {why}"));
+    }
     contains(&run(&directory.join("isula").display().to_string(), &["--help"], None).ok(), "run");
 }
 
