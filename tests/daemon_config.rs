@@ -6,7 +6,7 @@ use crate::{requires, tests};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -22,6 +22,7 @@ tests![
     log_file_is_reopened,
     tells_systemd_that_it_is_ready,
     serves_a_socket_that_was_passed,
+    what_a_parent_left_open_is_closed,
     stale_socket_is_replaced,
     stale_pid_file_is_replaced,
     default_ulimit_and_umask,
@@ -211,6 +212,16 @@ fn serves_a_socket_that_was_passed(bed: &mut Bed) {
     bed.launch_command(command);
     bed.get("/_ping").expect(200);
     bed.forget_socket_on_stop();
+}
+
+fn what_a_parent_left_open_is_closed(bed: &mut Bed) {
+    let (_left, end) = std::io::pipe().unwrap();
+    let copy = nix::unistd::dup(&end).unwrap(); // open across exec, which the other is not
+    let pipe = fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd())).unwrap();
+    bed.launch(&[]);
+    let open = fs::read_dir(format!("/proc/{}/fd", bed.pid())).unwrap().flatten();
+    let held: Vec<_> = open.filter(|e| fs::read_link(e.path()).is_ok_and(|target| target == pipe)).collect();
+    assert!(held.is_empty(), "{held:?}");
 }
 
 fn stale_socket_is_replaced(bed: &mut Bed) {

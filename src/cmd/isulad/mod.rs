@@ -10,6 +10,7 @@ use crate::applet::VERSION;
 use crate::entry::Listener;
 use crate::error::{Context, Result};
 use crate::executor::Daemon;
+use crate::utils::sys::{descriptor, net};
 use crate::utils::{log as daemon_log, sd_notify};
 use flags::{Flags, Parsed};
 use options::Options;
@@ -54,6 +55,9 @@ fn configure(flags: Flags) -> Result<Options> {
 
 fn run(options: Options) -> Result<()> {
     process::must_be_root()?;
+    // What a careless parent left open would be held for as long as the daemon runs. Not before the configuration was
+    // read, which may come by such a descriptor: `--config <(…)`.
+    descriptor::close_from(3 + net::passed()?);
     // Before any thread: all threads inherit the mask, and only the signal thread hears them.
     let signals = process::block_signals()?;
     process::set_limits();

@@ -160,21 +160,27 @@ pub fn wait_for(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result
     }
 }
 
-/// Takes the listening sockets that a service manager passed (sd_listen_fds(3)): descriptors from 3 on, when the
-/// environment's `LISTEN_PID` is this process. To be called once.
+/// How many listening sockets a service manager passed (sd_listen_fds(3)): descriptors from 3 on, when the environment's
+/// `LISTEN_PID` is this process.
 ///
 /// # Errors
-/// `Kind::Invalid` for a malformed count or a descriptor that is not open.
-pub fn take_passed() -> Result<Vec<OwnedFd>> {
+/// `Kind::Invalid` for a malformed count.
+pub fn passed() -> Result<RawFd> {
     let variable = |name: &str| std::env::var(name).ok();
     if variable("LISTEN_PID").and_then(|v| v.parse().ok()) != Some(std::process::id()) {
-        return Ok(Vec::new());
+        return Ok(0);
     }
     let count = variable("LISTEN_FDS").unwrap_or_default();
-    let Some(count) = count.parse().ok().filter(|n| (0..=64).contains(n)) else {
-        return Err(Error::invalid(format!("invalid LISTEN_FDS {count:?}")));
-    };
-    (3..3 + count).map(take_descriptor).collect()
+    let number = count.parse().ok().filter(|n| (0..=64).contains(n));
+    number.ok_or_else(|| Error::invalid(format!("invalid LISTEN_FDS {count:?}")))
+}
+
+/// Takes the sockets that were [`passed`]. To be called once.
+///
+/// # Errors
+/// As [`passed`]; a descriptor that is not open.
+pub fn take_passed() -> Result<Vec<OwnedFd>> {
+    (3..3 + passed()?).map(take_descriptor).collect()
 }
 
 fn take_descriptor(raw: RawFd) -> Result<OwnedFd> {
