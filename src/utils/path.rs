@@ -231,6 +231,13 @@ impl Root {
     }
 }
 
+/// A directory that is open already.
+impl From<OwnedFd> for Root {
+    fn from(fd: OwnedFd) -> Root {
+        Root { fd }
+    }
+}
+
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

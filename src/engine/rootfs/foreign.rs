@@ -12,6 +12,8 @@ use crate::utils::path::{Links, Root};
 use crate::utils::sys::clone::setns;
 use crate::utils::sys::mount as sys;
 use libc::CLONE_NEWNS;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -31,13 +33,14 @@ pub fn open(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
 
 fn copy(planned: &Planned<'_>) -> Result<Option<OwnedFd>> {
     let Fs::Bind { source, recursive } = &planned.kind else { return Ok(None) };
-    let Some((process, path)) = split(source) else { return Ok(None) };
+    let Some((directory, path)) = split(source) else { return Ok(None) };
     let call = || format!("bind source {source:?}");
-    let root = Root::open(&process.join("root")).context(call)?;
+    let process = Process::open(&directory).context(call)?;
+    let root = process.root().context(call)?;
     let handle = root.resolve(path, Links::Follow).context(call)?;
-    let there = open_file(&process.join("ns/mnt"))?;
+    let there = process.namespace().context(call)?;
     let here = Here::note()?;
-    setns(there.as_fd(), CLONE_NEWNS).context(|| format!("setns({:?})", process.join("ns/mnt")))?;
+    setns(there.as_fd(), CLONE_NEWNS).context(|| format!("setns({:?})", directory.join("ns/mnt")))?;
     let tree = sys::open_tree(handle.as_fd(), c"", *recursive);
     here.come_back()?;
     match tree {
@@ -55,6 +58,26 @@ fn split(source: &Path) -> Option<(PathBuf, &Path)> {
     let pid: u32 = parts.next()?.as_os_str().to_str()?.parse().ok()?;
     let root = parts.next()?.as_os_str() == "root";
     root.then(|| (PathBuf::from(format!("/proc/{pid}")), parts.as_path()))
+}
+
+/// A process by its directory in `/proc`, opened once: what is opened in there later is that process's, or fails with
+/// ESRCH when it has ended, and never that of another one with the same number.
+struct Process(OwnedFd);
+
+impl Process {
+    fn open(directory: &Path) -> nix::Result<Process> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        openat(AT_FDCWD, directory, flags, Mode::empty()).map(Process)
+    }
+
+    fn root(&self) -> nix::Result<Root> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        openat(&self.0, "root", flags, Mode::empty()).map(Root::from)
+    }
+
+    fn namespace(&self) -> nix::Result<OwnedFd> {
+        openat(&self.0, "ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    }
 }
 
 fn open_file(path: &Path) -> Result<File> {
@@ -85,6 +108,18 @@ impl Here {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_is_not_taken_for_another() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::open(Path::new(&format!("/proc/{}", child.id()))).unwrap();
+        process.namespace().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for e in [process.root().map(drop), process.namespace().map(drop)] {
+            assert!(matches!(e, Err(nix::Error::ESRCH | nix::Error::ENOENT)), "{e:?}");
+        }
+    }
 
     #[test]
     fn sources_elsewhere_are_told_from_others() {
