@@ -10,6 +10,7 @@ tests![
     home_follows_the_user,
     unknown_ones_are_refused,
     hostile_password_files,
+    what_is_no_file_in_etc,
 ];
 
 fn names_and_numbers(bed: &mut Bed) {
@@ -81,5 +82,43 @@ fn hostile_password_files(bed: &mut Bed) {
         let o = bed.isula(&format!("run --rm -u user hostile{n} payload ids"));
         assert!(o.code == 125 || o.out.contains("uid=1 "), "{}", o.show());
         contains(&bed.isula(&format!("run --rm -u 12 hostile{n} payload ids")).ok(), "uid=12");
+    }
+}
+
+/// Where the engine mounts files of its own and reads those of the image: nothing waits for a fifo, no device is opened.
+fn what_is_no_file_in_etc(bed: &mut Bed) {
+    use tar::EntryType::{Char, Fifo};
+    bed.start();
+    let mut n = 0;
+    let mut outcome = |options: &str, make: &dyn Fn(&mut rootfs::Archive)| {
+        n += 1;
+        let archive = bed.dir.join(format!("{n}.tar"));
+        let mut tar = rootfs::Archive::create(&archive);
+        ["bin", "etc"].iter().for_each(|d| tar.directory(d));
+        tar.program("bin/payload", &rootfs::payload());
+        make(&mut tar);
+        tar.finish();
+        bed.isula(&format!("import {} odd{n}", archive.display())).ok();
+        bed.isula(&format!("run --rm {options} odd{n} payload list /etc"))
+    };
+    for file in ["etc/hostname", "etc/hosts", "etc/resolv.conf"] {
+        let o = outcome("", &|tar| tar.directory(file));
+        o.fails(125, &format!("\"/{file}\" is a directory in the root, and what is mounted there is none"));
+        let o = outcome("", &|tar| tar.link(file, file.trim_start_matches("etc/")));
+        o.fails(125, &format!("open(\"/{file}\") in the root: symbolic link loop"));
+        for (kind, numbers) in [(Fifo, (0, 0)), (Char, (1, 7))] {
+            let o = outcome("", &|tar| tar.node(file, kind, numbers));
+            assert_eq!(o.ok(), "hostname\nhosts\nmtab\nresolv.conf", "{file}");
+        }
+    }
+    for (file, options) in [("etc/passwd", ""), ("etc/passwd", "-u user"), ("etc/group", "-u user")] {
+        let o = outcome(options, &|tar| tar.directory(file));
+        o.fails(125, &format!("\"/{file}\" in the container is no regular file"));
+        let o = outcome(options, &|tar| tar.link(file, file.trim_start_matches("etc/")));
+        o.fails(125, &format!("open(\"/{file}\") in the container: symbolic link loop"));
+        for (kind, numbers) in [(Fifo, (0, 0)), (Char, (10, 130))] {
+            let o = outcome(options, &|tar| tar.node(file, kind, numbers));
+            o.fails(125, &format!("\"/{file}\" in the container is no regular file"));
+        }
     }
 }

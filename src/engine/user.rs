@@ -134,6 +134,7 @@ fn read(root: &Root, path: &str) -> Result<Vec<u8>> {
     let file = match root.open_regular(Path::new(path)) {
         Ok(file) => file,
         Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => return Ok(Vec::new()),
+        Err(nix::Error::EINVAL) => return Err(Error::invalid(format!("{path:?} in the container is no regular file"))),
         Err(e) => return Err(Error::os(format!("open({path:?}) in the container"), e as i32)),
     };
     let mut bytes = Vec::new();
@@ -184,7 +185,8 @@ mod tests {
         nix::unistd::mkfifo(&top.join("root/etc/group"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let root = Root::open(&top.join("root")).unwrap();
         let by_name = |name: &str| User { username: name.into(), ..User::default() };
-        assert!(resolve(&by_name("evil"), &root, true).is_err());
+        let e = resolve(&by_name("evil"), &root, true).unwrap_err();
+        assert_eq!(e.to_string(), "\"/etc/group\" in the container is no regular file");
         std::fs::remove_file(top.join("root/etc/group")).unwrap();
         let e = resolve(&by_name("evil"), &root, true).unwrap_err();
         assert_eq!(e.to_string(), "Unable to find user 'evil': no matching entries in passwd file");

@@ -78,10 +78,15 @@ impl Root {
     /// # Errors
     /// The failing call.
     pub fn open_regular(&self, path: &Path) -> nix::Result<std::fs::File> {
-        // O_NONBLOCK: a fifo must not block before it is found out.
-        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Links::Follow)?;
-        let kind = SFlag::from_bits_truncate(nix::sys::stat::fstat(&fd)?.st_mode) & SFlag::S_IFMT;
-        if kind == SFlag::S_IFREG { Ok(fd.into()) } else { Err(Errno::EINVAL) }
+        let check = |fd: OwnedFd| {
+            let kind = SFlag::from_bits_truncate(nix::sys::stat::fstat(&fd)?.st_mode) & SFlag::S_IFMT;
+            if kind == SFlag::S_IFREG { Ok(fd) } else { Err(Errno::EINVAL) }
+        };
+        // A look first: some devices act when they are opened. O_NONBLOCK: nor must a fifo block that took the place of
+        // the file since.
+        check(self.resolve(path, Links::Follow)?)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        self.open_at(path, flags, Links::Follow).and_then(check).map(Into::into)
     }
 
     /// The directory at `path`, made with all its parents where missing. A link that points to nothing has its target
@@ -299,6 +304,7 @@ mod tests {
         symlink("../outside", root.join("sibling")).unwrap();
         symlink(&top, root.join("host")).unwrap();
         symlink("loop", root.join("loop")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap());
         symlink("/made/by/link", root.join("dangling")).unwrap();
         let handle = Root::open(&root).unwrap();
         (Tree(top), handle)
@@ -334,6 +340,8 @@ mod tests {
                 assert_eq!(read(&root, path), Err(Errno::ENOENT), "{path}");
             }
             assert_eq!(read(&root, "loop"), Err(Errno::ELOOP));
+            // A socket cannot be opened at all, so this one was not.
+            assert_eq!(read(&root, "socket"), Err(Errno::EINVAL));
             assert_eq!(read(&root, "etc"), Err(Errno::EINVAL));
             assert_eq!(read(&root, "etc/passwd/x"), Err(Errno::ENOTDIR));
             assert_eq!(root.resolve(Path::new("slash/etc"), Links::Refuse).unwrap_err(), Errno::ELOOP);

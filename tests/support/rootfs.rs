@@ -93,6 +93,14 @@ impl Archive {
         self.tar.append(&header, std::io::empty()).expect("a link in the archive");
     }
 
+    /// A fifo, or a device by its numbers.
+    pub fn node(&mut self, path: &str, kind: tar::EntryType, (major, minor): (u32, u32)) {
+        let mut header = self.header(kind, 0o666, 0);
+        header.set_device_major(major).expect("a GNU header");
+        header.set_device_minor(minor).expect("a GNU header");
+        self.tar.append_data(&mut header, path, std::io::empty()).expect("a node in the archive");
+    }
+
     pub fn program(&mut self, path: &str, source: &Path) {
         let mut file = File::open(source).unwrap_or_else(|e| panic!("{}: {e}", source.display()));
         let size = file.metadata().expect("its size").len();

@@ -94,7 +94,7 @@ fn perform_one(root: &Root, planned: &Planned<'_>, source: Option<&Opened>) -> R
             }
             let target = Target::for_bind(root, planned.destination, &source)?;
             check_proc(&target, Some(&source))?;
-            self::bind(&source, &target, &bind)
+            self::bind(&source, &target, &bind).map_err(|e| mismatch(&source, &target).unwrap_or(e))
         }
         Fs::Cgroup => Err(Error::internal("cgroup mounts have a file of their own")),
         Fs::Named { kind, source } => {
@@ -106,6 +106,22 @@ fn perform_one(root: &Root, planned: &Planned<'_>, source: Option<&Opened>) -> R
             named(&target, planned, (kind, source), existed)
         }
     }
+}
+
+/// Why a bind failed, when it is that one end is a directory and the other is not: mount(2) says ENOTDIR to that, and
+/// move_mount(2) EINVAL as to much else.
+fn mismatch(source: &Source<'_>, target: &Target<'_>) -> Option<Error> {
+    let there = is_directory(&nix::sys::stat::fstat(&target.fd).ok()?);
+    let text = match (source.is_directory().ok()?, there) {
+        (false, true) => "is a directory in the root, and what is mounted there is none",
+        (true, false) => "is no directory in the root, and what is mounted there is one",
+        _ => return None,
+    };
+    Some(Error::invalid(format!("{:?} {text}", target.path)))
+}
+
+fn is_directory(stat: &nix::sys::stat::FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
 fn named(target: &Target<'_>, planned: &Planned<'_>, (kind, source): (&CStr, &CStr), existed: bool) -> Result<()> {
@@ -306,7 +322,7 @@ impl Source<'_> {
             Source::Handle(fd) | Source::Tree(fd) => nix::sys::stat::fstat(fd),
         };
         let stat = stat.context(|| format!("bind source {self}"))?;
-        Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+        Ok(is_directory(&stat))
     }
 
     fn is_proc(&self) -> bool {
