@@ -2,7 +2,7 @@
 
 use crate::support::bed::{Bed, json};
 use crate::support::bundle::{bundle, bundle_with, lcr, lcr_command, status};
-use crate::support::{command, contains, eventually, leaks};
+use crate::support::{command, contains, eventually, leaks, old_kernel};
 use crate::{requires, tests};
 use serde_json::{Value, json as value};
 use std::fs::{self, File};
@@ -22,6 +22,7 @@ tests![
     terminal_goes_to_the_console_socket,
     descriptors_are_preserved_when_asked,
     processes_have_one_thread,
+    seccomp_agent_answers_from_the_start,
     commands_behave_as_those_of_crun,
 ];
 
@@ -261,6 +262,26 @@ fn processes_have_one_thread(bed: &mut Bed) {
 }
 
 /// The same words to both runtimes: the same states and the same success.
+fn seccomp_agent_answers_from_the_start(bed: &mut Bed) {
+    let path = bed.dir.join("agent.sock");
+    let seccomp = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "listenerMetadata": "words",
+        "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"}],
+    });
+    let bundle = bundle_with(bed, &["payload", "syscalls", "swapon"], |c| c["linux"]["seccomp"] = seccomp);
+    created(bed, &["--bundle", &bundle, "two"]);
+    lcr(bed, &["start", "two"]).fails(1, "to the seccomp agent");
+    assert_eq!(status(bed, "two"), "created");
+    let state = crate::security::agent(UnixListener::bind(&path).unwrap(), libc::ENODEV);
+    let pid = pid(bed, "two");
+    lcr(bed, &["start", "two"]).ok();
+    eventually("its call is answered", || out(bed) == "swapon ENODEV\n");
+    let state = state.join().unwrap();
+    assert_eq!((&state["metadata"], &state["pid"]), (&"words".into(), &pid.into()), "{state}");
+    assert_eq!((&state["state"]["id"], &state["state"]["bundle"]), (&"two".into(), &bundle.into()), "{state}");
+    lcr(bed, &["delete", "--force", "two"]).ok();
+}
+
 fn commands_behave_as_those_of_crun(bed: &mut Bed) {
     requires!(crun);
     let ours = transcript(bed, |words| lcr_command(bed, words));
@@ -271,7 +292,7 @@ fn commands_behave_as_those_of_crun(bed: &mut Bed) {
         nix::mount::mount(none, place, Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
         bed.own_mounts();
     }
-    let theirs = transcript(bed, |words| {
+    let mut theirs = transcript(bed, |words| {
         let mut command = Command::new("crun");
         command.arg("--root").arg(bed.dir.join("crun")).args(words);
         command

@@ -1,9 +1,13 @@
 //! Capabilities, seccomp, privileges, and the known ways out of a container.
 
-use crate::support::bed::{Bed, binary};
-use crate::support::{IMAGE, PATIENCE, contains, eventually, old_kernel, rootfs};
+use crate::support::bed::{Bed, binary, json};
+use crate::support::{IMAGE, PATIENCE, contains, eventually, old_kernel, rootfs, sys};
 use crate::{requires, tests};
+use serde_json::Value;
 use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::thread;
 
 tests![
     capabilities_are_the_default_set,
@@ -13,6 +17,8 @@ tests![
     system_calls_are_filtered,
     filter_can_be_switched_off_or_replaced,
     filter_that_is_no_filter_is_refused,
+    agent_answers_for_the_kernel,
+    missing_agent_is_told,
     no_new_privileges,
     read_only_root,
     devices_of_the_host_stay_closed,
@@ -109,6 +115,75 @@ fn filter_that_is_no_filter_is_refused(bed: &mut Bed) {
     }
     assert_eq!(bed.isula(&format!("run --rm --security-opt seccomp=/nosuch {IMAGE} true")).code, 125);
     assert_eq!(bed.isula(&format!("run --rm --security-opt nosuch=1 {IMAGE} true")).code, 125);
+}
+
+/// A profile in docker's format that lets everything through but one call, which an agent answers.
+pub fn asking_profile(bed: &Bed, call: &str, agent: Option<&Path>) -> String {
+    let path = agent.map(|p| format!(r#""listenerPath":"{}","listenerMetadata":"for the agent","#, p.display()));
+    let text = format!(
+        r#"{{"defaultAction":"SCMP_ACT_ALLOW",{}"syscalls":[{{"names":["{call}"],"action":"SCMP_ACT_NOTIFY"}}]}}"#,
+        path.unwrap_or_default()
+    );
+    let profile = bed.dir.join("asking.json");
+    fs::write(&profile, text).unwrap();
+    format!("--security-opt seccomp={}", profile.display())
+}
+
+/// An agent for one process: gives the container process state, and answers calls with `errno` as long as that lives.
+pub fn agent(listener: UnixListener, errno: i32) -> thread::JoinHandle<Value> {
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let (state, filter) = sys::receive_with_descriptor(&stream);
+        while sys::answer_notification(&filter, errno) {}
+        json(&state)
+    })
+}
+
+fn agent_answers_for_the_kernel(bed: &mut Bed) {
+    bed.start();
+    let path = bed.dir.join("agent.sock");
+    let options = asking_profile(bed, "swapon", Some(&path));
+    // For the first process and for further ones, as root and as somebody with no right to load a filter.
+    for (options, unprivileged) in
+        [(options.clone(), ""), (format!("{options} --security-opt no-new-privileges"), "-u 7")]
+    {
+        let listener = UnixListener::bind(&path).unwrap();
+        let first = agent(listener.try_clone().unwrap(), libc::ENXIO);
+        bed.run_detached("bb", &format!("-i {options} {unprivileged}"), "sh -c 'payload syscalls swapon; read x'");
+        bed.await_log("bb", "swapon ENXIO");
+        let second = agent(listener, libc::ENODEV);
+        let pid = bed.container_pid("bb");
+        assert_eq!(bed.isula("exec bb payload syscalls swapon getpid").ok(), "swapon ENODEV\ngetpid ok");
+        let (id, state) = (bed.inspect("bb", "/Id"), second.join().unwrap());
+        assert_eq!((&state["state"]["status"], &state["state"]["pid"]), (&"running".into(), &pid.into()), "{state}");
+        assert_ne!(state["pid"], pid);
+        bed.isula("rm -f bb").ok();
+        let state = first.join().unwrap();
+        assert_eq!((&state["pid"], &state["state"]["id"]), (&pid.into(), &id), "{state}");
+        assert_eq!((&state["fds"], &state["metadata"]), (&serde_json::json!(["seccompFd"]), &"for the agent".into()));
+        assert_eq!(state["state"]["status"], "created", "{state}");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+fn missing_agent_is_told(bed: &mut Bed) {
+    bed.start();
+    let options = asking_profile(bed, "swapon", None);
+    let o = bed.isula(&format!("create {options} {IMAGE} true"));
+    assert_eq!(o.code, 1, "{}", o.show());
+    contains(&o.err, "SCMP_ACT_NOTIFY needs a 'listenerPath'");
+    assert_eq!(bed.isula("ps -aq").ok(), "");
+    let path = bed.dir.join("agent.sock");
+    let options = asking_profile(bed, "swapon", Some(&path));
+    let o = bed.isula(&format!("run --rm {options} {IMAGE} payload write /never x"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    contains(&o.err, "agent.sock\") to the seccomp agent");
+    // The call that hands the listener over cannot wait for it.
+    let _listener = UnixListener::bind(&path).unwrap();
+    let options = asking_profile(bed, "sendmsg", Some(&path));
+    let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    contains(&o.err, "sendmsg");
 }
 
 fn no_new_privileges(bed: &mut Bed) {

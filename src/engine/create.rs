@@ -9,6 +9,7 @@ use super::{cgroup, process, rlimit};
 use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
 use crate::api::shim::Overlay;
 use crate::engine::cgroup::Cgroup;
+use crate::engine::seccomp::agent::{About, Call};
 use crate::error::{Context, Error, Result};
 use crate::utils::sys::clone;
 use std::ffi::CString;
@@ -54,6 +55,7 @@ pub struct Created {
     sync: CallerEnd,
     terminal: Option<OwnedFd>,
     program: CString,
+    agent: Option<Call>,
     poststart: Option<Poststart>,
 }
 
@@ -125,9 +127,10 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         // Only the host's root may raise limits; inside, nobody is.
         rlimit::apply(newborn.pid(), &plan.program.limits)?;
     }
+    let agent = call(plan.id, plan.spec, newborn.pid(), &plan.bundle);
     let poststart = Poststart::new(plan.id, plan.spec, newborn.pid(), &plan.bundle);
     let program = plan.program.args[0].clone();
-    Ok(Created { init: newborn, cgroup, sync: caller, terminal, program, poststart })
+    Ok(Created { init: newborn, cgroup, sync: caller, terminal, program, agent, poststart })
 }
 
 impl Created {
@@ -141,9 +144,12 @@ impl Created {
     /// # Errors
     /// As [`create`].
     pub fn start(self) -> Result<Running> {
-        let Created { init, mut cgroup, sync, terminal, program, poststart } = self;
-        sync.send(&ToInit::Start)?;
-        if let Err(e) = parent::await_exec(&sync, &program) {
+        let Created { init, mut cgroup, sync, terminal, program, agent, poststart } = self;
+        let started = agent.map(Call::connect).transpose().and_then(|agent| {
+            sync.send(&ToInit::Start)?;
+            parent::await_exec(&sync, &program, agent)
+        });
+        if let Err(e) = started {
             drop(init); // before the cgroup it is in
             return Err(e);
         }
@@ -173,7 +179,8 @@ impl Created {
 /// Lets the program of a waiting container run; returns after execve(2) succeeded.
 ///
 /// # Errors
-/// `Kind::Conflict` when it waits no longer. Otherwise as [`create`]; its first process has ended then.
+/// `Kind::Conflict` when it waits no longer. When its seccomp agent cannot be reached it goes on waiting. Otherwise as
+/// [`create`]; its first process has ended then.
 pub fn start(waiting: Waiting<'_>) -> Result<()> {
     let Waiting { id, spec, bundle, pid, connection } = waiting;
     let args = spec.process.as_ref().map_or(&[][..], |p| &p.args);
@@ -184,10 +191,16 @@ pub fn start(waiting: Waiting<'_>) -> Result<()> {
         // Another one was faster.
         _ => return Err(Error::conflict(format!("container {id:?} does not wait for its start any more"))),
     }
+    let agent = call(id, spec, pid, bundle).map(Call::connect).transpose()?;
     sync.send(&ToInit::Start)?;
-    parent::await_exec(&sync, &program)?;
+    parent::await_exec(&sync, &program, agent)?;
     Poststart::new(id, spec, pid, bundle).iter().for_each(Poststart::run);
     Ok(())
+}
+
+/// What the seccomp agent is told of the first process.
+fn call(id: &str, spec: &Spec, pid: i32, bundle: &Path) -> Option<Call> {
+    Call::new(&About { id, spec, bundle, status: "created", init: pid, pid })
 }
 
 impl Poststart {

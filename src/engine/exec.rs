@@ -10,12 +10,18 @@ use crate::api::oci::runtime::{Linux, Process, Spec};
 use crate::engine::capability::Sets;
 use crate::engine::cgroup::Cgroup;
 use crate::engine::create::Started;
+use crate::engine::seccomp::agent::{self, About, Call};
 use crate::error::{Context, Error, Result};
 use crate::utils::sys::{clone, process as sys};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// What to run and where.
 pub struct Request<'a> {
+    /// Container id.
+    pub id: &'a str,
+    /// Its bundle directory.
+    pub bundle: &'a Path,
     /// First process of the container.
     pub init: i32,
     /// Start time of that process.
@@ -52,7 +58,8 @@ pub fn exec(request: Request<'_>) -> Result<Started> {
     let entry = request.cgroup.map(Cgroup::entry).transpose()?;
     let (caller, init_end) = sync::pair()?;
     let elsewhere = enter_pid_namespace(&request, kinds, init_fd.as_ref())?;
-    let wait = kinds & libc::CLONE_NEWUSER != 0;
+    // With an agent: it must be there before the filter is.
+    let wait = kinds & libc::CLONE_NEWUSER != 0 || agent::asking(request.spec).is_some();
     let directory = entry.as_ref().and_then(|e| e.clone_into.as_ref());
     let child = clone::spawn(0, directory.map(AsFd::as_fd), |in_cgroup| {
         caller.close_copy();
@@ -65,12 +72,15 @@ pub fn exec(request: Request<'_>) -> Result<Started> {
     left?;
     drop((init_end, request.stdio));
     let terminal = parent::await_ready(&mut newborn, &caller, |_| Ok(()))?;
+    let (id, spec, bundle) = (request.id, request.spec, request.bundle);
+    let about = About { id, spec, bundle, status: "running", init: request.init, pid: newborn.pid() };
+    let agent = Call::new(&about).map(Call::connect).transpose()?;
     if wait {
         // Only the host's root may raise limits; inside, nobody is.
         rlimit::apply(newborn.pid(), &program.limits)?;
         caller.send(&ToInit::Start)?;
     }
-    parent::await_exec(&caller, &program.args[0])?;
+    parent::await_exec(&caller, &program.args[0], agent)?;
     newborn.into_started(terminal)
 }
 

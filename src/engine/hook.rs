@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 /// How much of a hook's output an error shows.
 const OUTPUT_LIMIT: usize = 4096;
 
-/// The state of a container as hooks read it (runtime.md, State).
+/// The state of a container as hooks and seccomp agents read it (runtime.md, State).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct State<'a> {
+pub struct State<'a> {
     oci_version: &'a str,
     id: &'a str,
     status: &'a str,
@@ -29,10 +29,16 @@ struct State<'a> {
     annotations: &'a BTreeMap<String, String>,
 }
 
+impl<'a> State<'a> {
+    /// Of the container `id`.
+    pub fn new(id: &'a str, spec: &'a Spec, status: &'a str, pid: i32, bundle: &'a Path) -> State<'a> {
+        State { oci_version: &spec.oci_version, id, status, pid, bundle, annotations: &spec.annotations }
+    }
+}
+
 /// The state document for the standard input of hooks.
 pub fn state(id: &str, spec: &Spec, status: &str, pid: i32, bundle: &Path) -> Vec<u8> {
-    let annotations = &spec.annotations;
-    json::to_vec(&State { oci_version: &spec.oci_version, id, status, pid, bundle, annotations })
+    json::to_vec(&State::new(id, spec, status, pid, bundle))
 }
 
 /// Runs the hooks of one point in order.

@@ -452,8 +452,17 @@ fn further() {
             let null = File::open("/dev/null").unwrap().into();
             let stdio = Some([null, write.try_clone().unwrap(), write]);
             let (init, init_start_time) = (running.init.pid, running.init.start_time);
-            let request =
-                exec::Request { init, init_start_time, cgroup: None, spec: &s, process: &p, stdio, preserved_fds: 0 };
+            let request = exec::Request {
+                id: "a",
+                bundle: Path::new("/b"),
+                init,
+                init_start_time,
+                cgroup: None,
+                spec: &s,
+                process: &p,
+                stdio,
+                preserved_fds: 0,
+            };
             let started = exec(request)?;
             let text = match started.terminal {
                 None => std::io::read_to_string(read).unwrap(),
@@ -488,6 +497,8 @@ fn further() {
         assert_eq!(fs::read_link("/proc/self/ns/pid_for_children").unwrap(), pid_namespace);
         let process = spec("true").process.unwrap();
         let stale = exec::Request {
+            id: "a",
+            bundle: Path::new("/b"),
             init: running.init.pid,
             init_start_time: running.init.start_time + 1,
             cgroup: None,

@@ -75,3 +75,50 @@ pub fn deny_calls(spans: &[(u32, u32)]) {
     let returned = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
     assert_eq!(returned, 0, "seccomp(SECCOMP_SET_MODE_FILTER): {}", std::io::Error::last_os_error());
 }
+
+/// What comes over a stream with one descriptor.
+pub fn receive_with_descriptor(stream: &std::os::unix::net::UnixStream) -> (Vec<u8>, std::os::fd::OwnedFd) {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+    let mut bytes = vec![0; 64 * 1024];
+    let mut space = nix::cmsg_space!([RawFd; 4]);
+    let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).unwrap();
+    let mut fds: Vec<RawFd> = Vec::new();
+    for c in message.cmsgs().unwrap() {
+        if let ControlMessageOwned::ScmRights(list) = c {
+            fds.extend(list);
+        }
+    }
+    let [fd] = fds[..] else { panic!("{} descriptors", fds.len()) };
+    let length = message.bytes;
+    bytes.truncate(length);
+    // SAFETY: the kernel just made this descriptor and nobody else owns it.
+    (bytes, unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Waits for one call that a seccomp filter stopped and lets it fail with `errno`; `false` when no process has the filter
+/// any more.
+pub fn answer_notification(filter: &std::os::fd::OwnedFd, errno: i32) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::{AsFd, AsRawFd};
+    // SECCOMP_IOCTL_NOTIF_RECV and SECCOMP_IOCTL_NOTIF_SEND of linux/seccomp.h.
+    const RECEIVE: u64 = 0xc050_2100;
+    const SEND: u64 = 0xc018_2101;
+    let mut fds = [PollFd::new(filter.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::NONE).unwrap();
+    if !fds[0].revents().unwrap().contains(PollFlags::POLLIN) {
+        return false; // POLLHUP, Linux 5.9
+    }
+    // SAFETY: plain numbers, for which zero is a value and which the first request wants; each request fills or reads
+    // the one structure it is given.
+    unsafe {
+        let mut asked: libc::seccomp_notif = std::mem::zeroed();
+        if libc::ioctl(filter.as_raw_fd(), RECEIVE as _, &raw mut asked) < 0 {
+            return std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT); // it was killed meanwhile
+        }
+        let answer = libc::seccomp_notif_resp { id: asked.id, val: 0, error: -errno, flags: 0 };
+        libc::ioctl(filter.as_raw_fd(), SEND as _, &raw const answer);
+    }
+    true
+}

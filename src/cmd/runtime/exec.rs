@@ -73,6 +73,8 @@ pub fn exec(root: &Root, args: Exec) -> Result<u8> {
     let cgroup = record.cgroup()?;
     let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
     let mut started = engine::exec::exec(engine::exec::Request {
+        id: &record.id,
+        bundle: &record.bundle,
         init: record.pid,
         init_start_time: record.start_time,
         cgroup: cgroup.as_ref(),

@@ -17,7 +17,8 @@ pub struct Start {
 /// Starts it; returns when its program runs.
 ///
 /// # Errors
-/// `Kind::Conflict` unless it is created; otherwise why the program does not run: the container is stopped then.
+/// `Kind::Conflict` unless it is created; otherwise why the program does not run: the container is stopped then, unless it
+/// was its seccomp agent that could not be reached.
 pub fn start(root: &Root, args: Start) -> Result<u8> {
     let record = root.load(&args.id)?;
     let status = record.status();
@@ -31,7 +32,10 @@ pub fn start(root: &Root, args: Start) -> Result<u8> {
         pid: record.pid,
         connection: record.connect()?,
     });
-    // So that whoever wants to know the state need not try it; it means nothing by itself.
-    record.forget_socket();
+    // So that whoever wants to know the state need not try it; it means nothing by itself. Without its seccomp agent a
+    // container goes on waiting, for a start that finds one.
+    if result.is_ok() || record.status() != Status::Created {
+        record.forget_socket();
+    }
     result.map(|()| 0)
 }

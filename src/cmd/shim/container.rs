@@ -61,6 +61,8 @@ struct Poststop {
 }
 
 struct Running {
+    id: String,
+    bundle: PathBuf,
     pid: i32,
     start_time: u64,
     cgroup: Option<Cgroup>,
@@ -125,8 +127,13 @@ impl Engine for Container {
             preserved_fds: 0,
         })?;
         let running = created.start()?;
-        self.running =
-            Some(Running { pid: running.init.pid, start_time: running.init.start_time, cgroup: running.cgroup });
+        self.running = Some(Running {
+            id: launch.id.clone(),
+            bundle: launch.bundle.clone(),
+            pid: running.init.pid,
+            start_time: running.init.start_time,
+            cgroup: running.cgroup,
+        });
         Ok(running.init)
     }
 
@@ -136,6 +143,8 @@ impl Engine for Container {
         };
         let spec = read_config(config)?;
         exec::exec(exec::Request {
+            id: &running.id,
+            bundle: &running.bundle,
             init: running.pid,
             init_start_time: running.start_time,
             cgroup: running.cgroup.as_ref(),

@@ -11,6 +11,7 @@ use super::sync::{InitEnd, LastStep, ToInit};
 use crate::engine::label::ExecLabel;
 use crate::engine::namespace::{self, Joined};
 use crate::engine::rootfs::Opened;
+use crate::engine::seccomp::Program as Filter;
 use crate::engine::terminal::{self, Terminal};
 use crate::engine::user::{self, Identity};
 use crate::engine::{capability, cgroup, hook, rlimit, rootfs, sysctl};
@@ -374,15 +375,23 @@ fn run(
     let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
     let (argv, envp) = (pointers(&program.args), pointers(&env));
 
-    // ---- Point of no return: no allocation, no destructor, no call but these. ----
+    // ---- Point of no return: no allocation, no destructor but one close, no call but these. ----
     let last = |step: LastStep, errno: i32| {
         sync.failed_last(step, errno);
         clone::exit(1)
     };
-    if let Some(filter) = &program.filter
-        && let Err(e) = filter.load()
-    {
-        last(LastStep::Filter, e.errno().unwrap_or(0));
+    match program.filter.as_ref().map(Filter::install) {
+        Some(Err(errno)) => {
+            last(LastStep::Filter, errno);
+        }
+        Some(Ok(Some(listener))) => {
+            if let Err(errno) = sync.listener(listener.as_fd()) {
+                last(LastStep::Listener, errno);
+            }
+            // Now, not by execve(2): that may be the call which waits for the agent, see `Agent::give`.
+            drop(listener);
+        }
+        Some(Ok(None)) | None => {}
     }
     if filter_first && let Err(e) = capabilities.apply() {
         last(LastStep::Capabilities, e as i32);

@@ -4,6 +4,7 @@ use super::sync::{CallerEnd, FromInit, LastStep, ToInit};
 use super::{plan::Plan, program};
 use crate::engine::create::Started;
 use crate::engine::idmap;
+use crate::engine::seccomp::agent::Agent;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::{clone, process};
 use std::ffi::CStr;
@@ -138,16 +139,31 @@ pub fn await_ready(
     }
 }
 
-/// Waits until the program `name` runs.
+/// Waits until the program `name` runs. `agent` gets the listener of its filter.
 ///
 /// # Errors
 /// Why it does not: `Kind::CommandNotFound` and `Kind::CommandNotExecutable` from execve(2).
-pub fn await_exec(sync: &CallerEnd, name: &CStr) -> Result<()> {
-    match sync.receive()? {
+pub fn await_exec(sync: &CallerEnd, name: &CStr, agent: Option<Agent>) -> Result<()> {
+    let mut message = sync.receive()?;
+    if let Some(agent) = agent {
+        message = match message {
+            FromInit::Listener(listener) => {
+                agent.give(listener)?;
+                sync.receive()?
+            }
+            FromInit::End => return Err(Error::internal("the process ended before its filter was loaded")),
+            other => other,
+        };
+    }
+    match message {
         FromInit::End => Ok(()),
         FromInit::Failed(e) => Err(e),
         FromInit::Last(LastStep::Execve, errno) => Err(program::failed(name, errno, false)),
         FromInit::Last(LastStep::Filter, errno) => Err(Error::os("seccomp(SECCOMP_SET_MODE_FILTER)", errno)),
+        FromInit::Last(LastStep::Listener, errno) => {
+            let text = "sendmsg() of the seccomp listener; the filter itself must allow it";
+            Err(Error::os(text, errno))
+        }
         FromInit::Last(LastStep::Capabilities, errno) => Err(Error::os("capset()", errno)),
         other => Err(unexpected(&other)),
     }
@@ -158,6 +174,7 @@ fn unexpected(message: &FromInit) -> Error {
         FromInit::Spawned(_) => "Spawned",
         FromInit::Hooks => "Hooks",
         FromInit::Ready(_) => "Ready",
+        FromInit::Listener(_) => "Listener",
         FromInit::Failed(_) => "Failed",
         FromInit::Last(..) => "Last",
         FromInit::End => "End",

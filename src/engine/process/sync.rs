@@ -9,7 +9,9 @@
 //!   <------------------------------- Hooks        only with hooks: before pivot_root
 //!   run them; Resume -------------------------->
 //!   <--------------------- Ready(terminal)        all is set up, the program was found
-//!   Start ------------------------------------->  filter, last capabilities, execve
+//!   Start ------------------------------------->  filter
+//!   <---------------------------- Listener(fd)    only with a filter that asks an agent
+//!   give it to the agent                          last capabilities, execve
 //!   <------------------- end of the socket        execve closed it: the program runs
 //! ```
 //! A caller that leaves before the start says `Wait` in place of `Start`. Whoever connects to the listening socket that
@@ -49,6 +51,8 @@ pub enum FromInit {
     Hooks,
     /// Set up; the master of its terminal.
     Ready(Option<OwnedFd>),
+    /// The listener of its filter.
+    Listener(OwnedFd),
     /// It cannot go on.
     Failed(Error),
     /// It cannot go on, past the point where it may allocate.
@@ -82,6 +86,8 @@ pub enum LastStep {
     Capabilities = 2,
     /// Replacing the program.
     Execve = 3,
+    /// Handing the filter's listener over.
+    Listener = 4,
 }
 
 /// The caller's end.
@@ -170,8 +176,9 @@ impl CallerEnd {
             b'p' => Ok(FromInit::Spawned(number(0)?)),
             b'h' => Ok(FromInit::Hooks),
             b'R' => Ok(FromInit::Ready(fds.pop())),
+            b'n' => Ok(FromInit::Listener(fds.pop().ok_or_else(corrupt)?)),
             b'l' => {
-                let step = [LastStep::Filter, LastStep::Capabilities, LastStep::Execve]
+                let step = [LastStep::Filter, LastStep::Capabilities, LastStep::Execve, LastStep::Listener]
                     .into_iter()
                     .find(|s| body.first() == Some(&(*s as u8)));
                 Ok(FromInit::Last(step.ok_or_else(corrupt)?, number(1)?))
@@ -226,6 +233,14 @@ impl InitEnd {
         }
         message.extend_from_slice(&text.as_bytes()[..end]);
         let _ = self.say(&message, &[]);
+    }
+
+    /// Hands over the listener of the filter that was just loaded, without allocation.
+    ///
+    /// # Errors
+    /// The errno of sendmsg(2).
+    pub fn listener(&self, listener: BorrowedFd<'_>) -> std::result::Result<(), i32> {
+        fd::send(self.0.as_fd(), b'n', listener)
     }
 
     /// As [`InitEnd::failed`], without allocation.
@@ -361,6 +376,8 @@ mod tests {
             let FromInit::Failed(e) = caller.receive().unwrap() else { panic!("{kind:?}") };
             assert_eq!((e.kind(), e.to_string().len()), (kind, TEXT_LIMIT));
         }
+        init.listener(file.as_fd()).unwrap();
+        assert!(matches!(caller.receive().unwrap(), FromInit::Listener(_)));
         init.failed_last(LastStep::Execve, libc::ENOENT);
         assert!(matches!(caller.receive().unwrap(), FromInit::Last(LastStep::Execve, libc::ENOENT)));
         caller.send(&ToInit::Enter(vec![file.into()])).unwrap();

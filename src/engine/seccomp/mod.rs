@@ -13,6 +13,7 @@
 //! - Without flags in the document, SPEC_ALLOW is used where the kernel has it (a filter otherwise costs every process
 //!   before Linux 5.16 the mitigations against speculative store bypass).
 
+pub mod agent;
 mod filter;
 mod table;
 #[cfg(test)]
@@ -31,7 +32,6 @@ pub struct Program {
     flags: u32,
     /// Whether a kernel that does not know the flags may go without them.
     flags_are_optional: bool,
-    notifies: bool,
 }
 
 /// Compiles `seccomp` for the architecture this binary was built for and its sub-architectures. Unknown system calls
@@ -74,8 +74,8 @@ pub fn compile(seccomp: &Seccomp) -> Result<Program> {
         // The listener could never be handed over: sendmsg(2) itself would wait for it.
         return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be the default seccomp action"));
     }
-    if notifies && seccomp.listener_path.as_os_str().is_empty() {
-        return Err(Error::invalid("SCMP_ACT_NOTIFY needs a listenerPath"));
+    if notifies {
+        agent::check(seccomp)?;
     }
     let mut flags = if notifies { sys::NEW_LISTENER } else { 0 };
     for name in &seccomp.flags {
@@ -96,20 +96,12 @@ pub fn compile(seccomp: &Seccomp) -> Result<Program> {
     if flags_are_optional {
         flags |= sys::SPEC_ALLOW;
     }
-    Ok(Program { instructions, flags, flags_are_optional, notifies })
+    Ok(Program { instructions, flags, flags_are_optional })
 }
 
 impl Program {
-    /// Loads the program into the calling process. Makes no allocation. Needs CAP_SYS_ADMIN or no_new_privs.
-    ///
-    /// # Errors
-    /// The failing call.
-    pub fn load(&self) -> Result<()> {
-        self.install().map(drop).map_err(|errno| Error::os("seccomp(SECCOMP_SET_MODE_FILTER)", errno))
-    }
-
-    /// As [`Program::load`], for a child that may not allocate on errors either. Gives the listener's descriptor when
-    /// [`Program::notifies`].
+    /// Loads the program into the calling process. Makes no allocation. Needs CAP_SYS_ADMIN or no_new_privs. Gives the
+    /// listener's descriptor, close-on-exec, when a rule asks an agent.
     ///
     /// # Errors
     /// The errno of seccomp(2).
@@ -120,11 +112,6 @@ impl Program {
             }
             result => result,
         }
-    }
-
-    /// Whether a rule asks a listener, which must get the descriptor that [`Program::install`] gives.
-    pub fn notifies(&self) -> bool {
-        self.notifies
     }
 
     /// Number of BPF instructions.
@@ -138,6 +125,8 @@ impl Program {
     }
 }
 
+const NOTIFY: &str = "SCMP_ACT_NOTIFY";
+
 /// Words of the specification that this build understands, for `features`.
 pub const ACTIONS: &[&str] = &[
     "SCMP_ACT_ALLOW",
@@ -146,7 +135,7 @@ pub const ACTIONS: &[&str] = &[
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_LOG",
-    "SCMP_ACT_NOTIFY",
+    NOTIFY,
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 ];
@@ -224,7 +213,7 @@ fn action(name: &str, errno: Option<u32>) -> Result<u32> {
         "SCMP_ACT_KILL_PROCESS" => filter::RET_KILL_PROCESS,
         "SCMP_ACT_TRAP" => filter::RET_TRAP,
         "SCMP_ACT_LOG" => filter::RET_LOG,
-        "SCMP_ACT_NOTIFY" => filter::RET_USER_NOTIF,
+        NOTIFY => filter::RET_USER_NOTIF,
         _ => return Err(Error::invalid(format!("unknown seccomp action {name:?}"))),
     })
 }

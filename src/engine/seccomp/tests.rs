@@ -286,6 +286,12 @@ fn bad_documents_are_refused_by_name() {
     assert!(refused(|s| s.architectures = vec!["SCMP_ARCH_VAX".into()]).contains("SCMP_ARCH_VAX"));
     assert!(refused(|s| s.flags = vec!["FAST".into()]).contains("FAST"));
     assert!(refused(|s| s.syscalls[0].action = "SCMP_ACT_NOTIFY".into()).contains("listenerPath"));
+    let notify = |path: &str, name: &str| {
+        let seccomp = Seccomp { listener_path: path.into(), ..allow_all_but(name, "SCMP_ACT_NOTIFY") };
+        compile(&seccomp).unwrap_err().to_string()
+    };
+    assert!(notify("agent.sock", "mkdir").contains("\"agent.sock\" is not an absolute path"));
+    assert!(notify("/agent.sock", "sendmsg").contains("sendmsg"));
     assert!(refused(|s| s.default_action = "SCMP_ACT_NOTIFY".into()).contains("default"));
     let arg = |s: &mut Seccomp, index, op: &str| {
         s.syscalls[0].names = vec!["no_such_call".into()];
@@ -321,7 +327,7 @@ fn the_kernel_agrees() {
     let errno = |r: nix::Result<()>| r.err().map_or(0, |e| e as i32);
     let child = crate::utils::sys::test::fork_child(|| {
         nix::sys::prctl::set_no_new_privs().unwrap();
-        program.load().unwrap();
+        program.install().unwrap();
         if crate::utils::sys::test::raw_errno(libc::SYS_getppid, [0, 0]) != libc::EXDEV {
             return 1;
         }

@@ -158,6 +158,10 @@ fn evaluate(profile: Profile, caps: &[impl AsRef<str>], target: Target<'_>) -> R
             syscalls.push(SeccompSyscall { names, action: rule.action, errno_ret: rule.errno_ret, args });
         }
     }
+    let notifies = syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY");
+    if notifies && profile.listener_path.as_os_str().is_empty() {
+        return Err(Error::invalid("SCMP_ACT_NOTIFY needs a 'listenerPath' in the seccomp profile"));
+    }
     Ok(Seccomp {
         default_action: profile.default_action,
         default_errno_ret: profile.default_errno_ret,
@@ -372,6 +376,7 @@ mod tests {
             (r#"{"syscalls": [{"name": "a", "names": ["b"]}]}"#, "'names'"),
             (r#"{"syscalls": [{"name": "a", "includes": {"minKernel": "4.x"}}]}"#, "\"4.x\""),
             (r#"{"syscalls": [{"name": 1}]}"#, "decoding"),
+            (r#"{"syscalls": [{"name": "a", "action": "SCMP_ACT_NOTIFY"}]}"#, "'listenerPath'"),
         ] {
             let e = from_docker_json(text.as_bytes(), &NO_CAPS).unwrap_err();
             assert!(e.kind() == Kind::Invalid && e.to_string().contains(part), "{text}: {e}");

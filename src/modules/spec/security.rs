@@ -1,6 +1,7 @@
 //! `--security-opt`.
 
 use super::{Defaults, kernel, seccomp_profile};
+use crate::api::container::HostConfig;
 use crate::api::oci::runtime::Seccomp;
 use crate::error::{Context, Error, Kind, Result};
 use std::path::Path;
@@ -66,6 +67,14 @@ pub(super) fn parse(options: &[String]) -> Result<Security<'_>> {
         }
     }
     Ok(security)
+}
+
+/// Checks the options, and a profile that came along.
+pub(super) fn validate(host: &HostConfig, capabilities: &[String]) -> Result<()> {
+    match parse(&host.security_opt)?.filter {
+        Filter::Inline(json) => seccomp_profile::from_docker_json(json.as_bytes(), capabilities).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// The filter of a container with these capabilities: none when it is privileged and did not ask for one, or when the

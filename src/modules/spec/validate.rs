@@ -35,8 +35,7 @@ pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<Strin
         return Err(Error::invalid("an argument of the command holds a NUL"));
     }
     namespace::validate(host, config)?;
-    capability::of_container(host)?;
-    security::parse(&host.security_opt)?;
+    security::validate(host, &capability::of_container(host)?)?;
     limit::validate_ulimits(&host.ulimits)?;
     limit::validate_sysctls(host)?;
     for mapping in &host.devices {

@@ -32,6 +32,34 @@ pub fn close_on_exec_from(first: RawFd) -> Result<()> {
     Ok(())
 }
 
+/// Sends one byte with one descriptor over a unix socket. Makes no allocation and only this call.
+///
+/// # Errors
+/// The errno of sendmsg(2).
+pub fn send(socket: BorrowedFd<'_>, byte: u8, fd: BorrowedFd<'_>) -> std::result::Result<(), i32> {
+    const SIZE: libc::c_uint = size_of::<RawFd>() as libc::c_uint;
+    let mut byte = byte;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // Room for one header and one number, aligned as a header must be.
+    let mut control = std::mem::MaybeUninit::<[libc::cmsghdr; 2]>::zeroed();
+    // SAFETY: a message of zeros is an empty one. The control buffer is larger than CMSG_SPACE of one descriptor and
+    // aligned, so CMSG_FIRSTHDR points into it and CMSG_DATA to room for the number; all of it outlives the call.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(SIZE) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(SIZE) as _;
+        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+    };
+    if sent == 1 { Ok(()) } else { Err(nix::errno::Errno::last_raw()) }
+}
+
 /// Makes `stdio` the descriptors 0, 1 and 2 of this process. They may be given as any descriptors, 0 to 2 included.
 ///
 /// # Errors
