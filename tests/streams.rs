@@ -25,6 +25,8 @@ tests![
     exec_with_a_terminal,
     ctrl_c_reaches_a_container_on_a_terminal,
     interrupt_without_a_terminal_is_passed_on,
+    signals_end_a_client_whose_daemon_does_not_answer,
+    stopped_clients_go_on,
     vanishing_clients_leave_container_and_daemon_well,
     closed_reader_does_not_stop_the_container,
     detached_terminal_container_can_be_attached,
@@ -263,6 +265,92 @@ fn interrupt_without_a_terminal_is_passed_on(bed: &mut Bed) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.id() as i32), nix::sys::signal::SIGINT).unwrap();
         assert_eq!(lines.collect::<Vec<_>>(), ["signal 2"]);
         assert_eq!(run.wait().unwrap().code(), Some(0));
+    }
+}
+
+/// A daemon that does not answer a start: its container's first call waits for an agent that never answers.
+fn signals_end_a_client_whose_daemon_does_not_answer(bed: &mut Bed) {
+    bed.start();
+    let path = bed.dir.join("agent.sock");
+    let options = crate::security::asking_profile(bed, "execve", Some(&path));
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let send = |pid: u32, signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
+    let handled = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & 2 != 0 // SIGINT
+    };
+
+    let mut run = isula(bed, &format!("run --rm --name aa {options} {IMAGE} true"));
+    sys::die_with_parent(&mut run);
+    let mut run = run.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let held = sys::receive_with_descriptor(&stream);
+    assert!(handled(run.id()));
+    for _ in 0..2 {
+        send(run.id(), nix::sys::signal::SIGINT);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(run.try_wait().unwrap().is_none(), "two of them may be for the container");
+    send(run.id(), nix::sys::signal::SIGINT);
+    let status = command::wait(&mut run, PATIENCE).expect("the client ends");
+    assert_eq!(status.code(), Some(130));
+    drop(held); // and with that nobody will ever answer: the start fails, and who has the client's descriptors lets go
+    let mut said = String::new();
+    run.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    contains(&said, "the daemon does not answer");
+
+    // On a raw terminal the key is the container's, unless that takes too long.
+    let mut terminal = Terminal::run(isula(bed, &format!("run --rm -it --name bb {options} {IMAGE} true")), 24, 80);
+    let (stream, _) = listener.accept().unwrap();
+    let held = sys::receive_with_descriptor(&stream);
+    eventually("the terminal is raw", || !terminal.is_cooked());
+    eventually("its keys are heeded", || terminal.heeds_keys());
+    terminal.keys("\x03");
+    assert_eq!(terminal.finish(), 130);
+    assert!(terminal.is_cooked());
+    drop(held);
+    eventually("nothing is left", || bed.isula("ps -aq").ok().is_empty());
+}
+
+/// Whether a process is stopped by a signal.
+fn is_stopped(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().rsplit(')').next().unwrap().starts_with(" T")
+}
+
+fn stopped_clients_go_on(bed: &mut Bed) {
+    bed.start();
+    let go_on = |pid: u32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::SIGCONT);
+    // Without a terminal of its own the process has none to get ^Z from: the client is stopped.
+    let mut terminal = Terminal::run(isula(bed, &format!("run --rm -i {IMAGE} cat")), 24, 80);
+    terminal.keys("one\r");
+    terminal.await_text("one\r\none\r\n");
+    // Its session has no shell, and the kernel lets a key stop nobody there.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(terminal.pid() as i32), nix::sys::signal::SIGSTOP).unwrap();
+    eventually("the client is stopped", || is_stopped(terminal.pid()));
+    go_on(terminal.pid()).unwrap();
+    terminal.keys("two\r");
+    terminal.await_text("two\r\ntwo\r\n");
+    terminal.keys("\x04");
+    assert_eq!(terminal.finish(), 0);
+
+    // With one, the key is for its process.
+    bed.run_detached("aa", "", "payload ready 1000");
+    for line in [format!("run --rm -it {IMAGE} payload trap 20"), "exec -it aa payload trap 20".into()] {
+        let mut terminal = Terminal::run(isula(bed, &line), 24, 80);
+        terminal.await_text("ready");
+        // A client that was stopped nevertheless finds its terminal as the shell left it.
+        let pid = terminal.pid();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::SIGSTOP).unwrap();
+        eventually("the client is stopped", || is_stopped(pid));
+        terminal.cook();
+        assert!(terminal.is_cooked());
+        go_on(pid).unwrap();
+        eventually("the terminal is raw again", || !terminal.is_cooked() && !terminal.heeds_keys());
+        terminal.keys("\x1a");
+        terminal.await_text("signal 20");
+        assert_eq!(terminal.finish(), 0, "{line}");
+        assert!(terminal.is_cooked());
     }
 }
 

@@ -76,6 +76,21 @@ impl Terminal {
         settings.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
     }
 
+    /// Whether its keys raise signals.
+    pub fn heeds_keys(&self) -> bool {
+        use nix::sys::termios::{LocalFlags, tcgetattr};
+        tcgetattr(&self.slave).expect("tcgetattr").local_flags.contains(LocalFlags::ISIG)
+    }
+
+    /// Sets the mode that a shell wants.
+    pub fn cook(&self) {
+        use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
+        let mut settings = tcgetattr(&self.slave).expect("tcgetattr");
+        settings.local_flags.insert(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
+        settings.output_flags.insert(OutputFlags::OPOST);
+        tcsetattr(&self.slave, SetArg::TCSANOW, &settings).expect("tcsetattr");
+    }
+
     /// Waits for the command's end; its exit code.
     #[track_caller]
     pub fn finish(&mut self) -> i32 {

@@ -8,6 +8,7 @@ pub mod clone;
 pub mod descriptor;
 pub mod eventfd;
 pub mod fd;
+pub mod held;
 pub mod inode_flags;
 #[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
 pub mod memory;

@@ -5,7 +5,7 @@
 
 use crate::error::{Context, Error, Result};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
@@ -72,8 +72,22 @@ impl RawMode {
         Ok(())
     }
 
-    /// Enters raw mode once more: a shell that had the terminal meanwhile set it back.
+    /// After so many seconds, unless [`RawMode::renew`] comes first, the terminal's keys for signals (`^C`, `^\\`, `^Z`)
+    /// raise them again, for a process that waits in vain. Uses alarm(2).
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn heed_keys_after(&self, seconds: u32) -> Result<()> {
+        let action = SigAction::new(SigHandler::Handler(heed_keys), SaFlags::SA_RESTART, SigSet::from(Signal::SIGTTOU));
+        // SAFETY: `heed_keys` makes only calls that are allowed in a handler.
+        unsafe { sigaction(Signal::SIGALRM, &action) }.context(|| "sigaction(SIGALRM)".into())?;
+        nix::unistd::alarm::set(seconds);
+        Ok(())
+    }
+
+    /// Enters raw mode once more: a shell that had the terminal meanwhile set it back, or the wait is over.
     pub fn renew(&self) {
+        nix::unistd::alarm::cancel();
         if let Some((fd, before)) = lock().as_ref() {
             let _ = set_raw(fd.as_fd(), before); // a terminal that is gone is noticed by whoever reads it
         }
@@ -82,6 +96,7 @@ impl RawMode {
 
 impl Drop for RawMode {
     fn drop(&mut self) {
+        nix::unistd::alarm::cancel();
         restore();
         for (signal, before) in &self.dispositions {
             give_back(*signal, before);
@@ -101,6 +116,17 @@ extern "C" fn end(signal: libc::c_int) {
     restore();
     // SAFETY: ends the process without running anything of it.
     unsafe { libc::_exit(128 + signal) }
+}
+
+/// The handler of the alarm: as [`end`], only tcsetattr(3) is called.
+extern "C" fn heed_keys(_: libc::c_int) {
+    let Ok(saved) = SAVED.try_lock() else { return };
+    if let Some((fd, before)) = saved.as_ref() {
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        raw.local_flags.insert(LocalFlags::ISIG);
+        let _ = tcsetattr(fd.as_fd(), SetArg::TCSANOW, &raw); // nobody to tell
+    }
 }
 
 /// Restores the terminal that is in raw mode, if one is. For panic hooks; [`RawMode`] does it when dropped.
@@ -127,7 +153,6 @@ fn lock() -> std::sync::MutexGuard<'static, Option<(OwnedFd, Termios)>> {
 mod tests {
     use super::*;
     use nix::pty::openpty;
-    use nix::sys::termios::LocalFlags;
 
     #[test]
     fn raw_mode_is_taken_back() {
@@ -145,7 +170,11 @@ mod tests {
         assert!(canonical());
         drop(raw);
         let raw = RawMode::enter(tty).unwrap();
+        let heeds = || tcgetattr(tty).unwrap().local_flags.contains(LocalFlags::ISIG);
+        heed_keys(libc::SIGALRM);
+        assert!(heeds() && !canonical());
         raw.renew();
+        assert!(!heeds());
         drop(raw);
         assert!(canonical());
         let null = std::fs::File::open("/dev/null").unwrap();

@@ -12,6 +12,7 @@ use super::output;
 use crate::api::exec::ExecStartRequest;
 use crate::client::{AttachRequest, Attached, Client, Stream};
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::sys::held::Held;
 use crate::utils::sys::terminal::{RawMode, is_terminal, window_size};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signals::{Caught, Signals};
@@ -108,20 +109,29 @@ pub fn terminal_size() -> Option<(u16, u16)> {
 /// that are not for this client. Taken before the process is reached: what that writes first must not pass through a
 /// terminal that changes line ends once more, and from then on a signal concerns it. Dropped, it gives back both.
 pub struct Local {
-    // In this order: a signal that is let through must not find the terminal raw.
+    // In this order: signals are kept for the process until it is reached, and one that is let through must not find the
+    // terminal raw.
+    held: Option<Held>,
     raw: Option<RawMode>,
     signals: Signals,
 }
 
 impl Local {
     /// Takes the terminal of standard input, if it is one, and with `sig_proxy` the signals that are passed on.
+    ///
+    /// Without standard input the terminal stays as it is, as with docker's client: the keys are the shell's. A line of
+    /// the process then ends with two carriage returns there, its own terminal's and this one's, which no eye sees.
     pub fn take(tty: bool, stdin: bool, sig_proxy: bool) -> std::result::Result<Local, Failure> {
         let input = std::io::stdin();
         let is_raw = tty && stdin && is_terminal(input.as_fd());
         // Before the signals: a client in the background is to be stopped by SIGTTOU here.
         let raw = is_raw.then(|| RawMode::enter(input.as_fd())).transpose().map_err(local)?;
         let signals = Signals::catch(tty, is_raw, sig_proxy).map_err(local)?;
-        Ok(Local { raw, signals })
+        let held = sig_proxy.then(|| Signals::hold(PATIENCE)).transpose().map_err(local)?;
+        if let Some(raw) = &raw {
+            raw.heed_keys_after(UNANSWERED).map_err(local)?;
+        }
+        Ok(Local { held, raw, signals })
     }
 }
 
@@ -134,8 +144,12 @@ pub fn follow(
     client: &Client,
     options: &Options<'_>,
     link: Link,
-    Local { raw, signals }: Local,
+    Local { held, raw, signals }: Local,
 ) -> std::result::Result<End, Failure> {
+    drop(held);
+    if let Some(raw) = &raw {
+        raw.renew();
+    }
     let session = Session { client, options, asked: Cell::new(0), raw, signals };
     if options.tty {
         session.resize();
@@ -147,8 +161,12 @@ pub fn follow(
     .map_err(local)
 }
 
-/// Of so many signals that ask for the end of a process that stays, the last ends the client.
+/// Of so many signals that ask for the end of a process that stays, or of a client whose daemon does not answer, the last
+/// ends the client.
 const PATIENCE: u32 = 3;
+/// Seconds without an answer after which a raw terminal's keys for signals end the client. Until then they are the
+/// process's, which may be reading them before this client knows that it runs.
+const UNANSWERED: u32 = 5;
 
 /// A session in progress. Dropped, it gives back the terminal and then the signals.
 struct Session<'a> {

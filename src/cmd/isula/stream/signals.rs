@@ -1,6 +1,7 @@
 //! Signals as a descriptor (signalfd(2)), for as long as a session lasts.
 
 use crate::error::{Context, Result};
+use crate::utils::sys::held::Held;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -58,6 +59,16 @@ impl Signals {
                 Err(e)
             }
         }
+    }
+
+    /// Keeps what came and comes until the value is dropped; the last of `patience` signals that ask for the end of the
+    /// client ends it. Only with `sig_proxy`: the others do so anyway.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn hold(patience: u32) -> Result<Held> {
+        let signals: Vec<Signal> = ENDING.iter().chain(PASSED_ON).copied().collect();
+        Held::keep(&signals, patience)
     }
 
     /// For polling.
