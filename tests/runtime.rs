@@ -297,6 +297,12 @@ fn commands_behave_as_those_of_crun(bed: &mut Bed) {
         command.arg("--root").arg(bed.dir.join("crun")).args(words);
         command
     });
+    if !old_kernel::is_at_least(5, 3) {
+        // Without pidfds it takes the entry of a process that has ended for that process. The specification wants an error
+        // for a container that does not run (runtime.md, Kill).
+        let last = theirs.iter_mut().rfind(|line| line.starts_with("kill ")).unwrap();
+        assert_eq!(std::mem::replace(last, "kill one TERM = 1, stopped".into()), "kill one TERM = 0, stopped");
+    }
     assert_eq!(ours, theirs);
     // It makes directories where it found the hidden one.
     let _ = fs::remove_dir_all(format!("{place}{}", bed.cgroup_parent()));

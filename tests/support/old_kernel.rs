@@ -2,6 +2,7 @@
 //! whole process tree. Flags, files and file systems stay those of the machine's kernel.
 
 use super::sys;
+use std::sync::OnceLock;
 
 /// Version of Linux, major and minor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +37,21 @@ const CALLS: [(u32, u32, Version); 16] = [
     (457, 511, Version(7, 0)),  // statmount and whatever follows
 ];
 
+static PRETENDED: OnceLock<Version> = OnceLock::new();
+
+/// Whether the kernel, the machine's or the pretended one, is of that version or newer.
+pub fn is_at_least(major: u32, minor: u32) -> bool {
+    let version = PRETENDED.get_or_init(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
+        let numbers: Vec<u32> = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok()).collect();
+        Version(numbers[0], numbers[1])
+    });
+    *version >= Version(major, minor)
+}
+
 /// From here on this process and its descendants have the calls of that version only.
 pub fn pretend(version: Version) {
+    PRETENDED.set(version).ok().expect("once, before anyone asks");
     let newer = CALLS.iter().filter(|(_, _, since)| *since > version);
     let spans: Vec<(u32, u32)> = newer.map(|(first, last, _)| (*first, *last)).collect();
     sys::deny_calls(&spans);
