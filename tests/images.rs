@@ -1,8 +1,8 @@
 //! import, images, tag, rmi, and what hostile archives try.
 
 use crate::support::bed::{Bed, json};
-use crate::support::{IMAGE, contains, eventually, rootfs};
-use crate::tests;
+use crate::support::{IMAGE, contains, eventually, oci, rootfs};
+use crate::{requires, tests};
 use std::fs;
 use std::process::Command;
 
@@ -17,6 +17,9 @@ tests![
     hostile_archives_stay_in_their_root,
     ownership_modes_links_and_times_survive,
     names_with_registry_and_digest,
+    load_of_an_oci_layout,
+    load_of_what_skopeo_writes,
+    load_of_what_is_no_image,
 ];
 
 fn import_prints_the_id_and_lists_it(bed: &mut Bed) {
@@ -191,4 +194,74 @@ fn names_with_registry_and_digest(bed: &mut Bed) {
     for name in ["host.example/path/name:tag", "host.example:5000/name", "path/name", "name"] {
         bed.isula(&format!("rmi {name}")).ok();
     }
+}
+
+/// What the image of [`oci::layout`] is like, once it is here as `name`.
+fn check_layout(bed: &Bed, name: &str) {
+    assert_eq!(bed.isula(&format!("run --rm {name}")).ok(), "from above");
+    assert_eq!(bed.isula(&format!("run --rm {name} sh -c 'echo $FROM; ls -A /srv; ls /etc/marker'")).code, 1);
+    let listed = bed.isula(&format!("run --rm {name} sh -c 'echo $FROM; ls -A /srv; stat -c %a /etc/upper'")).ok();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), ["layout", "new", "640"]);
+}
+
+fn load_of_an_oci_layout(bed: &mut Bed) {
+    bed.start();
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, "made/here:v2");
+    let path = oci::archive(&layout);
+    let said = bed.isula(&format!("load -i {}", path.display())).ok();
+    assert_eq!(said, format!("Load image from \"{}\" success", path.display()));
+    check_layout(bed, "made/here:v2");
+    // Again, from a pipe, compressed, with a name of its own; the layers are there once.
+    let layers = || fs::read_dir(bed.graph().join("storage/overlay-layers")).unwrap().count();
+    let before = layers();
+    let packed = Command::new("gzip").arg("-c").arg(&path).output().unwrap().stdout;
+    bed.isula_with("load --tag other", &packed).ok();
+    assert_eq!(layers(), before);
+    assert_eq!(bed.isula("run --rm other").ok(), "from above");
+    assert_eq!(bed.isula("images -q").ok().lines().filter(|l| !l.is_empty()).count(), 3);
+    bed.isula("rmi other made/here:v2").ok();
+    eventually("the layers are gone", || layers() == 1);
+}
+
+fn load_of_what_skopeo_writes(bed: &mut Bed) {
+    requires!(skopeo);
+    bed.start();
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, "x");
+    for kind in ["docker-archive", "oci-archive"] {
+        let path = bed.dir.join(kind);
+        let copy = Command::new("skopeo")
+            .args(["copy", "--quiet", "--insecure-policy"])
+            .arg(format!("oci:{}:x", layout.display()))
+            .arg(format!("{kind}:{}:docker.io/library/{kind}:v3", path.display()))
+            .output()
+            .unwrap();
+        assert!(copy.status.success(), "{copy:?}");
+        bed.isula(&format!("load -i {}", path.display())).ok();
+        check_layout(bed, &format!("{kind}:v3"));
+    }
+}
+
+fn load_of_what_is_no_image(bed: &mut Bed) {
+    bed.start();
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, "made:v1");
+    let whole = fs::read(oci::archive(&layout)).unwrap();
+    let path = bed.dir.join("x");
+    for (bytes, want) in [
+        (&b""[..], "empty"),
+        (b"not a tar", "tar"),
+        (&whole[..whole.len() / 2], "archive"),
+        (&fs::read(rootfs::archive()).unwrap(), "neither manifest.json"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        bed.isula(&format!("load -i {}", path.display())).fails(1, want);
+    }
+    fs::write(&path, &whole).unwrap();
+    bed.isula(&format!("load -i {} --tag UPPER", path.display())).fails(1, "upper case");
+    bed.isula(&format!("load -i {} -t embedded", path.display())).fails(125, "embedded");
+    bed.isula("load -i /nosuch").fails(1, "/nosuch");
+    assert_eq!(bed.isula("images -q").ok().lines().count(), 1);
+    assert_eq!(fs::read_dir(bed.graph().join("storage/overlay-layers")).unwrap().count(), 1);
 }

@@ -120,6 +120,9 @@ pub struct DeleteEntry {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProgressLine {
+    /// Text for the user, with its line end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
     /// What goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,

@@ -51,6 +51,20 @@ impl Client {
         import_result(&self.bytes(Method::Post, &target, Payload::Archive(source))?)
     }
 
+    /// Loads the images of an archive; gives a line about each. `name` is for the only one, in place of its own.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for an archive that is none or a name that breaks a rule; what reading the source gives.
+    pub fn image_load(&self, name: Option<&str>, source: &mut dyn Read) -> Result<Vec<String>> {
+        let target = target("/images/load").optional("name", name);
+        let body = self.bytes(Method::Post, &target, Payload::Archive(source))?;
+        let mut lines = Vec::new();
+        for line in progress_lines(&body) {
+            lines.extend(line?.stream.map(|text| text.trim_end().to_owned()));
+        }
+        Ok(lines)
+    }
+
     /// Gives a further name.
     ///
     /// # Errors
@@ -70,15 +84,20 @@ impl Client {
     }
 }
 
+/// The lines of a progress stream; one that tells an error is one.
+fn progress_lines(bytes: &[u8]) -> impl Iterator<Item = Result<ProgressLine>> + '_ {
+    let lines = bytes.split(|&b| b == b'\n').filter(|l| !l.trim_ascii().is_empty());
+    lines.map(|line| {
+        let line: ProgressLine = json::parse(line).map_err(|e| e.with_kind(Kind::Corrupt))?;
+        line.error.clone().map_or(Ok(line), |error| Err(Error::internal(error)))
+    })
+}
+
 /// The last status of a progress stream, or its error.
 fn import_result(lines: &[u8]) -> Result<String> {
     let mut id = None;
-    for line in lines.split(|&b| b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
-        let line: ProgressLine = json::parse(line).map_err(|e| e.with_kind(Kind::Corrupt))?;
-        if let Some(error) = line.error {
-            return Err(Error::internal(error));
-        }
-        id = line.status.or(id);
+    for line in progress_lines(lines) {
+        id = line?.status.or(id);
     }
     id.ok_or_else(|| Error::corrupt("the daemon did not name the new image"))
 }

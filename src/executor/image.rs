@@ -5,7 +5,9 @@ use super::container::Filters;
 use crate::api::container::GraphDriver;
 use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary, InspectRootFs, OriginalInspect};
 use crate::error::{Error, Result};
+use crate::modules::image::load::Loaded;
 use crate::modules::image::store::{Image, Import};
+use std::io::Read;
 use std::sync::Arc;
 
 /// Lists images, newest first. Filters: `reference`, `dangling`, `label`, `before`, `since`.
@@ -189,6 +191,15 @@ pub fn import(daemon: &Daemon, import: Import<'_>) -> Result<String> {
     let image = daemon.images.import(import)?;
     log::info!("image {}: imported as {:?}, {} bytes", image.id, image.display_names(), image.size);
     Ok(format!("sha256:{}", image.id))
+}
+
+/// Loads the images of an archive.
+pub fn load(daemon: &Daemon, source: &mut dyn Read, name: Option<&str>) -> Result<Vec<Loaded>> {
+    let loaded = daemon.images.load(source, name)?;
+    for one in &loaded {
+        log::info!("image {}: loaded as {:?}, {} bytes", one.image.id, one.names, one.image.size);
+    }
+    Ok(loaded)
 }
 
 /// Gives a further name.

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod command;
 pub mod http;
 pub mod leaks;
+pub mod oci;
 pub mod old_kernel;
 pub mod pty;
 pub mod requires;

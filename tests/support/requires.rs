@@ -32,6 +32,11 @@ pub fn docker() -> Condition {
     program("docker")
 }
 
+/// Copies images between archives, layouts and registries.
+pub fn skopeo() -> Condition {
+    program("skopeo")
+}
+
 /// The runtime that ours is compared with.
 pub fn crun() -> Condition {
     program("crun")

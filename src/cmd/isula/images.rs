@@ -1,4 +1,4 @@
-//! `images import rmi tag`.
+//! `images import load rmi tag`.
 
 use super::failure::Failure;
 use super::ordered::Node;
@@ -12,6 +12,7 @@ use crate::utils::time::{Civil, Timestamp, human_duration};
 use argh::{ArgsInfo, FromArgs};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 
 /// list images
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -140,22 +141,66 @@ pub struct Import {
     name: String,
 }
 
+/// An archive to send; `-` is standard input.
+fn source(path: &str) -> Result<Box<dyn Read>, Failure> {
+    if path == "-" {
+        return Ok(Box::new(std::io::stdin()));
+    }
+    let unusable = |why: &dyn std::fmt::Display| Failure::local(format!("cannot open {path:?}: {why}"));
+    let file = File::open(path).map_err(|e| unusable(&e))?;
+    if file.metadata().is_ok_and(|m| m.is_dir()) {
+        return Err(unusable(&"is a directory"));
+    }
+    Ok(Box::new(file))
+}
+
+/// load images from an archive of save or an OCI image layout
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "load")]
+pub struct Load {
+    /// the archive, plain or compressed; standard input by default
+    #[argh(option, short = 'i', arg_name = "file")]
+    input: Option<String>,
+    /// name for the image, when the archive holds one only
+    #[argh(option, arg_name = "string")]
+    tag: Option<String>,
+    /// kind of archive: docker
+    #[argh(option, short = 't', long = "type", arg_name = "string")]
+    kind: Option<String>,
+    /// print nothing
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+}
+
+impl Load {
+    /// Runs the verb.
+    pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        match self.kind.as_deref() {
+            None | Some("docker") => {}
+            Some(other) => return Err(Failure::usage(format!("invalid image type {other:?}: want docker"))),
+        }
+        let path = self.input.as_deref().unwrap_or("-");
+        if path == "-" && crate::utils::sys::terminal::is_terminal(std::io::stdin().as_fd()) {
+            return Err(Failure::usage("an archive is needed: give --input, or standard input that is no terminal"));
+        }
+        let mut source = source(path)?;
+        session.client()?.image_load(self.tag.as_deref(), &mut *source)?;
+        if !self.quiet {
+            let path =
+                if path == "-" { path.into() } else { std::path::absolute(path).unwrap_or_else(|_| path.into()) };
+            output::print(&format!("Load image from \"{}\" success\n", path.display()))?;
+        }
+        Ok(0)
+    }
+}
+
 impl Import {
     /// Runs the verb: prints the id.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         if self.name.is_empty() {
             return Err(Failure::usage("Invalid image name: it is empty"));
         }
-        let mut source: Box<dyn Read> = if self.file == "-" {
-            Box::new(std::io::stdin())
-        } else {
-            let unusable = |why: &dyn std::fmt::Display| Failure::local(format!("cannot open {:?}: {why}", self.file));
-            let file = File::open(&self.file).map_err(|e| unusable(&e))?;
-            if file.metadata().is_ok_and(|m| m.is_dir()) {
-                return Err(unusable(&"is a directory"));
-            }
-            Box::new(file)
-        };
+        let mut source = source(&self.file)?;
         let (repo, tag) = match split_tag(&self.name) {
             (repo, NONE) => (repo, ""),
             parts => parts,

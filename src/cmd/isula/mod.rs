@@ -65,6 +65,7 @@ enum Command {
     Info(system::Info),
     Inspect(inspect::Inspect),
     Kill(lifecycle::Kill),
+    Load(images::Load),
     Logs(logs::Logs),
     Pause(lifecycle::Pause),
     Ps(ps::Ps),
@@ -84,8 +85,8 @@ enum Command {
 
 /// Verbs that are known and come with a later release.
 const REFUSED_COMMANDS: &[&str] = &[
-    "cp", "events", "export", "load", "login", "logout", "network", "port", "pull", "rename", "save", "search",
-    "update", "volume",
+    "cp", "events", "export", "login", "logout", "network", "port", "pull", "rename", "save", "search", "update",
+    "volume",
 ];
 
 /// What a verb works with.
@@ -167,6 +168,7 @@ impl Command {
             Command::Info(verb) => verb.run(session),
             Command::Inspect(verb) => verb.run(session),
             Command::Kill(verb) => verb.run(session),
+            Command::Load(verb) => verb.run(session),
             Command::Logs(verb) => verb.run(session),
             Command::Pause(verb) => verb.run(session),
             Command::Ps(verb) => verb.run(session),

@@ -5,7 +5,9 @@ use crate::api::image::ProgressLine;
 use crate::entry::exchange::{Exchange, Outcome};
 use crate::executor::{Daemon, image};
 use crate::modules::image::store::Import;
+use crate::utils::http::media;
 use crate::utils::http::query::Filters;
+use crate::utils::json;
 
 /// `/images/{name}/…`
 pub fn perform(daemon: &Daemon, name: &str, verb: ImageVerb, exchange: Exchange) -> Outcome {
@@ -44,6 +46,25 @@ pub fn import(daemon: &Daemon, call: &ImportCall, mut exchange: Exchange) -> Out
     match image::import(daemon, import) {
         // One line of a progress stream, which is what docker's clients read here.
         Ok(id) => exchange.json(200, &ProgressLine { status: Some(id), ..ProgressLine::default() }),
+        Err(e) => exchange.fail(e),
+    }
+}
+
+/// `POST /images/load`: the archive is read as it comes. `name` is ours: a name for the only image, in place of its own.
+pub fn load(daemon: &Daemon, name: Option<&str>, mut exchange: Exchange) -> Outcome {
+    match image::load(daemon, &mut exchange.connection, name) {
+        Ok(loaded) => {
+            let mut lines = Vec::new();
+            for one in loaded {
+                let texts = one.names.iter().map(|name| format!("Loaded image: {name}\n"));
+                let unnamed = one.names.is_empty().then(|| format!("Loaded image ID: sha256:{}\n", one.image.id));
+                for text in texts.chain(unnamed) {
+                    lines.extend(json::to_vec(&ProgressLine { stream: Some(text), ..ProgressLine::default() }));
+                    lines.extend_from_slice(b"\r\n");
+                }
+            }
+            exchange.respond(200, media::JSON, &[], &lines)
+        }
         Err(e) => exchange.fail(e),
     }
 }

@@ -37,6 +37,7 @@ impl Perform for Arc<Daemon> {
             Call::Image(ImageCall { name, verb }) => image::perform(self, &name, verb, exchange),
             Call::ImageList(filters) => image::list(self, &filters, exchange),
             Call::ImageImport(import) => image::import(self, &import, exchange),
+            Call::ImageLoad { name } => image::load(self, name.as_deref(), exchange),
         }
     }
 }

@@ -44,6 +44,9 @@ pub enum Call {
     ImageList(Filters),
     /// `POST /images/create` with the archive as body
     ImageImport(ImportCall),
+    ImageLoad {
+        name: Option<String>,
+    },
     /// `/images/{name}/…`
     Image(ImageCall),
 }
@@ -202,6 +205,9 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
             refuse(q, &["filter", "shared-size", "manifests"]).and_then(|()| q.filters("filters")).map(Call::ImageList)
         }
         (Post, ["images", "create"]) => image_create(q),
+        (Post, ["images", "load"]) => {
+            refuse(q, &["platform"]).map(|()| Call::ImageLoad { name: q.get("name").map(str::to_owned) })
+        }
         (Get, ["images", name @ .., "json"]) if !name.is_empty() => {
             refuse(q, &["platform", "manifests"]).map(|()| image(name, ImageVerb::Inspect))
         }

@@ -2,6 +2,8 @@
 
 use super::layer::Directories;
 use super::layer::{Temporary, record};
+use super::pack::{Form, pack};
+use super::platform::Platform;
 use super::unpack::{Unpacked, unpack};
 use crate::api::oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
 use crate::error::{Context, Error, Result};
@@ -25,6 +27,8 @@ const STACK: usize = 256 << 10;
 pub(super) struct NewLayer {
     pub work: Temporary,
     pub record: super::layer::Record,
+    /// Members of the archive.
+    pub members: u64,
 }
 
 /// What came out of a stream.
@@ -36,8 +40,9 @@ struct Outcome {
     members: u64,
 }
 
-/// Unpacks a base layer. The digest is of the whole uncompressed stream, to its last byte.
-pub(super) fn base_layer(directories: &Directories, source: &mut dyn Read) -> Result<NewLayer> {
+/// Unpacks a layer under a temporary name. The digest is of the whole uncompressed stream, to its last byte; the source
+/// is read to its end.
+pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read) -> Result<NewLayer> {
     let name = crate::utils::id::random_id()?;
     let work = Temporary::directory(&directories.overlay.join(&name[..12]))?;
     let diff = work.path().join("diff");
@@ -50,11 +55,33 @@ pub(super) fn base_layer(directories: &Directories, source: &mut dyn Read) -> Re
     let stream = Decompressed::detect(BufReader::with_capacity(CHUNK, Patient(source)))?;
     let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     let outcome = if parallel { in_two_threads(stream, root)? } else { consume(stream, root)? };
-    if outcome.members == 0 {
-        return Err(Error::invalid("the archive holds nothing"));
-    }
     let diff_id = format!("sha256:{}", outcome.digest);
-    Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked) })
+    let members = outcome.members;
+    Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked), members })
+}
+
+/// Copies a layer under a temporary name. What it is called after, the digest of the archive it came from, stays.
+pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record) -> Result<NewLayer> {
+    let diff = directories.diff(&layer.id);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let root = open(&diff, flags, Mode::empty()).context(|| format!("open({diff:?})"))?;
+    let (mut source, sink) = std::io::pipe().context(|| "pipe2()".into())?;
+    let form = Form::Layer { opaque: layer.opaque };
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("image-pack".into()).stack_size(STACK);
+        // The pipe ends when the thread does, not when it is joined.
+        let packer = builder
+            .spawn_scoped(scope, move || pack(root, form, sink).map(drop))
+            .context(|| "start image-pack".into())?;
+        let unpacked = unpack_layer(directories, &mut source);
+        drop(source);
+        let packed = packer.join().map_err(|_| Error::internal("the thread image-pack panicked"))?;
+        let mut made = unpacked?;
+        packed?;
+        made.record.diff_digest.clone_from(&layer.diff_digest);
+        made.record.diff_size = layer.diff_size;
+        Ok(made)
+    })
 }
 
 /// Reads again after a signal.
@@ -167,18 +194,12 @@ impl BufRead for Chunks {
 /// The configuration of an imported image, as docker writes it.
 pub(super) fn configuration(diff_id: &str, config: ExecutionConfig, message: &str) -> ImageConfig {
     let now = Timestamp::now().rfc3339();
-    let (architecture, variant) = match std::env::consts::ARCH {
-        "x86_64" => ("amd64", ""),
-        "x86" => ("386", ""),
-        "aarch64" => ("arm64", ""),
-        "arm" => ("arm", "v7"),
-        other => (other, ""),
-    };
+    let Platform { os, architecture, variant } = Platform::here();
     ImageConfig {
         created: Some(now.clone()),
-        architecture: architecture.into(),
-        variant: variant.into(),
-        os: "linux".into(),
+        architecture,
+        variant,
+        os,
         config: Some(config),
         rootfs: RootFs { kind: "layers".into(), diff_ids: vec![diff_id.to_owned()] },
         history: vec![History { created: Some(now), comment: message.to_owned(), ..History::default() }],

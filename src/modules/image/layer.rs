@@ -3,7 +3,7 @@
 //! A layer exists when both are there under their final names; the record is renamed into place last.
 
 use crate::error::{Context, Result};
-use crate::utils::atomic_file::{Durability, sync_directory, temporary_name, write_new};
+use crate::utils::atomic_file::{Durability, temporary_name, write_new};
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
@@ -70,7 +70,8 @@ impl Directories {
         self.overlay.join(layer).join("diff")
     }
 
-    /// Puts an unpacked and synced `work` directory in place as the layer of `record`.
+    /// Puts an unpacked `work` directory in place as the layer of `record`. It lasts when the file system has been synced:
+    /// before an image that has it is written. Until then it is a layer of no image, which the next start removes.
     pub(super) fn commit_layer(&self, work: Temporary, record: &Record) -> Result<()> {
         let (data, entry) = (self.overlay.join(&record.id), self.layers.join(&record.id));
         // Without its record it is what an interrupted commit left.
@@ -78,12 +79,9 @@ impl Directories {
         remove_tree(&entry)?;
         let json = json::to_vec(record);
         let new_entry = Temporary::directory(&entry)?;
-        write_new(&new_entry.path().join("layer.json"), &json, 0o640, Durability::Durable)?;
-        sync_directory(new_entry.path())?;
+        write_new(&new_entry.path().join("layer.json"), &json, 0o640, Durability::Volatile)?;
         work.rename(&data)?;
-        sync_directory(&self.overlay)?;
-        new_entry.rename(&entry)?;
-        sync_directory(&self.layers)
+        new_entry.rename(&entry)
     }
 
     /// Takes a layer's names away, the record's first, so that it is either whole or not there. Gives what is left to

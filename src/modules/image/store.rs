@@ -3,6 +3,9 @@
 //! Who uses a layer is never written down: it follows from the images that are there. A change on disk goes through
 //! the operation lock, so that a commit and a removal cannot cross; the index lock is held for moments only.
 
+#[cfg(doc)]
+use super::assembly::Assembly;
+use super::assembly::Making;
 use super::layer::{Directories, PRIVATE, Record, Temporary, unname};
 use super::reference::{Reference, display, is_none, repository};
 use super::{changes, import, open, record};
@@ -27,6 +30,7 @@ pub struct Store {
     /// Held while images and layers change on disk.
     operation: Mutex<()>,
     index: Mutex<Index>,
+    pub(super) making: Making,
 }
 
 /// What is on disk.
@@ -36,6 +40,8 @@ pub(super) struct Index {
     pub layers: HashMap<String, Record>,
     /// Every record could be read.
     pub certain: bool,
+    /// Layers that are wanted for images which are not there yet, and by how many.
+    pub held: HashMap<String, usize>,
 }
 
 /// An image.
@@ -97,14 +103,14 @@ impl Store {
     pub fn open(graph: &Path) -> Result<Store> {
         let directories = Directories::open(graph)?;
         let index = open::read(&directories)?;
-        Ok(Store { directories, operation: Mutex::new(()), index: Mutex::new(index) })
+        Ok(Store { directories, operation: Mutex::new(()), index: Mutex::new(index), making: Making::default() })
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().expect("a panic ends the process, so no lock is poisoned")
     }
 
-    fn operate(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn operate(&self) -> MutexGuard<'_, ()> {
         self.operation.lock().expect("a panic ends the process, so no lock is poisoned")
     }
 
@@ -167,48 +173,53 @@ impl Store {
         for change in import.changes {
             changes::apply(&mut config, change)?;
         }
-        let layer = import::base_layer(&self.directories, import.source)?;
-        let id = layer.record.id.clone();
+        let layer = import::unpack_layer(&self.directories, import.source)?;
+        if layer.members == 0 {
+            return Err(Error::invalid("the archive holds nothing"));
+        }
         let config = import::configuration(&layer.record.diff_digest, config, import.message);
-        let known = self.index().layers.contains_key(&id);
-        if !known {
-            sync_file_system(&self.directories.overlay)?;
-        }
-
-        let _operation = self.operate();
-        let size = layer.record.unpacked_size;
-        let made = !self.index().layers.contains_key(&id);
-        if made {
-            if known {
-                // The one that was there has gone meanwhile.
-                sync_file_system(&self.directories.overlay)?;
-            }
-            let record = layer.record.clone();
-            self.directories.commit_layer(layer.work, &record)?;
-            self.index().layers.insert(id.clone(), record);
-        }
-        let image = self.commit_image(config, name, size);
-        if image.is_err() && made {
-            remove_all(self.drop_unused(std::slice::from_ref(&id)).1);
-        }
-        image
+        let assembly = self.assemble(crate::utils::json::to_vec(&config))?;
+        assembly.adopt(0, layer)?;
+        assembly.commit(name.as_deref(), None)
     }
 
-    /// Writes an image whose layers are there. The operation lock is held.
-    fn commit_image(&self, config: ImageConfig, name: Option<String>, size: u64) -> Result<Arc<Image>> {
-        let bytes = crate::utils::json::to_vec(&config);
-        let (config, layers) = record::parse_config(&bytes)?;
-        let id = digest::sha256(&bytes);
-        let names = name.clone().into_iter().collect();
-        let (loaded, created) = (Timestamp::now(), record::created(&config));
-        let image = Arc::new(Image { id, names, digests: Vec::new(), size, config, layers, loaded, created });
-        record::create(&self.directories, &image, &bytes, &self.lower_directories(&image))?;
-        self.index().images.insert(image.id.clone(), image.clone());
+    /// Writes an image whose layers are there and last, or gives it further names. The operation lock is held.
+    pub(super) fn commit_image(&self, bytes: &[u8], name: Option<&str>, digest: Option<&str>) -> Result<Arc<Image>> {
+        let id = digest::sha256(bytes);
+        let known = self.index().images.get(&id).cloned();
+        let image = match &known {
+            Some(known) => {
+                let mut image = Image::clone(known);
+                add(&mut image.names, name);
+                add(&mut image.digests, digest);
+                if image.names.len() + image.digests.len() > known.names.len() + known.digests.len() {
+                    record::update(&self.directories, &image)?;
+                }
+                Arc::new(image)
+            }
+            None => {
+                let (config, layers) = record::parse_config(bytes)?;
+                let size = {
+                    let index = self.index();
+                    let sizes = layers.iter().filter_map(|id| index.layers.get(id)).map(|layer| layer.unpacked_size);
+                    sizes.fold(0, u64::saturating_add)
+                };
+                let (names, digests) = (name.map(str::to_owned), digest.map(str::to_owned));
+                let (names, digests) = (names.into_iter().collect(), digests.into_iter().collect());
+                let (loaded, created) = (Timestamp::now(), record::created(&config));
+                let image = Arc::new(Image { id: id.clone(), names, digests, size, config, layers, loaded, created });
+                record::create(&self.directories, &image, bytes, &self.lower_directories(&image))?;
+                image
+            }
+        };
+        self.index().images.insert(id.clone(), image.clone());
         if let Some(name) = name
-            && let Err(e) = self.take_name(&name, &image.id)
+            && let Err(e) = self.take_name(name, &id)
         {
-            self.index().images.remove(&image.id);
-            remove_all(unname(&self.directories.images.join(&image.id))?);
+            if known.is_none() {
+                self.index().images.remove(&id);
+                remove_all(unname(&self.directories.images.join(&id))?);
+            }
             return Err(e);
         }
         Ok(image)
@@ -303,13 +314,14 @@ impl Store {
         Ok(gone)
     }
 
-    /// Takes those of `layers` that no image has out of the store, topmost first; gives their ids and what is left to
+    /// Takes those of `layers` that no image and no [`Assembly`] has out of the store, topmost first; gives their ids and what is left to
     /// be removed. The operation lock is held.
-    fn drop_unused(&self, layers: &[String]) -> (Vec<String>, Vec<PathBuf>) {
+    pub(super) fn drop_unused(&self, layers: &[String]) -> (Vec<String>, Vec<PathBuf>) {
         let (mut gone, mut garbage) = (Vec::new(), Vec::new());
         for id in layers.iter().rev() {
             let mut index = self.index();
-            if index.images.values().any(|image| image.layers.contains(id)) || index.layers.remove(id).is_none() {
+            let used = index.held.contains_key(id) || index.images.values().any(|image| image.layers.contains(id));
+            if used || index.layers.remove(id).is_none() {
                 continue;
             }
             drop(index);
@@ -446,8 +458,14 @@ impl Store {
     }
 }
 
+fn add(names: &mut Vec<String>, name: Option<&str>) {
+    if let Some(name) = name.filter(|name| names.iter().all(|n| n != name)) {
+        names.push(name.to_owned());
+    }
+}
+
 /// Removes what has lost its name. What cannot be removed now is at the next start.
-fn remove_all(garbage: impl IntoIterator<Item = PathBuf>) {
+pub(super) fn remove_all(garbage: impl IntoIterator<Item = PathBuf>) {
     for path in garbage {
         if let Err(e) = remove_tree(&path) {
             log::warn!("garbage is left for the next start: {e}");
@@ -466,10 +484,10 @@ fn removed_names(before: &Image, after: &Image) -> Vec<DeleteEntry> {
 
 /// Everything that was unpacked reaches the disk before it gets its name. One syncfs(2) for thousands of files: an
 /// fsync(2) each would commit the journal each time; and the kernel writes in the order it likes best.
-fn sync_file_system(directory: &Path) -> Result<()> {
+pub(super) fn sync_file_system(directory: &Path) -> Result<()> {
     let fd = std::fs::File::open(directory).context(|| format!("open({directory:?})"))?;
     nix::unistd::syncfs(&fd).map_err(|e| Error::new(Kind::Os(e as i32), format!("syncfs({directory:?})")))
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

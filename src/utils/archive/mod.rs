@@ -4,6 +4,7 @@ pub mod crc32;
 pub mod gzip;
 pub mod pax;
 pub mod tar;
+pub mod tar_writer;
 
 use crate::error::{Error, Result};
 use std::io::BufRead;

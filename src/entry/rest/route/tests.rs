@@ -97,6 +97,8 @@ fn every_endpoint() {
             "POST /images/create?fromSrc=-&repo=a&tag=b&message=m&changes=CMD+x&changes=USER+y",
             r#"ImageImport(ImportCall { reference: "a:b", message: "m", changes: ["CMD x", "USER y"] })"#,
         ),
+        ("POST /images/load?quiet=1", "ImageLoad { name: None }"),
+        ("POST /images/load?name=a:b", r#"ImageLoad { name: Some("a:b") }"#),
         (
             "POST /images/create?fromSrc=-&repo=&tag=",
             r#"ImageImport(ImportCall { reference: "", message: "", changes: [] })"#,

@@ -5,17 +5,18 @@ use super::*;
 use crate::utils::archive::gzip::tests::gzip;
 use crate::utils::remove_tree::remove_tree;
 
-struct Graph(PathBuf);
+/// A graph that goes away with the value.
+pub(crate) struct Graph(pub PathBuf);
 
 impl Graph {
-    fn new() -> Graph {
+    pub(crate) fn new() -> Graph {
         let id = crate::utils::id::random_id().unwrap();
         let path = std::env::temp_dir().join(format!("store-{}", &id[..12]));
         std::fs::create_dir(&path).unwrap();
         Graph(path)
     }
 
-    fn open(&self) -> Store {
+    pub(crate) fn open(&self) -> Store {
         Store::open(&self.0).unwrap()
     }
 
@@ -26,7 +27,7 @@ impl Graph {
     }
 
     /// Waits for the background removal.
-    fn settled(&self, directory: &str) -> Vec<String> {
+    pub(crate) fn settled(&self, directory: &str) -> Vec<String> {
         for _ in 0..500 {
             if !self.entries(directory).iter().any(|n| n.starts_with('.')) {
                 break;
@@ -47,7 +48,7 @@ fn import(store: &Store, bytes: &[u8], reference: &str) -> Result<Arc<Image>> {
     store.import(Import { source: &mut &bytes[..], reference, message: "test", changes: &[] })
 }
 
-fn nobody(_: &str) -> Option<String> {
+pub(crate) fn nobody(_: &str) -> Option<String> {
     None
 }
 

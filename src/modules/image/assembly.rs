@@ -1,0 +1,171 @@
+//! Putting an image together. Its layers come in any order and from wherever; the image exists when all are there.
+//!
+//! Until then the layers are held: no removal of another image takes them away. An assembly that is given up leaves
+//! nothing that no image has.
+
+use super::import::{self, NewLayer};
+use super::layer::Record;
+use super::record;
+use super::store::{Image, Store, remove_all};
+use crate::error::{Error, Result};
+use crate::utils::digest;
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// An image that is being put together.
+pub struct Assembly<'a> {
+    store: &'a Store,
+    config: Vec<u8>,
+    diff_ids: Vec<String>,
+    /// Chain ids.
+    layers: Vec<String>,
+}
+
+/// Chain ids of the layers that are being unpacked.
+#[derive(Default)]
+pub(super) struct Making {
+    now: Mutex<HashSet<String>>,
+    done: Condvar,
+}
+
+/// The right to make a layer, given back when dropped.
+struct Claim<'a>(&'a Making, &'a str);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner).remove(self.1);
+        self.0.done.notify_all();
+    }
+}
+
+impl Store {
+    /// Begins an image with this configuration document.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for a document that is none.
+    pub fn assemble(&self, config: Vec<u8>) -> Result<Assembly<'_>> {
+        let (parsed, layers) = record::parse_config(&config).map_err(|e| e.context("image configuration"))?;
+        let mut index = self.index();
+        for id in &layers {
+            *index.held.entry(id.clone()).or_insert(0) += 1;
+        }
+        drop(index);
+        Ok(Assembly { store: self, config, diff_ids: parsed.rootfs.diff_ids, layers })
+    }
+}
+
+impl Assembly<'_> {
+    /// The image's id.
+    pub fn id(&self) -> String {
+        digest::sha256(&self.config)
+    }
+
+    /// How many layers there are; they are counted from the bottom.
+    pub fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// `sha256:…` of a layer's uncompressed archive.
+    pub fn diff_id(&self, n: usize) -> &str {
+        &self.diff_ids[n]
+    }
+
+    /// Whether the store has a layer.
+    pub fn has(&self, n: usize) -> bool {
+        self.store.index().layers.contains_key(&self.layers[n])
+    }
+
+    /// Makes a layer from the archive that `open` gives, unless it is there or somebody else, for whom this waits, makes
+    /// it.
+    ///
+    /// # Errors
+    /// What `open` gives; as [`Store::import`]; `Kind::Corrupt` when it is another layer.
+    pub fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()> {
+        let Some(_claim) = self.claim(n) else { return Ok(()) };
+        let mut source = open()?;
+        let made = import::unpack_layer(&self.store.directories, &mut source)?;
+        self.put(n, made)
+    }
+
+    /// As [`Assembly::layer`] with one that is unpacked already.
+    pub(super) fn adopt(&self, n: usize, made: NewLayer) -> Result<()> {
+        let Some(_claim) = self.claim(n) else { return Ok(()) };
+        self.put(n, made)
+    }
+
+    /// Makes a layer from one that has the same content upon other layers, as the empty one of a step without files.
+    pub(super) fn duplicate(&self, n: usize) -> Result<()> {
+        let Some(_claim) = self.claim(n) else { return Ok(()) };
+        let same = self.store.index().layers.values().find(|l| l.diff_digest == self.diff_ids[n]).cloned();
+        let same = same.ok_or_else(|| Error::not_found(format!("layer {} is missing", self.diff_ids[n])))?;
+        let made = import::copy_layer(&self.store.directories, &same)?;
+        self.put(n, made)
+    }
+
+    fn claim(&self, n: usize) -> Option<Claim<'_>> {
+        let making = &self.store.making;
+        let mut now = making.now.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if self.has(n) {
+                return None;
+            }
+            if now.insert(self.layers[n].clone()) {
+                return Some(Claim(making, &self.layers[n]));
+            }
+            now = making.done.wait(now).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn put(&self, n: usize, made: NewLayer) -> Result<()> {
+        let want = &self.diff_ids[n];
+        if made.record.diff_digest != *want {
+            let have = &made.record.diff_digest;
+            return Err(Error::corrupt(format!("layer {n} has the digest {have}, its configuration wants {want}")));
+        }
+        let parent = n.checked_sub(1).map(|below| self.layers[below].clone()).unwrap_or_default();
+        let record = Record { id: self.layers[n].clone(), parent, ..made.record };
+        let _operation = self.store.operate();
+        self.store.directories.commit_layer(made.work, &record)?;
+        self.store.index().layers.insert(record.id.clone(), record);
+        Ok(())
+    }
+
+    /// Makes the image, or gives further names to the one that is there. `name` is normalised and moves from the image
+    /// that has it; `digest` is a normalised name with digest.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` when a layer is missing; the failing call.
+    pub fn commit(self, name: Option<&str>, digest: Option<&str>) -> Result<Arc<Image>> {
+        if let Some(n) = (0..self.len()).find(|&n| !self.has(n)) {
+            return Err(Error::not_found(format!("layer {} of the image is missing", self.diff_ids[n])));
+        }
+        if !self.store.index().images.contains_key(&self.id()) {
+            super::store::sync_file_system(&self.store.directories.overlay)?;
+        }
+        let _operation = self.store.operate();
+        self.store.commit_image(&self.config, name, digest)
+    }
+}
+
+impl Drop for Assembly<'_> {
+    fn drop(&mut self) {
+        let operation = self.store.operate();
+        let mut index = self.store.index();
+        for id in &self.layers {
+            match index.held.get_mut(id) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(index.held.remove(id)),
+            }
+        }
+        drop(index);
+        let (_, garbage) = self.store.drop_unused(&self.layers);
+        drop(operation);
+        remove_all(garbage);
+    }
+}
