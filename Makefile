@@ -7,6 +7,8 @@ DESTDIR ?=
 MINIMAL ?=
 # Words that select integration tests by name, and options of their runner: make test TESTS='logs:: --jobs 1'
 TESTS ?=
+# Layout of cgroups on the emulated board.
+CGROUPS ?= v2
 
 # The compiler that releases are made with; another installed one is used only when it is this version.
 RUST_VERSION := 1.95.0
@@ -42,8 +44,11 @@ cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TAR
 	CARGO_TARGET_$(UPPER)_RUSTFLAGS="$${sysroot:+--sysroot=$$sysroot }$(TARGET_RUSTFLAGS) $(LINK_FLAGS)" \
 	cargo $(1)
 
+INTEGRATION = ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
+	cargo test --locked --quiet --test integration $(FEATURES) --
+
 .DEFAULT_GOAL := build
-.PHONY: all build minimal payload help check test demo size bench install deps cross all-targets clean distclean
+.PHONY: all build minimal payload help check test test-board demo size bench install deps cross all-targets clean distclean
 
 all: build ## The same as build
 
@@ -65,8 +70,14 @@ check: deps-build ## Format, lints, unit tests, house rules, documentation; no r
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --no-deps --lib
 
 test: deps check build payload ## Everything that is called a test: check, then real containers (root)
-	ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
-		cargo test --locked --quiet --test integration $(FEATURES) -- $(TESTS)
+	$(INTEGRATION) $(TESTS)
+
+# Slow: the emulated processor has a twentieth of this one's speed. Not a part of `test`.
+test-board: RUNNER = $(CURDIR)/tests/board/run
+test-board: build payload ## The integration tests on an emulated board of TARGET, with CGROUPS=v2, v1 or hybrid
+	export ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) CGROUPS=$(CGROUPS) \
+		BOARD='$(BOARD)' BOARD_PACKAGE='$(BOARD_PACKAGE)' BOARD_CONSOLE='$(BOARD_CONSOLE)' BOARD_KERNEL='$(BOARD_KERNEL)'; \
+	$(call cargo,test --locked --quiet --target $(TARGET) --test integration $(FEATURES) -- $(TESTS))
 
 payload: deps-build # The program that runs inside the test containers
 	$(call cargo,build --release --locked --target $(TARGET) --example payload)
@@ -111,4 +122,4 @@ distclean: clean ## The same, and the standard libraries built by targets/toolch
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | sort | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
-	@echo "  Variables: TARGET=$(TARGET) PREFIX=$(PREFIX) DESTDIR= MINIMAL= TESTS= NO_RUSTUP= RUST_LIBRARY_TAR="
+	@echo "  Variables: TARGET=$(TARGET) PREFIX=$(PREFIX) DESTDIR= MINIMAL= TESTS= CGROUPS= NO_RUSTUP= RUST_LIBRARY_TAR="
