@@ -83,8 +83,12 @@ pub fn attempt(names: &[&str]) {
 
 fn call(name: &str) -> Option<io::Result<()>> {
     let none = std::ptr::null::<libc::c_char>();
-    // SAFETY: every pointer is null, which these calls answer with an error where they would follow it; the numbers
-    // name things that do not exist, or ask for what harms nobody but this process.
+    // Not a time, and not null: a C library with 64-bit times on a 32-bit machine reads it before the kernel does.
+    // SAFETY: integers only.
+    let mut never: libc::timespec = unsafe { std::mem::zeroed() };
+    never.tv_nsec = -1;
+    // SAFETY: every other pointer is null, which these calls answer with an error where they would follow it; the
+    // numbers name things that do not exist, or ask for what harms nobody but this process.
     let returned = unsafe {
         match name {
             "mount" => libc::mount(none, none, none, 0, std::ptr::null()).into(),
@@ -101,7 +105,7 @@ fn call(name: &str) -> Option<io::Result<()>> {
             "kexec_load" => libc::syscall(libc::SYS_kexec_load, 0, 0, none, 0),
             "init_module" => libc::syscall(libc::SYS_init_module, none, 0, none),
             "swapon" => libc::syscall(libc::SYS_swapon, none, 0),
-            "settime" => libc::clock_settime(libc::CLOCK_REALTIME, std::ptr::null()).into(),
+            "settime" => libc::clock_settime(libc::CLOCK_REALTIME, &never).into(),
             "open_by_handle_at" => libc::syscall(libc::SYS_open_by_handle_at, -1, none, 0),
             "io_uring_setup" => libc::syscall(libc::SYS_io_uring_setup, 0, none),
             "userfaultfd" => libc::syscall(libc::SYS_userfaultfd, 0),
