@@ -77,7 +77,9 @@ test: deps check build payload ## Everything that is called a test: check, then 
 	$(if $(TESTS),,$(INTEGRATION) --kernel 5.4 $(KERNEL_TESTS))
 
 # Slow: the emulated processor has a twentieth of this one's speed. Not a part of `test`.
-test-board: RUNNER = $(CURDIR)/tests/board/run
+test-board: private RUNNER = $(CURDIR)/tests/board/run
+# The runner of the tests unwinds, which the linker takes out of releases.
+test-board: private LINK_FLAGS =
 test-board: build payload ## The integration tests on an emulated board of TARGET, with CGROUPS=v2, v1 or hybrid
 	export ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) CGROUPS=$(CGROUPS) \
 		BOARD='$(BOARD)' BOARD_PACKAGE='$(BOARD_PACKAGE)' BOARD_CONSOLE='$(BOARD_CONSOLE)' BOARD_KERNEL='$(BOARD_KERNEL)'; \
