@@ -66,8 +66,12 @@ impl Error {
         Error::os(call, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
     }
 
-    /// Wraps a standard I/O error.
+    /// Wraps a standard I/O error; one of ours that travelled as one keeps its kind.
     pub fn io(call: impl Into<String>, e: std::io::Error) -> Error {
+        let e = match e.downcast::<Error>() {
+            Ok(own) => return own.context(call),
+            Err(e) => e,
+        };
         match e.raw_os_error() {
             Some(errno) => Error::os(call, errno),
             None => {
@@ -149,6 +153,13 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// For readers of ours that others read from.
+impl From<Error> for std::io::Error {
+    fn from(e: Error) -> std::io::Error {
+        std::io::Error::other(e)
+    }
+}
+
 /// Adds context to a result.
 pub trait Context<T> {
     /// Adds the text that `text` makes to the error.
@@ -189,5 +200,11 @@ mod tests {
         let e = Error::os("mount(\"proc\", \"/proc\")", libc::EPERM).context("container \"a\"");
         assert_eq!(e.to_string(), "container \"a\": mount(\"proc\", \"/proc\"): operation not permitted");
         assert_eq!(e.kind(), Kind::Os(libc::EPERM));
+    }
+
+    #[test]
+    fn a_readers_error_keeps_its_kind_on_the_way_through_readers() {
+        let e = Error::io("read from the archive", std::io::Error::from(Error::corrupt("a wrong digest")));
+        assert_eq!((e.kind(), e.to_string().as_str()), (Kind::Corrupt, "read from the archive: a wrong digest"));
     }
 }

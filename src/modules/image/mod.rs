@@ -1,7 +1,8 @@
-//! Images: references, the layer store, unpacking.
+//! Images: references, registries, the layer store, unpacking.
 
 pub mod assembly;
 mod changes;
+pub mod credentials;
 mod import;
 mod init_layer;
 mod layer;
@@ -11,6 +12,7 @@ pub mod pack;
 pub mod platform;
 mod record;
 pub mod reference;
+pub mod registry;
 pub mod store;
 mod tree;
 pub mod unpack;

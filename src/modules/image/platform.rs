@@ -1,110 +1,115 @@
-//! Which of an image's variants fits a machine.
+//! Platforms of images: `os/architecture[/variant]` in Go's words, and which image runs on which machine.
 
-use crate::api::oci::image::{Descriptor, DescriptorPlatform};
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// A platform in the terms of the OCI image specification (image-index.md).
-#[derive(Debug, Clone, PartialEq, Eq)]
+const LINUX: &str = "linux";
+
+/// What an image is made for, or what is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Platform {
     /// GOOS.
     pub os: String,
     /// GOARCH.
     pub architecture: String,
-    /// Empty, or `v5` to `v8`.
+    /// `v7` and the like; empty for the architecture's usual one.
     pub variant: String,
 }
 
 impl Platform {
-    /// This machine.
-    pub fn here() -> Platform {
+    /// This machine. A 32-bit ARM program asks the kernel which variant the processor has (uname(2)).
+    pub fn host() -> Platform {
         let (architecture, variant) = match std::env::consts::ARCH {
             "x86_64" => ("amd64", ""),
             "x86" => ("386", ""),
             "aarch64" => ("arm64", ""),
-            "arm" => ("arm", "v7"),
+            "arm" => ("arm", arm_variant(&nix::sys::utsname::uname().map_or_else(|_| String::new(), machine))),
+            "loongarch64" => ("loong64", ""),
+            "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", ""),
+            "powerpc64" => ("ppc64", ""),
             other => (other, ""),
         };
-        Platform { os: "linux".into(), architecture: architecture.into(), variant: variant.into() }
+        Platform { os: LINUX.into(), architecture: architecture.into(), variant: variant.into() }
     }
 
-    /// Reads `OS[/ARCHITECTURE[/VARIANT]]` or an architecture alone, with the kernel's and Debian's names for some.
+    /// Parses `linux/arm/v7`, `linux/amd64`, `arm64` or `linux`; what is not said is this machine's. Takes the names
+    /// that uname(1) prints as well.
     ///
     /// # Errors
-    /// `Kind::Invalid` for another form, `Kind::Unsupported` for another system than Linux.
+    /// `Kind::Invalid` naming the rule.
     pub fn parse(text: &str) -> Result<Platform> {
-        let bad = || Error::invalid(format!("invalid platform {text:?}: want OS/ARCHITECTURE[/VARIANT]"));
-        let parts: Vec<&str> = text.split('/').collect();
-        if parts.len() > 3 || parts.iter().any(|p| p.is_empty() || !p.bytes().all(is_name)) {
-            return Err(bad());
-        }
-        let (os, rest) = match parts[..] {
-            [one] if one != "linux" => ("linux", vec![one]),
-            [os, ref rest @ ..] => (os, rest.to_vec()),
-            [] => return Err(bad()),
+        let bad =
+            || Error::invalid(format!("invalid platform {text:?}: want OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT"));
+        let word = |w: &str| {
+            let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+            if w.starts_with(|c: char| c.is_ascii_alphanumeric()) && w.len() <= 64 && w.bytes().all(legal) {
+                Ok(w.to_ascii_lowercase())
+            } else {
+                Err(bad())
+            }
         };
-        if os != "linux" {
-            return Err(Error::new(
-                crate::error::Kind::Unsupported,
-                format!("platform {text:?}: only linux is supported"),
-            ));
-        }
-        let here = Platform::here();
-        let Some(&architecture) = rest.first() else { return Ok(here) };
-        let (architecture, implied) = match architecture {
-            "x86_64" | "x86-64" => ("amd64", ""),
-            "i386" | "i686" => ("386", ""),
-            "aarch64" => ("arm64", ""),
+        let parts = text.split('/').map(word).collect::<Result<Vec<String>>>()?;
+        let host = Platform::host();
+        let platform = match &parts[..] {
+            [one] if one == LINUX => host,
+            [one] => Platform { os: LINUX.into(), architecture: one.clone(), variant: String::new() },
+            [os, architecture] => {
+                Platform { os: os.clone(), architecture: architecture.clone(), variant: String::new() }
+            }
+            [os, architecture, variant] => {
+                Platform { os: os.clone(), architecture: architecture.clone(), variant: variant.clone() }
+            }
+            _ => return Err(bad()),
+        };
+        Ok(platform.normalised())
+    }
+
+    /// One spelling for each platform: `x86_64` is `amd64`, `arm64/v8` is `arm64`, `arm` is `arm/v7`.
+    pub fn normalised(mut self) -> Platform {
+        self.os.make_ascii_lowercase();
+        self.architecture.make_ascii_lowercase();
+        self.variant.make_ascii_lowercase();
+        let (architecture, variant) = match self.architecture.as_str() {
+            "i386" | "i486" | "i586" | "i686" => ("386", ""),
+            "x86_64" | "x86-64" => ("amd64", self.variant.as_str()),
+            "aarch64" => ("arm64", self.variant.as_str()),
             "armhf" => ("arm", "v7"),
             "armel" => ("arm", "v6"),
-            "arm" => ("arm", "v7"),
-            other => (other, ""),
+            other => (other, self.variant.as_str()),
         };
-        let variant = rest.get(1).copied().unwrap_or(implied);
-        // The only one that there is.
-        let variant = if architecture == "arm64" && matches!(variant, "8" | "v8") { "" } else { variant };
-        let variant = match variant.as_bytes() {
-            [b'5'..=b'9'] => format!("v{variant}"),
-            _ => variant.to_owned(),
+        let variant = match (architecture, variant) {
+            ("amd64", "v1") | ("arm64", "v8" | "8") => "",
+            ("arm", "" | "7") => "v7",
+            ("arm", "5") => "v5",
+            ("arm", "6") => "v6",
+            ("arm", "8") => "v8",
+            (_, variant) => variant,
         };
-        Ok(Platform { os: os.into(), architecture: architecture.into(), variant })
+        let (architecture, variant) = (architecture.to_owned(), variant.to_owned());
+        Platform { os: self.os, architecture, variant }
     }
 
-    /// How well an image of that platform runs here: the higher the better, `None` when it does not.
-    fn fit(&self, other: &DescriptorPlatform) -> Option<u32> {
-        if other.os != self.os || other.architecture != self.architecture {
+    /// How well an image for `offered` suits this platform: 0 is best, `None` is not at all. A processor runs what was
+    /// made for a lower variant of its architecture, the highest of them best.
+    pub fn rank(&self, offered: &Platform) -> Option<u32> {
+        let (own, offered) = (self.clone().normalised(), offered.clone().normalised());
+        if own.os != offered.os || own.architecture != offered.architecture {
             return None;
         }
-        let level = |variant: &str| variant.strip_prefix('v').and_then(|n| n.parse::<u32>().ok());
-        match self.architecture.as_str() {
-            // Each runs what was built for its elders; without a variant v7 is meant (containerd's platforms package).
-            "arm" => {
-                let (ours, theirs) = (level(&self.variant).unwrap_or(7), level(&other.variant).unwrap_or(7));
-                (theirs <= ours).then_some(theirs)
-            }
-            "arm64" => matches!(other.variant.as_str(), "" | "v8").then_some(1),
-            // Above v1 the processor may lack what the image needs; it was asked for by name then.
-            _ if other.variant == self.variant => Some(2),
-            "amd64" => matches!(other.variant.as_str(), "" | "v1").then_some(1),
-            _ => other.variant.is_empty().then_some(1),
+        if own.variant == offered.variant {
+            return Some(0);
         }
-    }
-
-    /// The best of an index; one that names no platform only when there is no other. Of equals the first.
-    pub fn choose<'a>(&self, manifests: &'a [Descriptor]) -> Option<&'a Descriptor> {
-        let mut best: Option<(u32, &Descriptor)> = None;
-        for descriptor in manifests {
-            let fit = match &descriptor.platform {
-                Some(platform) => self.fit(platform),
-                None => Some(0),
-            };
-            if let Some(fit) = fit
-                && best.is_none_or(|(b, _)| fit > b)
-            {
-                best = Some((fit, descriptor));
-            }
-        }
-        best.map(|(_, descriptor)| descriptor)
+        let lowest = match own.architecture.as_str() {
+            "arm" => 5,
+            "arm64" => 8,
+            "amd64" => 1,
+            _ => return None,
+        };
+        let number = |variant: &str| match variant {
+            "" => Some(lowest),
+            v => v.strip_prefix('v').and_then(|n| n.parse::<u32>().ok()).filter(|n| *n >= lowest),
+        };
+        number(&own.variant)?.checked_sub(number(&offered.variant)?)
     }
 }
 
@@ -115,64 +120,70 @@ impl fmt::Display for Platform {
     }
 }
 
-fn is_name(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')
+fn machine(name: nix::sys::utsname::UtsName) -> String {
+    name.machine().to_string_lossy().into_owned()
+}
+
+/// The variant by the kernel's word for the machine: `armv6l`, `armv7l`, `armv8l`, `aarch64`.
+fn arm_variant(machine: &str) -> &'static str {
+    match machine {
+        "aarch64" => "v8",
+        m if m.starts_with("armv8") => "v8",
+        m if m.starts_with("armv6") => "v6",
+        m if m.starts_with("armv5") => "v5",
+        _ => "v7",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn index(platforms: &[&str]) -> Vec<Descriptor> {
-        let one = |text: &&str| {
-            let mut parts = text.split('/').map(str::to_owned);
-            let mut next = || parts.next().unwrap_or_default();
-            let platform = DescriptorPlatform { os: next(), architecture: next(), variant: next() };
-            let platform = Some(platform).filter(|p| !p.os.is_empty());
-            Descriptor { digest: text.to_string(), platform, ..Descriptor::default() }
-        };
-        platforms.iter().map(one).collect()
+    fn platform(text: &str) -> Platform {
+        Platform::parse(text).unwrap()
     }
 
     #[test]
-    fn the_best_variant_is_chosen() {
-        let all = index(&[
-            "unknown/unknown",
-            "windows/amd64",
-            "linux/arm/v5",
-            "linux/arm/v7",
-            "linux/arm/v6",
-            "linux/arm64/v8",
-            "linux/amd64/v3",
-            "linux/amd64",
-            "linux/386",
-            "",
-        ]);
-        for (want, chosen) in [
-            ("linux/arm/v7", "linux/arm/v7"),
-            ("linux/arm/v6", "linux/arm/v6"),
-            ("linux/arm/v5", "linux/arm/v5"),
-            ("linux/arm/v8", "linux/arm/v7"),
-            ("linux/arm64", "linux/arm64/v8"),
-            ("aarch64", "linux/arm64/v8"),
+    fn one_spelling() {
+        for (text, want) in [
             ("linux/amd64", "linux/amd64"),
-            ("linux/amd64/v3", "linux/amd64/v3"),
-            ("x86_64", "linux/amd64"),
-            ("linux/riscv64", ""),
+            ("Linux/X86_64", "linux/amd64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("aarch64", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/arm/v6", "linux/arm/v6"),
+            ("windows/amd64", "windows/amd64"),
         ] {
-            let platform = Platform::parse(want).unwrap();
-            assert_eq!(platform.choose(&all).unwrap().digest, chosen, "{want}");
+            assert_eq!(platform(text).to_string(), want, "{text}");
         }
-        assert!(Platform::parse("linux/riscv64").unwrap().choose(&index(&["linux/amd64"])).is_none());
+        assert_eq!(platform("linux"), Platform::host().normalised());
+        for text in ["", "/", "linux/", "a/b/c/d", "linux/../x", "linux/a b", "lin\u{fc}x/amd64"] {
+            assert!(Platform::parse(text).unwrap_err().to_string().contains("invalid platform"), "{text}");
+        }
     }
 
     #[test]
-    fn forms() {
-        assert_eq!(Platform::parse("linux").unwrap(), Platform::here());
-        assert_eq!(Platform::parse("linux/arm64/v8").unwrap().to_string(), "linux/arm64");
-        assert_eq!(Platform::parse("linux/arm/7").unwrap().to_string(), "linux/arm/v7");
-        for bad in ["", "/", "linux//v7", "a/b/c/d", "linux/a b", "windows/amd64"] {
-            assert!(Platform::parse(bad).is_err(), "{bad}");
+    fn lower_variants_run_on_higher_processors() {
+        let ranks = |own: &str, offered: &[&str]| -> Vec<Option<u32>> {
+            offered.iter().map(|o| platform(own).rank(&platform(o))).collect()
+        };
+        let arm = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm", "linux/arm/v8", "linux/arm64"];
+        assert_eq!(ranks("linux/arm/v8", &arm), [Some(3), Some(2), Some(1), Some(1), Some(0), None]);
+        assert_eq!(ranks("linux/arm/v7", &arm), [Some(2), Some(1), Some(0), Some(0), None, None]);
+        assert_eq!(ranks("linux/arm/v6", &arm), [Some(1), Some(0), None, None, None, None]);
+        assert_eq!(ranks("linux/arm/v5", &arm), [Some(0), None, None, None, None, None]);
+        assert_eq!(ranks("linux/arm64", &["linux/arm64/v8", "linux/arm64/v9", "linux/arm/v7"]), [Some(0), None, None]);
+        assert_eq!(ranks("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2"]), [Some(2), Some(1)]);
+        assert_eq!(ranks("linux/amd64", &["linux/amd64/v2", "windows/amd64", "linux/386"]), [None, None, None]);
+    }
+
+    #[test]
+    fn variants_from_the_kernel() {
+        for (machine, want) in
+            [("armv7l", "v7"), ("armv6l", "v6"), ("armv5tel", "v5"), ("armv8l", "v8"), ("aarch64", "v8")]
+        {
+            assert_eq!(arm_variant(machine), want);
         }
     }
 }

@@ -132,9 +132,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// Begins with a literal path such as `/v1.44/containers`.
+    /// Begins with a literal path such as `/v1.44/containers`, or a whole address that may have a query already.
     pub fn new(path: &str) -> Target {
-        Target { text: path.to_owned(), has_query: false }
+        Target { text: path.to_owned(), has_query: path.contains('?') }
     }
 
     /// Adds a path segment, encoded as one. The slashes of image names stay, as docker sends them.

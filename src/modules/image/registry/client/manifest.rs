@@ -1,0 +1,336 @@
+//! Manifests and indexes (OCI image specification 1.1, and docker's schema 2): what kind of document it is, and what it
+//! lists.
+//!
+//! A document that can be read in two ways is refused (CVE-2021-41190): the type it says it has, the type the registry
+//! says it has and the fields it has must be of one kind.
+
+use super::super::Descriptor;
+use super::retry::corrupt;
+use crate::error::{Error, Kind, Result};
+use crate::modules::image::platform::Platform;
+use crate::utils::{digest, json};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// Bytes of a manifest or an index.
+pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
+/// More layers than overlayfs stacks.
+const LAYERS: usize = 500;
+/// Images in one index.
+const ENTRIES: usize = 4096;
+
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+
+/// What is asked for, best first. Schema 1 is among them so that a registry says that it has nothing else.
+pub(super) const ACCEPT: &[&str] = &[OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED];
+
+const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+/// Prefixes of the types of layers; compression is seen in the bytes.
+const LAYER_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+];
+
+/// A document, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Manifest {
+    /// One image for several platforms.
+    Index(Vec<Entry>),
+    /// One image.
+    Image { config: Descriptor, layers: Vec<Descriptor> },
+}
+
+/// An image in an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub descriptor: Descriptor,
+    pub platform: Option<Platform>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Document {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    manifests: Option<Vec<Listed>>,
+    config: Option<Listed>,
+    layers: Option<Vec<Listed>>,
+    /// Of schema 1.
+    fs_layers: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Listed {
+    media_type: String,
+    digest: String,
+    size: u64,
+    platform: Option<ListedPlatform>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ListedPlatform {
+    os: String,
+    architecture: String,
+    variant: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Index,
+    Image,
+    Schema1,
+}
+
+/// Reads a document. `media_type` is what the registry, or the index that lists it, says it is.
+///
+/// # Errors
+/// `Kind::Corrupt` for a document that is not clearly one thing, or lists what cannot be; `Kind::Unsupported` for what is
+/// not an image, and for schema 1.
+pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Manifest> {
+    let document: Document = json::parse_object(bytes).map_err(|e| e.with_kind(Kind::Corrupt))?;
+    let own = document.media_type.as_deref().filter(|t| !t.is_empty());
+    let said = media_type.and_then(known);
+    let claimed = match (own.map(known), said) {
+        (Some(None), _) => {
+            let text = format!("a document of the type {:?} is not an image", own.unwrap_or_default());
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        (Some(Some(own)), Some(said)) if own != said => {
+            let (own, said) = (document.media_type.unwrap_or_default(), media_type.unwrap_or_default());
+            return corrupt(format!("it says that its type is {own:?}, and the registry that it is {said:?}"));
+        }
+        (Some(Some(own)), _) => Some(own),
+        (None, said) => said,
+    };
+    let is_index = document.manifests.is_some();
+    let is_image = document.config.is_some() || document.layers.is_some();
+    let is_schema_1 = document.fs_layers.is_some() || document.schema_version == Some(1);
+    let found = match (is_index, is_image, is_schema_1) {
+        (true, false, false) => Type::Index,
+        (false, true, false) => Type::Image,
+        (false, false, true) => Type::Schema1,
+        (false, false, false) => return corrupt("a document that lists neither images nor layers"),
+        _ => return corrupt("a document that can be read as a manifest and as an index"),
+    };
+    if claimed.is_some_and(|claimed| claimed != found) {
+        let claimed = own.or(media_type).unwrap_or_default();
+        return corrupt(format!("a document that is not of its type {claimed:?}"));
+    }
+    match found {
+        Type::Schema1 => {
+            let text = "the registry has this image as a schema 1 manifest only, which was given up in 2017: push it again \
+                        with a newer client";
+            Err(Error::new(Kind::Unsupported, text))
+        }
+        _ if document.schema_version != Some(2) => corrupt("a document whose schemaVersion is not 2"),
+        Type::Index => index(document.manifests.unwrap_or_default()),
+        Type::Image => image(document),
+    }
+}
+
+fn known(media_type: &str) -> Option<Type> {
+    match media_type {
+        OCI_INDEX | DOCKER_LIST => Some(Type::Index),
+        OCI_MANIFEST | DOCKER_MANIFEST => Some(Type::Image),
+        SCHEMA_1 | SCHEMA_1_SIGNED => Some(Type::Schema1),
+        _ => None,
+    }
+}
+
+fn index(list: Vec<Listed>) -> Result<Manifest> {
+    if list.len() > ENTRIES {
+        return corrupt(format!("an index of more than {ENTRIES} images"));
+    }
+    let entry = |mut listed: Listed| {
+        let platform = listed.platform.take().filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
+        let platform =
+            platform.map(|p| Platform { os: p.os, architecture: p.architecture, variant: p.variant }.normalised());
+        Ok(Entry { descriptor: descriptor(listed)?, platform })
+    };
+    // What is not an image or an index (signatures and the like) is none to choose from.
+    let images = list.into_iter().filter(|l| matches!(known(&l.media_type), Some(Type::Index | Type::Image)));
+    Ok(Manifest::Index(images.map(entry).collect::<Result<_>>()?))
+}
+
+fn image(document: Document) -> Result<Manifest> {
+    let Some(config) = document.config else { return corrupt("a manifest without a configuration") };
+    let Some(layers) = document.layers else { return corrupt("a manifest without layers") };
+    if !matches!(config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
+        let kind = document.artifact_type.filter(|t| !t.is_empty()).unwrap_or(config.media_type);
+        return Err(Error::new(Kind::Unsupported, format!("an artifact of the type {kind:?} is not an image")));
+    }
+    if layers.len() > LAYERS {
+        return corrupt(format!("an image of more than {LAYERS} layers"));
+    }
+    for layer in &layers {
+        let rest = LAYER_TYPES.iter().find_map(|t| layer.media_type.strip_prefix(t));
+        if !matches!(rest, Some("" | "+gzip" | ".gzip" | "+zstd" | ".zstd")) {
+            let text = format!("a layer of the type {:?} cannot be unpacked", layer.media_type);
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+    }
+    let layers = layers.into_iter().map(descriptor).collect::<Result<_>>()?;
+    Ok(Manifest::Image { config: descriptor(config)?, layers })
+}
+
+fn descriptor(listed: Listed) -> Result<Descriptor> {
+    digest::parse(&listed.digest).map_err(|e| e.with_kind(Kind::Corrupt))?;
+    Ok(Descriptor { media_type: listed.media_type, digest: listed.digest, size: listed.size })
+}
+
+/// The entry that suits a platform best; of equals the first. Entries that do not say their platform come last.
+///
+/// # Errors
+/// `Kind::NotFound` with the platforms that there are.
+pub(super) fn choose<'a>(entries: &'a [Entry], platform: &Platform) -> Result<&'a Entry> {
+    let rank = |entry: &Entry| match &entry.platform {
+        Some(offered) => platform.rank(offered),
+        None => Some(u32::MAX),
+    };
+    let ranked = entries.iter().filter_map(|entry| rank(entry).map(|rank| (rank, entry)));
+    if let Some((_, entry)) = ranked.min_by_key(|(rank, _)| *rank) {
+        return Ok(entry);
+    }
+    let mut offered: Vec<String> =
+        entries.iter().filter_map(|e| e.platform.as_ref()).map(Platform::to_string).collect();
+    offered.retain(|p| p != "unknown/unknown");
+    offered.dedup();
+    offered.truncate(20);
+    let text = format!("no image for {platform}, only for: {}", super::answer::shown(&offered.join(", ")));
+    Err(Error::not_found(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest_of(c: char) -> String {
+        format!("sha256:{}", c.to_string().repeat(64))
+    }
+
+    fn listed(media_type: &str, c: char, platform: &str) -> String {
+        let platform = match platform.split('/').collect::<Vec<_>>()[..] {
+            [os, architecture] => format!(",\"platform\":{{\"os\":\"{os}\",\"architecture\":\"{architecture}\"}}"),
+            [os, a, v] => format!(",\"platform\":{{\"os\":\"{os}\",\"architecture\":\"{a}\",\"variant\":\"{v}\"}}"),
+            _ => String::new(),
+        };
+        format!("{{\"mediaType\":\"{media_type}\",\"digest\":\"{}\",\"size\":7{platform}}}", digest_of(c))
+    }
+
+    fn image(layer: &str) -> String {
+        let (config, layer) = (listed(OCI_CONFIG, 'c', ""), listed(layer, 'd', ""));
+        format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":[{layer}]}}")
+    }
+
+    #[test]
+    fn images_of_both_families() {
+        for layer in LAYER_TYPES {
+            let text = image(&format!("{layer}{}", if layer.contains("docker") { ".gzip" } else { "+zstd" }));
+            for said in [None, Some(OCI_MANIFEST), Some(DOCKER_MANIFEST), Some("text/plain"), Some("application/json")]
+            {
+                let Manifest::Image { config, layers } = parse(text.as_bytes(), said).unwrap() else {
+                    panic!("{text}")
+                };
+                assert_eq!((config.digest, layers[0].size), (digest_of('c'), 7));
+            }
+        }
+        for (layer, kind) in
+            [("application/vnd.oci.image.layer.v1.tar+encrypted", Kind::Unsupported), ("x", Kind::Unsupported)]
+        {
+            assert_eq!(parse(image(layer).as_bytes(), None).unwrap_err().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        let (config, entry) = (listed(OCI_CONFIG, 'c', ""), listed(OCI_MANIFEST, 'a', "linux/amd64"));
+        let both = format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":[],\"manifests\":[{entry}]}}");
+        let with = |own: &str, rest: &str| format!("{{\"schemaVersion\":2,\"mediaType\":\"{own}\",{rest}}}");
+        let (image_rest, index_rest) =
+            (format!("\"config\":{config},\"layers\":[]"), format!("\"manifests\":[{entry}]"));
+        for (text, said) in [
+            (both.clone(), None),
+            (both.clone(), Some(OCI_INDEX)),
+            (format!("{{\"schemaVersion\":2,\"manifests\":[{entry}],\"fsLayers\":[]}}"), None),
+            (with(OCI_INDEX, &image_rest), None),
+            (with(OCI_MANIFEST, &index_rest), None),
+            (with(OCI_MANIFEST, &image_rest), Some(OCI_INDEX)),
+            (with(OCI_INDEX, &index_rest), Some(DOCKER_MANIFEST)),
+            (format!("{{\"schemaVersion\":2,{image_rest}}}"), Some(DOCKER_LIST)),
+            (format!("{{\"schemaVersion\":2,{image_rest},\"layers\":[]}}"), None),
+            (format!("{{{image_rest}}}"), None),
+            ("{\"schemaVersion\":2}".into(), None),
+            ("[]".into(), None),
+            (format!("{{\"schemaVersion\":2,\"config\":{config}}}"), None),
+            (image(LAYER_TYPES[0]).replace("sha256:dd", "sha256:../"), None),
+            (image(LAYER_TYPES[0]).replace(":7", ":-7"), None),
+        ] {
+            assert_eq!(parse(text.as_bytes(), said).unwrap_err().kind(), Kind::Corrupt, "{text} {said:?}");
+        }
+        let many = format!(
+            "{{\"schemaVersion\":2,\"config\":{config},\"layers\":[{}]}}",
+            vec![listed(LAYER_TYPES[0], 'd', ""); 501].join(",")
+        );
+        assert!(parse(many.as_bytes(), None).unwrap_err().to_string().contains("500 layers"));
+    }
+
+    #[test]
+    fn what_is_no_image_is_named() {
+        let schema_1 = "{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[],\"history\":[],\"signatures\":[]}";
+        let artifact = image(LAYER_TYPES[0]).replace(OCI_CONFIG, "application/vnd.oci.empty.v1+json");
+        let helm =
+            artifact.replace("{\"schemaVersion\":2", "{\"schemaVersion\":2,\"artifactType\":\"application/x-helm\"");
+        let other = "{\"schemaVersion\":2,\"mediaType\":\"text/x\",\"layers\":[]}".to_owned();
+        for (text, said, part) in [
+            (schema_1.to_owned(), Some(SCHEMA_1_SIGNED), "schema 1"),
+            (schema_1.to_owned(), None, "schema 1"),
+            (artifact, None, "vnd.oci.empty"),
+            (helm, None, "x-helm"),
+            (other, None, "text/x"),
+        ] {
+            let error = parse(text.as_bytes(), said).unwrap_err();
+            assert!(error.kind() == Kind::Unsupported && error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_best_platform_is_chosen() {
+        let list = ["linux/amd64", "linux/arm/v5", "linux/arm/v7", "unknown/unknown", "linux/arm64/v8", "linux/arm/v6"];
+        let mut entries: Vec<String> =
+            list.iter().zip("123456".chars()).map(|(p, c)| listed(OCI_MANIFEST, c, p)).collect();
+        entries.push(listed("application/vnd.x.signature", '9', "linux/amd64"));
+        let text = format!("{{\"schemaVersion\":2,\"manifests\":[{}]}}", entries.join(","));
+        let Manifest::Index(entries) = parse(text.as_bytes(), Some(DOCKER_LIST)).unwrap() else { panic!("{text}") };
+        assert_eq!(entries.len(), 6);
+        for (platform, want) in [
+            ("linux/amd64", '1'),
+            ("linux/amd64/v3", '1'),
+            ("linux/arm/v5", '2'),
+            ("linux/arm/v6", '6'),
+            ("linux/arm/v7", '3'),
+            ("linux/arm/v8", '3'),
+            ("linux/arm64", '5'),
+        ] {
+            let chosen = choose(&entries, &Platform::parse(platform).unwrap()).unwrap();
+            assert_eq!(chosen.descriptor.digest, digest_of(want), "{platform}");
+        }
+        let error = choose(&entries, &Platform::parse("linux/riscv64").unwrap()).unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound);
+        let text = error.to_string();
+        assert!(text.contains("linux/riscv64") && text.contains("linux/arm/v5") && !text.contains("unknown"), "{text}");
+        let silent = Entry { platform: None, ..entries[0].clone() };
+        assert_eq!(choose(&[silent.clone()], &Platform::parse("linux/riscv64").unwrap()).unwrap(), &silent);
+    }
+}

@@ -1,0 +1,55 @@
+//! Registries: from a reference to an image's documents and the bytes of its layers (OCI distribution specification 1.1,
+//! and the older API of docker that it grew from).
+//!
+//! What a registry sends is believed only as far as a digest reaches. Nothing is stored here: a pull resolves a
+//! reference and reads the blobs it lacks, each of which ends in an error unless it is, to the last byte, the one that
+//! was asked for.
+
+mod address;
+mod cancel;
+#[cfg(feature = "registry")]
+mod client;
+#[cfg(not(feature = "registry"))]
+mod no_client;
+mod proxy;
+
+pub use cancel::Cancel;
+#[cfg(feature = "registry")]
+pub use client::{Registry, Resolved};
+#[cfg(not(feature = "registry"))]
+pub use no_client::{Registry, Resolved};
+pub use proxy::{ProxySettings, masked};
+
+use super::credentials::Store;
+use std::path::PathBuf;
+
+/// What a daemon is configured with.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Asked in this order before docker's own registry, for names without a host: `HOST[:PORT]`, with `https://` before
+    /// it or `http://`, which means that this mirror is asked without TLS.
+    pub mirrors: Vec<String>,
+    /// `HOST[:PORT]`, or networks in CIDR form for hosts given by address: asked by TLS without verification, and when
+    /// that fails without TLS.
+    pub insecure: Vec<String>,
+    /// No certificate of any registry is verified.
+    pub skip_verify: bool,
+    /// A directory with a subdirectory per `HOST[:PORT]`: authorities `*.crt`, and pairs of `NAME.cert` and `NAME.key` with
+    /// which this machine shows who it is.
+    pub certificates: PathBuf,
+    /// Proxies and exceptions.
+    pub proxy: ProxySettings,
+    /// Asked for the credentials of mirrors. Those for the registry that a reference names are given with the reference.
+    pub credentials: Option<Store>,
+}
+
+/// What a manifest says of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// As the manifest has it.
+    pub media_type: String,
+    /// `sha256:…`, checked to be one.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
