@@ -111,7 +111,8 @@ cross: ## Release binary for TARGET with cross (github.com/cross-rs/cross), whic
 		cross build --release --locked --target $(TARGET) --bin isulabox
 
 deps: deps-build ## Installs the Debian packages that build and tests need (root); asks apt for nothing when all are there
-	@targets/deps busybox:busybox-static ip:iproute2 script:bsdutils skopeo:skopeo
+	@targets/deps busybox:busybox-static ip:iproute2 script:bsdutils \
+		docker-registry:docker-registry skopeo:skopeo openssl:openssl htpasswd:apache2-utils
 
 .PHONY: deps-build deps-bench
 deps-build:

@@ -11,6 +11,7 @@ mod lifecycle;
 mod logs;
 mod mounts;
 mod multicall;
+mod registry;
 mod resources;
 mod restore;
 mod runtime;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         runtime::TESTS,
         daemon_config::TESTS,
         images::TESTS,
+        registry::TESTS,
         lifecycle::TESTS,
         exec::TESTS,
         streams::TESTS,

@@ -9,6 +9,7 @@ pub mod leaks;
 pub mod oci;
 pub mod old_kernel;
 pub mod pty;
+pub mod registry;
 pub mod requires;
 pub mod rootfs;
 pub mod runner;

@@ -42,6 +42,11 @@ pub fn crun() -> Condition {
     program("crun")
 }
 
+/// What a registry of a test's own is made of (`support::registry`).
+pub fn registry() -> Condition {
+    ["docker-registry", "skopeo", "openssl", "htpasswd", "base64"].into_iter().try_for_each(program)
+}
+
 /// A v1 memory controller that can limit swap, or cgroup v2.
 pub fn cgroup_memory() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();

@@ -124,7 +124,8 @@ impl<'a> Blob<'a> {
                     }
                     return Ok(n);
                 }
-                Err(e) => failure(e.into()),
+                // Whatever it was, this registry has the blob.
+                Err(e) => Failure { remedy: Remedy::Later(None), ..failure(e.into()) },
             };
             self.body = None;
             self.attempts.wait(failure, &self.cancel).map_err(|failure| failure.error)?;

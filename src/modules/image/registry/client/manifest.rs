@@ -331,6 +331,6 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("linux/riscv64") && text.contains("linux/arm/v5") && !text.contains("unknown"), "{text}");
         let silent = Entry { platform: None, ..entries[0].clone() };
-        assert_eq!(choose(&[silent.clone()], &Platform::parse("linux/riscv64").unwrap()).unwrap(), &silent);
+        assert_eq!(choose(std::slice::from_ref(&silent), &Platform::parse("linux/riscv64").unwrap()).unwrap(), &silent);
     }
 }

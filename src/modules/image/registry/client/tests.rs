@@ -550,6 +550,18 @@ fn a_registry_that_is_not_insecure_is_not_asked_without_tls() {
     let error = refusal(&registry(&[]), &reference(&server, "a/b"));
     assert_eq!(error.kind(), Kind::Remote, "{error}");
     assert!(server.asked().is_empty());
+    // One that answers a handshake with words.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(std::result::Result::ok) {
+            let mut stream = stream;
+            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.0 400 Bad Request\r\n\r\nspeak TLS not");
+            let _ = stream.read(&mut [0; 4096]);
+        }
+    });
+    let error = refusal(&registry(&[]), &Reference::parse(&format!("{host}/a/b")).unwrap());
+    assert!(error.to_string().contains("insecure-registries"), "{error}");
     // Nobody there at all.
     let port = { std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
     let nobody = Reference::parse(&format!("127.0.0.1:{port}/a/b")).unwrap();

@@ -242,14 +242,27 @@ pub(super) fn failure(e: ureq::Error) -> Failure {
             ErrorKind::TimedOut | ErrorKind::WouldBlock => {
                 Failure::new(Error::new(Kind::Timeout, "timed out"), Remedy::Later(None))
             }
-            _ => remote(io_text(&e), Remedy::Elsewhere),
+            // The handshake's errors come as these.
+            _ => match e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+                Some(e) => remote(tls_text(e), Remedy::Elsewhere),
+                None => remote(io_text(&e), Remedy::Elsewhere),
+            },
         },
-        ureq::Error::Rustls(e) => remote(format!("TLS: {e}"), Remedy::Elsewhere),
+        ureq::Error::Rustls(e) => remote(tls_text(&e), Remedy::Elsewhere),
         ureq::Error::Tls(text) => remote(format!("TLS: {text}"), Remedy::Elsewhere),
         ureq::Error::Protocol(e) => remote(format!("not HTTP: {e}"), Remedy::Elsewhere),
         ureq::Error::ConnectProxyFailed(_) => remote("the proxy refuses to connect".into(), Remedy::Elsewhere),
         ureq::Error::LargeResponseHeader(..) => remote(format!("a head of more than {HEAD_LIMIT} bytes"), Remedy::None),
         _ => remote("the request failed".into(), Remedy::None),
+    }
+}
+
+fn tls_text(e: &rustls::Error) -> String {
+    match e {
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS; a registry without must be among the insecure-registries".into()
+        }
+        e => format!("TLS: {e}"),
     }
 }
 

@@ -1,0 +1,322 @@
+//! A registry of a test's own: Debian's docker-registry on loopback, plain or with TLS, open or with passwords or
+//! tokens, filled by skopeo. Tests that use it begin with `requires!(registry)`.
+
+use super::{PATIENCE, eventually};
+use isulabox::utils::digest::sha256;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the registry is to be like. The default is plain and open to all.
+#[derive(Default, Clone, Copy)]
+pub struct Setup {
+    /// With a certificate of an authority of its own, which `certs.d` of [`Registry::certificates`] names.
+    pub tls: bool,
+    /// Who may pull and push: everybody, or this user with this password.
+    pub login: Option<(&'static str, &'static str)>,
+    /// The registry wants tokens, and the server of [`Registry::tokens`] gives them: for the login if there is one.
+    pub tokens: bool,
+}
+
+/// A running registry; it ends when it is dropped.
+pub struct Registry {
+    /// `127.0.0.1:PORT`.
+    pub host: String,
+    /// The token server's, where there is one.
+    pub tokens: Option<Tokens>,
+    dir: PathBuf,
+    setup: Setup,
+    child: Child,
+}
+
+impl Registry {
+    /// Starts one whose files lie in a new directory `name` below `dir`.
+    #[track_caller]
+    pub fn start(dir: &Path, name: &str, setup: Setup) -> Registry {
+        let dir = dir.join(name);
+        fs::create_dir(&dir).expect("a new directory");
+        let port = free_port();
+        let host = format!("127.0.0.1:{port}");
+        let mut config = json!({
+            "version": 0.1,
+            "log": {"level": "debug"},
+            "storage": {"filesystem": {"rootdirectory": dir.join("storage")}, "delete": {"enabled": true}},
+            "http": {"addr": host},
+        });
+        if setup.tls {
+            certificate(&dir, "server");
+            let own = dir.join("certs.d").join(&host);
+            fs::create_dir_all(&own).expect("a directory");
+            fs::copy(dir.join("ca.pem"), own.join("ca.crt")).expect("the authority");
+            config["http"]["tls"] = json!({"certificate": dir.join("server.pem"), "key": dir.join("server.key")});
+        }
+        let mut tokens = None;
+        if setup.tokens {
+            certificate(&dir, "issuer");
+            let server = Tokens::start(&dir, setup.login);
+            config["auth"]["token"] = json!({"realm": server.realm, "service": "tests", "issuer": "tests",
+                "rootcertbundle": dir.join("ca.pem")});
+            tokens = Some(server);
+        } else if let Some((user, password)) = setup.login {
+            let line = run(Command::new("htpasswd").args(["-nbB", user, password]));
+            fs::write(dir.join("htpasswd"), line).expect("a file");
+            config["auth"]["htpasswd"] = json!({"realm": "tests", "path": dir.join("htpasswd")});
+        }
+        // JSON is YAML.
+        fs::write(dir.join("config.yml"), isulabox::utils::json::to_vec(&config)).expect("a file");
+        let log = File::create(dir.join("log")).expect("a file");
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(dir.join("config.yml"))
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log)
+            .spawn()
+            .expect("docker-registry starts");
+        let mut registry = Registry { host, tokens, dir, setup, child };
+        eventually("the registry listens", || {
+            let ended = registry.child.try_wait().expect("it is ours");
+            assert!(ended.is_none(), "the registry ended: {}", registry.log());
+            TcpStream::connect(&registry.host).is_ok()
+        });
+        registry
+    }
+
+    /// `HOST/NAME`.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}/{name}", self.host)
+    }
+
+    /// The directory for a daemon's certificates by registry: it has this one's authority.
+    pub fn certificates(&self) -> PathBuf {
+        self.dir.join("certs.d")
+    }
+
+    /// Where the registry keeps its files, for tests that change them.
+    pub fn storage(&self) -> PathBuf {
+        self.dir.join("storage/docker/registry/v2")
+    }
+
+    /// What it said, every request among it.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Copies an image from an OCI layout ([`layout`]) to `name:tag`, with further words of `skopeo copy`, such as
+    /// `--format v2s2` or `--dest-compress-format zstd`.
+    #[track_caller]
+    pub fn push(&self, layout: &Path, name: &str, words: &[&str]) {
+        let mut command = Command::new("skopeo");
+        command.args(["--insecure-policy", "copy", "--dest-tls-verify=false", "--all"]).args(words);
+        if let Some((user, password)) = self.setup.login {
+            command.arg("--dest-creds").arg(format!("{user}:{password}"));
+        }
+        command.arg(format!("oci:{}", layout.display())).arg(format!("docker://{}", self.name(name)));
+        run(&mut command);
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes an OCI layout with an image of these layers (tar files, plain or compressed) for each platform
+/// (`linux/arm/v7`); for several an index. `config` is the image's execution configuration.
+#[track_caller]
+pub fn layout(directory: &Path, layers: &[&Path], platforms: &[&str], config: &Value) {
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs).expect("a directory");
+    let put = |media_type: &str, bytes: &[u8]| {
+        let hash = sha256(bytes);
+        fs::write(blobs.join(&hash), bytes).expect("a blob");
+        json!({"mediaType": media_type, "digest": format!("sha256:{hash}"), "size": bytes.len()})
+    };
+    let put_json = |media_type: &str, value: &Value| put(media_type, &isulabox::utils::json::to_vec(value));
+    let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
+    for layer in layers {
+        let bytes = fs::read(layer).expect("a layer");
+        let (suffix, plain) = match bytes.as_slice() {
+            [0x1f, 0x8b, ..] => ("+gzip", run(Command::new("gzip").arg("-dc").arg(layer))),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("+zstd", run(Command::new("zstd").arg("-dc").arg(layer))),
+            _ => ("", bytes.clone()),
+        };
+        diff_ids.push(format!("sha256:{}", sha256(&plain)));
+        descriptors.push(put(&format!("application/vnd.oci.image.layer.v1.tar{suffix}"), &bytes));
+    }
+    let mut manifests = Vec::new();
+    for platform in platforms {
+        let mut words = platform.split('/');
+        let mut word = || words.next().unwrap_or_default();
+        let platform = json!({"os": word(), "architecture": word(), "variant": word()});
+        let mut document = platform.clone();
+        document["config"] = config.clone();
+        document["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
+        let config = put_json("application/vnd.oci.image.config.v1+json", &document);
+        let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config, "layers": descriptors});
+        let mut entry = put_json("application/vnd.oci.image.manifest.v1+json", &manifest);
+        entry["platform"] = platform;
+        manifests.push(entry);
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": manifests});
+    let top = match &manifests[..] {
+        [one] => json!({"schemaVersion": 2, "manifests": [one]}),
+        _ => json!({"schemaVersion": 2, "manifests": [put_json("application/vnd.oci.image.index.v1+json", &index)]}),
+    };
+    fs::write(directory.join("index.json"), isulabox::utils::json::to_vec(&top)).expect("a file");
+    fs::write(directory.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").expect("a file");
+}
+
+/// A token server (distribution's "Token Authentication Specification"): it gives everybody, or its one user, what is
+/// asked for, signed by `issuer.key`. It is not told to end: it waits for connections until the test's process ends.
+pub struct Tokens {
+    pub realm: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Tokens {
+    fn start(dir: &Path, login: Option<(&'static str, &'static str)>) -> Tokens {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let realm = format!("http://{}/token", listener.local_addr().expect("an address"));
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (dir, list) = (dir.to_owned(), asked.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                // A client that leaves is its own affair.
+                let _ = serve_token(stream, &dir, login, &list);
+            }
+        });
+        Tokens { realm, asked }
+    }
+
+    /// The targets of the requests so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("no holder panics").clone()
+    }
+}
+
+fn serve_token(
+    stream: TcpStream,
+    dir: &Path,
+    login: Option<(&str, &str)>,
+    list: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (mut target, mut authorization) = (String::new(), String::new());
+    for line in BufReader::new(&stream).lines() {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        if let Some(rest) = line.strip_prefix("GET ") {
+            target = rest.split(' ').next().unwrap_or_default().to_owned();
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("authorization")
+        {
+            authorization = value.trim().to_owned();
+        }
+    }
+    list.lock().expect("no holder panics").push(target.clone());
+    let expected =
+        login.map(|(user, password)| format!("Basic {}", base64("base64", format!("{user}:{password}").as_bytes())));
+    let (status, body) = if expected.is_some_and(|e| e != authorization) {
+        (401, json!({"errors": [{"code": "UNAUTHORIZED", "message": "incorrect username or password"}]}))
+    } else {
+        (200, json!({"token": token(dir, &target), "expires_in": 300}))
+    };
+    let body = isulabox::utils::json::to_vec(&body);
+    let length = body.len();
+    write!(&stream, "HTTP/1.1 {status} Word\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    (&stream).write_all(&body)
+}
+
+/// A JSON Web Token (RFC 7519) with the issuer's certificate in it.
+fn token(dir: &Path, target: &str) -> String {
+    let query = isulabox::utils::http::query::Query::parse(target.split_once('?').map_or("", |(_, q)| q));
+    let query = query.expect("a query");
+    let mut access = Vec::new();
+    for scope in query.all("scope").flat_map(|s| s.split(' ')) {
+        let (kind, rest) = scope.split_once(':').expect("a scope");
+        let (name, actions) = rest.rsplit_once(':').expect("a scope");
+        access.push(json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()}));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let der = run(Command::new("openssl").args(["x509", "-outform", "der", "-in"]).arg(dir.join("issuer.pem")));
+    let header = json!({"typ": "JWT", "alg": "RS256", "x5c": [base64("base64", &der)]});
+    let claims = json!({"iss": "tests", "sub": "", "aud": query.get("service").unwrap_or_default(), "exp": now + 300,
+        "nbf": now - 60, "iat": now, "jti": format!("{now}"), "access": access});
+    let url = |value: &Value| base64("base64url", &isulabox::utils::json::to_vec(value));
+    let signed = format!("{}.{}", url(&header), url(&claims));
+    let mut sign = Command::new("openssl");
+    sign.args(["dgst", "-sha256", "-sign"]).arg(dir.join("issuer.key"));
+    let signature = base64("base64url", &filter(&mut sign, signed.as_bytes()));
+    format!("{signed}.{signature}")
+}
+
+/// `base64`, or `base64url` without padding.
+fn base64(form: &str, bytes: &[u8]) -> String {
+    let text = filter(Command::new("base64").arg("-w0"), bytes);
+    let text = String::from_utf8(text).expect("ASCII");
+    match form {
+        "base64" => text,
+        _ => text.trim_end_matches('=').replace('+', "-").replace('/', "_"),
+    }
+}
+
+/// `NAME.key` and `NAME.pem` for loopback, signed by the authority `ca.pem`, which is made when there is none.
+fn certificate(dir: &Path, name: &str) {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let openssl = |line: String| run(Command::new("openssl").args(line.split(' ')));
+    if !dir.join("ca.pem").exists() {
+        let (key, out) = (at("ca.key"), at("ca.pem"));
+        openssl(format!("req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=tests -keyout {key} -out {out}"));
+    }
+    let (key, request, out) = (at(&format!("{name}.key")), at("request"), at(&format!("{name}.pem")));
+    openssl(format!("req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {key} -out {request}"));
+    fs::write(dir.join("extensions"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("a file");
+    let (ca, ca_key, extensions) = (at("ca.pem"), at("ca.key"), at("extensions"));
+    openssl(format!(
+        "x509 -req -days 30 -CA {ca} -CAkey {ca_key} -CAcreateserial -in {request} -extfile {extensions} -out {out}"
+    ));
+}
+
+/// A port that nobody had a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+/// Runs a program that must succeed; its output.
+#[track_caller]
+fn run(command: &mut Command) -> Vec<u8> {
+    filter(command, b"")
+}
+
+/// The same with something to read.
+#[track_caller]
+fn filter(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().expect("it is ours");
+    let _ = writer.join(); // one that does not read says why on standard error
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {error}", output.status);
+    output.stdout
+}
