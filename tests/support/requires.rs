@@ -44,6 +44,7 @@ pub fn crun() -> Condition {
 
 /// What a registry of a test's own is made of (`support::registry`).
 pub fn registry() -> Condition {
+    built_with(cfg!(feature = "registry"), "registry")?;
     ["docker-registry", "skopeo", "openssl", "htpasswd", "base64"].into_iter().try_for_each(program)
 }
 

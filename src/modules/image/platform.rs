@@ -1,6 +1,7 @@
 //! Platforms of images: `os/architecture[/variant]` in Go's words, and which image runs on which machine.
 
-use crate::error::{Error, Result};
+use crate::api::oci::image::{Descriptor, DescriptorPlatform};
+use crate::error::{Error, Kind, Result};
 use std::fmt;
 
 const LINUX: &str = "linux";
@@ -18,7 +19,7 @@ pub struct Platform {
 
 impl Platform {
     /// This machine. A 32-bit ARM program asks the kernel which variant the processor has (uname(2)).
-    pub fn host() -> Platform {
+    pub fn here() -> Platform {
         let (architecture, variant) = match std::env::consts::ARCH {
             "x86_64" => ("amd64", ""),
             "x86" => ("386", ""),
@@ -36,7 +37,7 @@ impl Platform {
     /// that uname(1) prints as well.
     ///
     /// # Errors
-    /// `Kind::Invalid` naming the rule.
+    /// `Kind::Invalid` naming the rule; `Kind::Unsupported` for another system than Linux.
     pub fn parse(text: &str) -> Result<Platform> {
         let bad =
             || Error::invalid(format!("invalid platform {text:?}: want OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT"));
@@ -49,9 +50,9 @@ impl Platform {
             }
         };
         let parts = text.split('/').map(word).collect::<Result<Vec<String>>>()?;
-        let host = Platform::host();
+        let here = Platform::here();
         let platform = match &parts[..] {
-            [one] if one == LINUX => host,
+            [one] if one == LINUX => here,
             [one] => Platform { os: LINUX.into(), architecture: one.clone(), variant: String::new() },
             [os, architecture] => {
                 Platform { os: os.clone(), architecture: architecture.clone(), variant: String::new() }
@@ -61,6 +62,9 @@ impl Platform {
             }
             _ => return Err(bad()),
         };
+        if !platform.os.eq_ignore_ascii_case(LINUX) {
+            return Err(Error::new(Kind::Unsupported, format!("platform {text:?}: only linux is supported")));
+        }
         Ok(platform.normalised())
     }
 
@@ -89,9 +93,19 @@ impl Platform {
         Platform { os: self.os, architecture, variant }
     }
 
+    /// The best of an index; one that names no platform only when there is no other. Of equals the first.
+    pub fn choose<'a>(&self, manifests: &'a [Descriptor]) -> Option<&'a Descriptor> {
+        let rank = |descriptor: &Descriptor| match &descriptor.platform {
+            Some(offered) => self.rank(&offered.into()),
+            None => Some(u32::MAX),
+        };
+        let ranked = manifests.iter().filter_map(|descriptor| rank(descriptor).map(|rank| (rank, descriptor)));
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, descriptor)| descriptor)
+    }
+
     /// How well an image for `offered` suits this platform: 0 is best, `None` is not at all. A processor runs what was
     /// made for a lower variant of its architecture, the highest of them best.
-    pub fn rank(&self, offered: &Platform) -> Option<u32> {
+    fn rank(&self, offered: &Platform) -> Option<u32> {
         let (own, offered) = (self.clone().normalised(), offered.clone().normalised());
         if own.os != offered.os || own.architecture != offered.architecture {
             return None;
@@ -110,6 +124,13 @@ impl Platform {
             v => v.strip_prefix('v').and_then(|n| n.parse::<u32>().ok()).filter(|n| *n >= lowest),
         };
         number(&own.variant)?.checked_sub(number(&offered.variant)?)
+    }
+}
+
+impl From<&DescriptorPlatform> for Platform {
+    fn from(platform: &DescriptorPlatform) -> Platform {
+        let DescriptorPlatform { architecture, os, variant } = platform.clone();
+        Platform { os, architecture, variant }.normalised()
     }
 }
 
@@ -153,12 +174,11 @@ mod tests {
             ("linux/arm", "linux/arm/v7"),
             ("linux/armhf", "linux/arm/v7"),
             ("linux/arm/v6", "linux/arm/v6"),
-            ("windows/amd64", "windows/amd64"),
         ] {
             assert_eq!(platform(text).to_string(), want, "{text}");
         }
-        assert_eq!(platform("linux"), Platform::host().normalised());
-        for text in ["", "/", "linux/", "a/b/c/d", "linux/../x", "linux/a b", "lin\u{fc}x/amd64"] {
+        assert_eq!(platform("linux"), Platform::here().normalised());
+        for text in ["", "/", "linux/", "a/b/c/d", "linux/../x", "linux/a b", "a//b", "lin\u{fc}x/amd64"] {
             assert!(Platform::parse(text).unwrap_err().to_string().contains("invalid platform"), "{text}");
         }
     }
@@ -175,7 +195,48 @@ mod tests {
         assert_eq!(ranks("linux/arm/v5", &arm), [Some(0), None, None, None, None, None]);
         assert_eq!(ranks("linux/arm64", &["linux/arm64/v8", "linux/arm64/v9", "linux/arm/v7"]), [Some(0), None, None]);
         assert_eq!(ranks("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2"]), [Some(2), Some(1)]);
-        assert_eq!(ranks("linux/amd64", &["linux/amd64/v2", "windows/amd64", "linux/386"]), [None, None, None]);
+        assert_eq!(ranks("linux/amd64", &["linux/amd64/v2", "linux/386"]), [None, None]);
+    }
+
+    #[test]
+    fn the_best_variant_is_chosen() {
+        let one = |text: &&str| {
+            let mut parts = text.split('/').map(str::to_owned);
+            let mut next = || parts.next().unwrap_or_default();
+            let platform = DescriptorPlatform { os: next(), architecture: next(), variant: next() };
+            let platform = Some(platform).filter(|p| !p.os.is_empty());
+            Descriptor { digest: text.to_string(), platform, ..Descriptor::default() }
+        };
+        let index = |list: &[&str]| list.iter().map(one).collect::<Vec<_>>();
+        let all = index(&[
+            "unknown/unknown",
+            "windows/amd64",
+            "linux/arm/v5",
+            "linux/arm/v7",
+            "linux/arm/v6",
+            "linux/arm64/v8",
+            "linux/amd64/v3",
+            "linux/amd64",
+            "linux/386",
+            "",
+        ]);
+        for (want, chosen) in [
+            ("linux/arm/v7", "linux/arm/v7"),
+            ("linux/arm/v6", "linux/arm/v6"),
+            ("linux/arm/v5", "linux/arm/v5"),
+            ("linux/arm/v8", "linux/arm/v7"),
+            ("linux/arm64", "linux/arm64/v8"),
+            ("aarch64", "linux/arm64/v8"),
+            ("linux/amd64", "linux/amd64"),
+            ("linux/amd64/v2", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("x86_64", "linux/amd64"),
+            ("linux/riscv64", ""),
+        ] {
+            assert_eq!(platform(want).choose(&all).unwrap().digest, chosen, "{want}");
+        }
+        assert!(platform("linux/riscv64").choose(&index(&["linux/amd64"])).is_none());
+        assert_eq!(Platform::parse("windows/amd64").unwrap_err().kind(), Kind::Unsupported);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn parse_header(value: &str) -> Result<Option<(Option<String>, Credentials)>
     if bytes == b"null" {
         return Ok(None);
     }
-    let entry: Result<Entry> = json::parse_object(&bytes);
+    let entry: Result<Entry> = json::parse(&bytes);
     let mut entry = entry.map_err(|_| Error::invalid("not a JSON document")).context(bad)?;
     let server = std::mem::take(&mut entry.serveraddress);
     let server = Some(server).filter(|s| !s.is_empty()).map(|s| normalise(&s));
@@ -97,7 +97,7 @@ struct Config {
 pub fn parse_config(bytes: &[u8], host: &str) -> Result<Option<Credentials>> {
     // The parser's errors quote what they stumble over.
     let bad = |_| Error::invalid("not a document of the form of docker's config.json");
-    let config: Config = json::parse_object(bytes).map_err(bad)?;
+    let config: Config = json::parse(bytes).map_err(bad)?;
     let host = normalise(host);
     let is_it = |key: &String| normalise(key) == host;
     if let Some((_, helper)) = config.cred_helpers.iter().find(|(key, _)| is_it(key)) {

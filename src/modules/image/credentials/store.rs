@@ -162,9 +162,7 @@ impl Store {
 fn read(path: &Path) -> Result<File> {
     match std::fs::read(path) {
         // The parser's errors quote what they stumble over.
-        Ok(bytes) => {
-            json::parse_object(&bytes).map_err(|_| Error::corrupt(format!("{path:?} is not a file of credentials")))
-        }
+        Ok(bytes) => json::parse(&bytes).map_err(|_| Error::corrupt(format!("{path:?} is not a file of credentials"))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
         Err(e) => Err(e).context(|| format!("read({path:?})")),
     }

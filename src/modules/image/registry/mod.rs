@@ -20,6 +20,8 @@ pub use client::{Registry, Resolved};
 pub use no_client::{Registry, Resolved};
 pub use proxy::{ProxySettings, masked};
 
+pub use crate::api::oci::image::Descriptor;
+
 use super::credentials::Store;
 use std::path::PathBuf;
 
@@ -41,15 +43,4 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// Asked for the credentials of mirrors. Those for the registry that a reference names are given with the reference.
     pub credentials: Option<Store>,
-}
-
-/// What a manifest says of a blob.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Descriptor {
-    /// As the manifest has it.
-    pub media_type: String,
-    /// `sha256:…`, checked to be one.
-    pub digest: String,
-    /// Bytes.
-    pub size: u64,
 }

@@ -4,8 +4,11 @@
 //! A document that can be read in two ways is refused (CVE-2021-41190): the type it says it has, the type the registry
 //! says it has and the fields it has must be of one kind.
 
-use super::super::Descriptor;
 use super::retry::corrupt;
+use crate::api::oci::image::Descriptor;
+use crate::api::oci::image::media_type::{
+    self, DOCKER_LIST, DOCKER_MANIFEST, INDEX as OCI_INDEX, MANIFEST as OCI_MANIFEST,
+};
 use crate::error::{Error, Kind, Result};
 use crate::modules::image::platform::Platform;
 use crate::utils::{digest, json};
@@ -19,18 +22,11 @@ const LAYERS: usize = 500;
 /// Images in one index.
 const ENTRIES: usize = 4096;
 
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
 /// What is asked for, best first. Schema 1 is among them so that a registry says that it has nothing else.
 pub(super) const ACCEPT: &[&str] = &[OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED];
-
-const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// Prefixes of the types of layers; compression is seen in the bytes.
 const LAYER_TYPES: [&str; 4] = [
@@ -41,19 +37,12 @@ const LAYER_TYPES: [&str; 4] = [
 ];
 
 /// A document, understood.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Manifest {
     /// One image for several platforms.
-    Index(Vec<Entry>),
+    Index(Vec<Descriptor>),
     /// One image.
     Image { config: Descriptor, layers: Vec<Descriptor> },
-}
-
-/// An image in an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub descriptor: Descriptor,
-    pub platform: Option<Platform>,
 }
 
 #[derive(Deserialize, Default)]
@@ -62,28 +51,11 @@ struct Document {
     schema_version: Option<u64>,
     media_type: Option<String>,
     artifact_type: Option<String>,
-    manifests: Option<Vec<Listed>>,
-    config: Option<Listed>,
-    layers: Option<Vec<Listed>>,
+    manifests: Option<Vec<Descriptor>>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
     /// Of schema 1.
     fs_layers: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Listed {
-    media_type: String,
-    digest: String,
-    size: u64,
-    platform: Option<ListedPlatform>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ListedPlatform {
-    os: String,
-    architecture: String,
-    variant: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +71,7 @@ enum Type {
 /// `Kind::Corrupt` for a document that is not clearly one thing, or lists what cannot be; `Kind::Unsupported` for what is
 /// not an image, and for schema 1.
 pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Manifest> {
-    let document: Document = json::parse_object(bytes).map_err(|e| e.with_kind(Kind::Corrupt))?;
+    let document: Document = json::parse(bytes).map_err(|e| e.with_kind(Kind::Corrupt))?;
     let own = document.media_type.as_deref().filter(|t| !t.is_empty());
     let said = media_type.and_then(known);
     let claimed = match (own.map(known), said) {
@@ -140,34 +112,33 @@ pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Manifest> 
     }
 }
 
-fn known(media_type: &str) -> Option<Type> {
-    match media_type {
-        OCI_INDEX | DOCKER_LIST => Some(Type::Index),
-        OCI_MANIFEST | DOCKER_MANIFEST => Some(Type::Image),
+fn known(text: &str) -> Option<Type> {
+    match text {
+        t if media_type::is_index(t) => Some(Type::Index),
+        t if media_type::is_manifest(t) => Some(Type::Image),
         SCHEMA_1 | SCHEMA_1_SIGNED => Some(Type::Schema1),
         _ => None,
     }
 }
 
-fn index(list: Vec<Listed>) -> Result<Manifest> {
+fn index(mut list: Vec<Descriptor>) -> Result<Manifest> {
     if list.len() > ENTRIES {
         return corrupt(format!("an index of more than {ENTRIES} images"));
     }
-    let entry = |mut listed: Listed| {
-        let platform = listed.platform.take().filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
-        let platform =
-            platform.map(|p| Platform { os: p.os, architecture: p.architecture, variant: p.variant }.normalised());
-        Ok(Entry { descriptor: descriptor(listed)?, platform })
-    };
     // What is not an image or an index (signatures and the like) is none to choose from.
-    let images = list.into_iter().filter(|l| matches!(known(&l.media_type), Some(Type::Index | Type::Image)));
-    Ok(Manifest::Index(images.map(entry).collect::<Result<_>>()?))
+    list.retain(|listed| matches!(known(&listed.media_type), Some(Type::Index | Type::Image)));
+    for listed in &mut list {
+        checked(listed)?;
+        listed.platform.take_if(|p| p.os.is_empty() && p.architecture.is_empty());
+    }
+    Ok(Manifest::Index(list))
 }
 
 fn image(document: Document) -> Result<Manifest> {
     let Some(config) = document.config else { return corrupt("a manifest without a configuration") };
     let Some(layers) = document.layers else { return corrupt("a manifest without layers") };
-    if !matches!(config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
+    checked(&config)?;
+    if !media_type::is_config(&config.media_type) {
         let kind = document.artifact_type.filter(|t| !t.is_empty()).unwrap_or(config.media_type);
         return Err(Error::new(Kind::Unsupported, format!("an artifact of the type {kind:?} is not an image")));
     }
@@ -175,46 +146,40 @@ fn image(document: Document) -> Result<Manifest> {
         return corrupt(format!("an image of more than {LAYERS} layers"));
     }
     for layer in &layers {
+        checked(layer)?;
         let rest = LAYER_TYPES.iter().find_map(|t| layer.media_type.strip_prefix(t));
         if !matches!(rest, Some("" | "+gzip" | ".gzip" | "+zstd" | ".zstd")) {
             let text = format!("a layer of the type {:?} cannot be unpacked", layer.media_type);
             return Err(Error::new(Kind::Unsupported, text));
         }
     }
-    let layers = layers.into_iter().map(descriptor).collect::<Result<_>>()?;
-    Ok(Manifest::Image { config: descriptor(config)?, layers })
+    Ok(Manifest::Image { config, layers })
 }
 
-fn descriptor(listed: Listed) -> Result<Descriptor> {
-    digest::parse(&listed.digest).map_err(|e| e.with_kind(Kind::Corrupt))?;
-    Ok(Descriptor { media_type: listed.media_type, digest: listed.digest, size: listed.size })
+fn checked(listed: &Descriptor) -> Result<()> {
+    digest::parse(&listed.digest).map(|_| ()).map_err(|e| e.with_kind(Kind::Corrupt))
 }
 
-/// The entry that suits a platform best; of equals the first. Entries that do not say their platform come last.
+/// The entry that suits a platform best.
 ///
 /// # Errors
 /// `Kind::NotFound` with the platforms that there are.
-pub(super) fn choose<'a>(entries: &'a [Entry], platform: &Platform) -> Result<&'a Entry> {
-    let rank = |entry: &Entry| match &entry.platform {
-        Some(offered) => platform.rank(offered),
-        None => Some(u32::MAX),
-    };
-    let ranked = entries.iter().filter_map(|entry| rank(entry).map(|rank| (rank, entry)));
-    if let Some((_, entry)) = ranked.min_by_key(|(rank, _)| *rank) {
-        return Ok(entry);
-    }
-    let mut offered: Vec<String> =
-        entries.iter().filter_map(|e| e.platform.as_ref()).map(Platform::to_string).collect();
-    offered.retain(|p| p != "unknown/unknown");
-    offered.dedup();
-    offered.truncate(20);
-    let text = format!("no image for {platform}, only for: {}", super::answer::shown(&offered.join(", ")));
-    Err(Error::not_found(text))
+pub(super) fn choose<'a>(entries: &'a [Descriptor], platform: &Platform) -> Result<&'a Descriptor> {
+    platform.choose(entries).ok_or_else(|| {
+        let mut offered: Vec<String> =
+            entries.iter().filter_map(|e| e.platform.as_ref()).map(|p| Platform::from(p).to_string()).collect();
+        offered.retain(|p| p != "unknown/unknown");
+        offered.dedup();
+        offered.truncate(20);
+        let offered = super::answer::shown(&offered.join(", "));
+        Error::not_found(format!("no image for {platform}, only for: {offered}"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::oci::image::media_type::CONFIG as OCI_CONFIG;
 
     fn digest_of(c: char) -> String {
         format!("sha256:{}", c.to_string().repeat(64))
@@ -324,13 +289,11 @@ mod tests {
             ("linux/arm64", '5'),
         ] {
             let chosen = choose(&entries, &Platform::parse(platform).unwrap()).unwrap();
-            assert_eq!(chosen.descriptor.digest, digest_of(want), "{platform}");
+            assert_eq!(chosen.digest, digest_of(want), "{platform}");
         }
         let error = choose(&entries, &Platform::parse("linux/riscv64").unwrap()).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
         let text = error.to_string();
         assert!(text.contains("linux/riscv64") && text.contains("linux/arm/v5") && !text.contains("unknown"), "{text}");
-        let silent = Entry { platform: None, ..entries[0].clone() };
-        assert_eq!(choose(std::slice::from_ref(&silent), &Platform::parse("linux/riscv64").unwrap()).unwrap(), &silent);
     }
 }

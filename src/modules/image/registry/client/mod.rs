@@ -240,7 +240,7 @@ fn resolve(
                 return Ok(Resolved { digest: found, manifest: bytes, config, layers, platform, session });
             }
         };
-        let chosen = choose(&entries, platform).context(context)?.descriptor.clone();
+        let chosen = choose(&entries, platform).context(context)?.clone();
         if chosen.size > MANIFEST_LIMIT {
             let text = format!("a manifest of {} bytes is larger than {MANIFEST_LIMIT}", chosen.size);
             return Err(Failure::from(Error::corrupt(text)).context(context()));
@@ -298,7 +298,7 @@ fn configuration(
     let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or(0));
     let mut blob = blob::Blob::open(session, descriptor, cancel)?;
     blob.read_to_end(&mut bytes).context(|| "read a configuration".into())?;
-    let config: ImageConfig = json::parse_object(&bytes).map_err(|e| e.with_kind(Kind::Corrupt)).context(context)?;
+    let config: ImageConfig = json::parse(&bytes).map_err(|e| e.with_kind(Kind::Corrupt)).context(context)?;
     let diff_ids = config.rootfs.diff_ids.len();
     if diff_ids != layers {
         let text = format!("it is of {diff_ids} layers, and the manifest of {layers}");
