@@ -129,10 +129,55 @@ pub struct ProgressLine {
     /// Layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// How far it is, drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// How far it is, in numbers.
+    #[serde(rename = "progressDetail", skip_serializing_if = "Option::is_none")]
+    pub progress_detail: Option<ProgressDetail>,
     /// The end with an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The same with a code, for newer clients.
     #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
     pub error_detail: Option<super::error::ErrorBody>,
+}
+
+/// How far a download is, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProgressDetail {
+    /// Those that came.
+    pub current: u64,
+    /// All.
+    pub total: u64,
+}
+
+/// Body of `POST /auth` (Docker Engine API) and of `POST /isula/login`, which also keeps what it was given, on the
+/// daemon's machine.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "lowercase")]
+pub struct AuthRequest {
+    /// Who.
+    pub username: String,
+    /// What proves it.
+    pub password: String,
+    /// `HOST[:PORT]` of the registry, or a URL.
+    pub serveraddress: String,
+}
+
+impl std::fmt::Debug for AuthRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AuthRequest({:?} at {:?})", self.username, self.serveraddress)
+    }
+}
+
+/// Answer to `POST /auth`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AuthResponse {
+    /// For the user.
+    pub status: String,
+    /// Always empty here: the password stays the proof.
+    pub identity_token: String,
 }

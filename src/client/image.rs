@@ -3,7 +3,7 @@
 use super::connection::Payload;
 use super::request::{ImageListRequest, ImportRequest};
 use super::{Client, target};
-use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary, ProgressLine};
+use crate::api::image::{AuthRequest, AuthResponse, DeleteEntry, ImageInspect, ImageSummary, ProgressLine};
 use crate::error::{Error, Kind, Result};
 use crate::utils::http::h1::Method;
 use crate::utils::json;
@@ -63,6 +63,51 @@ impl Client {
             lines.extend(line?.stream.map(|text| text.trim_end().to_owned()));
         }
         Ok(lines)
+    }
+
+    /// Pulls an image; each line of progress is handed to `tell`, which says whether to go on. `platform` is this
+    /// machine's when there is none.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for a malformed name; what the registry gives.
+    pub fn image_pull(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        tell: &mut dyn FnMut(ProgressLine) -> Result<()>,
+    ) -> Result<()> {
+        let target = target("/images/create").parameter("fromImage", name).optional("platform", platform);
+        let mut response = self.send(Method::Post, &target, Payload::None)?;
+        let mut pending = Vec::new();
+        response.read_stream(|piece| {
+            let Some(piece) = piece else { return Ok(()) };
+            pending.extend_from_slice(piece);
+            let Some(end) = pending.iter().rposition(|&b| b == b'\n') else { return Ok(()) };
+            for line in progress_lines(&pending[..end]) {
+                tell(line?)?;
+            }
+            pending.drain(..=end);
+            Ok(())
+        })?;
+        self.keep(response);
+        Ok(())
+    }
+
+    /// Has the daemon check credentials against a registry and keep them.
+    ///
+    /// # Errors
+    /// `Kind::Denied` when the registry refuses them.
+    pub fn login(&self, request: &AuthRequest) -> Result<AuthResponse> {
+        self.exchange(Method::Post, &target("/isula/login"), Payload::Document(json::to_vec(request)))
+    }
+
+    /// Has the daemon forget the credentials for a registry.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` when there are none.
+    pub fn logout(&self, server: &str) -> Result<()> {
+        let request = AuthRequest { serveraddress: server.to_owned(), ..AuthRequest::default() };
+        self.bytes(Method::Post, &target("/isula/logout"), Payload::Document(json::to_vec(&request))).map(drop)
     }
 
     /// Gives a further name.

@@ -4,6 +4,8 @@ use crate::error::Result;
 use crate::modules::container::disk::Disk;
 use crate::modules::container::index::Index;
 use crate::modules::container::logging::Logging;
+use crate::modules::image::credentials;
+use crate::modules::image::registry::{self, Registry};
 use crate::modules::image::store::Store;
 use crate::modules::runtime::shim;
 use crate::modules::spec::{CGROUP_PARENT, Defaults};
@@ -17,6 +19,7 @@ pub mod container;
 pub mod exec;
 pub mod image;
 pub mod monitor;
+pub mod pull;
 pub mod restore;
 pub mod system;
 
@@ -28,6 +31,10 @@ pub struct Daemon {
     pub containers: Index,
     /// Their directories.
     pub disk: Disk,
+    /// Where images are pulled from.
+    pub registry: Registry,
+    /// Who one is there.
+    pub credentials: credentials::Store,
     /// Exec sessions.
     pub execs: exec::Sessions,
     /// What an operator chose.
@@ -43,6 +50,12 @@ pub struct Settings {
     pub graph: PathBuf,
     /// Directory of what a reboot makes void.
     pub state: PathBuf,
+    /// Registries: mirrors, certificates, proxies.
+    pub registry: registry::Settings,
+    /// Directory of the credentials for registries.
+    pub credentials: PathBuf,
+    /// Most layers of a pull that are downloaded at once.
+    pub downloads: usize,
     /// Logging of containers that ask for nothing else.
     pub logging: Logging,
     /// What goes into every container's document.
@@ -66,6 +79,8 @@ impl Daemon {
             disk: Disk::open(&settings.graph, &settings.state)?,
             containers: Index::default(),
             execs: exec::Sessions::default(),
+            registry: Registry::new(settings.registry.clone())?,
+            credentials: credentials::Store::new(&settings.credentials),
             settings,
             monitor: monitor::Monitor::new()?,
             workers: Workers::new("worker", WORKERS),

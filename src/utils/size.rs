@@ -36,9 +36,34 @@ pub fn parse(text: &str) -> Result<u64> {
     Ok(bytes)
 }
 
+/// `1.5MB`: powers of 1000 and up to four digits, as docker prints progress.
+pub fn decimal(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in ["kB", "MB", "GB", "TB", "PB"] {
+        if value < 1000.0 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, larger);
+    }
+    let digits = if value < 10.0 { 3 } else { 3 - value.log10().floor() as usize };
+    let text = format!("{value:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decimal_sizes() {
+        for (bytes, want) in
+            [(0, "0B"), (999, "999B"), (1000, "1kB"), (1_500_000, "1.5MB"), (12_345_678, "12.35MB"), (u64::MAX, "18447PB")]
+        {
+            assert_eq!(decimal(bytes), want);
+        }
+    }
 
     #[test]
     fn units() {

@@ -16,6 +16,7 @@ mod logs;
 mod ordered;
 mod output;
 mod ps;
+mod registry;
 mod run;
 mod stats;
 mod stream;
@@ -66,9 +67,12 @@ enum Command {
     Inspect(inspect::Inspect),
     Kill(lifecycle::Kill),
     Load(images::Load),
+    Login(registry::Login),
+    Logout(registry::Logout),
     Logs(logs::Logs),
     Pause(lifecycle::Pause),
     Ps(ps::Ps),
+    Pull(registry::Pull),
     Restart(lifecycle::Restart),
     Rm(lifecycle::Rm),
     Rmi(images::Rmi),
@@ -85,7 +89,7 @@ enum Command {
 
 /// Verbs that are known and come with a later release.
 const REFUSED_COMMANDS: &[&str] = &[
-    "cp", "events", "export", "login", "logout", "network", "port", "pull", "rename", "save", "search", "update",
+    "cp", "events", "export", "network", "port", "rename", "save", "search", "update",
     "volume",
 ];
 
@@ -169,9 +173,12 @@ impl Command {
             Command::Inspect(verb) => verb.run(session),
             Command::Kill(verb) => verb.run(session),
             Command::Load(verb) => verb.run(session),
+            Command::Login(verb) => verb.run(session),
+            Command::Logout(verb) => verb.run(session),
             Command::Logs(verb) => verb.run(session),
             Command::Pause(verb) => verb.run(session),
             Command::Ps(verb) => verb.run(session),
+            Command::Pull(verb) => verb.run(session),
             Command::Restart(verb) => verb.run(session),
             Command::Rm(verb) => verb.run(session),
             Command::Rmi(verb) => verb.run(session),

@@ -55,18 +55,34 @@ pub fn run(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
 
 /// Makes the container and says what was left out.
 fn make(client: &Client, flags: &ContainerFlags, request: &CreateRequest) -> Result<CreateResponse, Failure> {
-    let created = client.container_create(flags.name.as_deref(), request).map_err(|e| {
-        let image_is_missing =
-            e.kind() == Kind::NotFound && client.image_inspect(&flags.image).is_err_and(|e| e.kind() == Kind::NotFound);
-        if image_is_missing {
-            output::complain(&format!("Unable to find image '{}' locally", flags.image));
+    let policy = flags.pull.as_deref().unwrap_or("missing");
+    if policy == "always" {
+        fetch(client, &flags.image)?;
+    }
+    let mut created = client.container_create(flags.name.as_deref(), request);
+    if let Err(e) = &created
+        && e.kind() == Kind::NotFound
+        && client.image_inspect(&flags.image).is_err_and(|e| e.kind() == Kind::NotFound)
+    {
+        output::complain(&format!("Unable to find image '{}' locally", flags.image));
+        if policy == "missing" {
+            fetch(client, &flags.image)?;
+            created = client.container_create(flags.name.as_deref(), request);
         }
-        Failure::daemon(&e)
-    })?;
+    }
+    let created = created.map_err(|e| Failure::daemon(&e))?;
     for warning in &created.warnings {
         output::complain(&format!("WARNING: {warning}"));
     }
     Ok(created)
+}
+
+/// Pulls the image. What is told goes to standard error: standard output is the container's.
+fn fetch(client: &Client, image: &str) -> Result<(), Failure> {
+    output::complain(&format!("Image \"{image}\" pulling"));
+    let id = super::registry::pull(client, image, None, true)?;
+    output::complain(&format!("Image \"{id}\" pulled"));
+    Ok(())
 }
 
 /// A container to follow.

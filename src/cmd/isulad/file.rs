@@ -26,6 +26,14 @@ pub struct File {
     pub container_log: LogConfig,
     /// `default-ulimits`.
     pub default_ulimits: Option<Vec<Ulimit>>,
+    /// `registry-mirrors`.
+    pub registry_mirrors: Option<Vec<String>>,
+    /// `insecure-registries`.
+    pub insecure_registries: Option<Vec<String>>,
+    /// `insecure-skip-verify-enforce`.
+    pub insecure_skip_verify_enforce: Option<bool>,
+    /// `max-concurrent-downloads`.
+    pub max_concurrent_downloads: Option<u32>,
 }
 
 /// Keys whose value is one string.
@@ -58,8 +66,6 @@ const LATER: &[&str] = &[
     "enable-pod-events",
     "hook-spec",
     "image-layer-check",
-    "insecure-registries",
-    "insecure-skip-verify-enforce",
     "metrics-port",
     "network-plugin",
     "nri-support",
@@ -68,7 +74,6 @@ const LATER: &[&str] = &[
     "plugin-registration-timeout",
     "plugin-requst-timeout",
     "pod-sandbox-image",
-    "registry-mirrors",
     "runtimes",
     "selinux-enabled",
     "storage-enable-remote-layer",
@@ -122,6 +127,15 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
                 known(&key, &file.log_opts, &["log-path", "log-file-mode", "max-file", "max-size"])?;
             }
             "container-log" => file.container_log = container_log(value)?,
+            "registry-mirrors" => file.registry_mirrors = Some(strings(&key, value)?),
+            "insecure-registries" => file.insecure_registries = Some(strings(&key, value)?),
+            "insecure-skip-verify-enforce" => {
+                file.insecure_skip_verify_enforce = Some(value.as_bool().ok_or_else(|| wrong(&key, "true or false"))?);
+            }
+            "max-concurrent-downloads" => {
+                let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
+                file.max_concurrent_downloads = Some(number.ok_or_else(|| wrong(&key, "a whole number"))?);
+            }
             "default-ulimits" => file.default_ulimits = Some(ulimits(value)?),
             _ => other(&key, value)?,
         }

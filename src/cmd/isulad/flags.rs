@@ -54,6 +54,18 @@ pub struct Flags {
     /// time in which a container must have started, such as 2m (default none)
     #[argh(option)]
     pub start_timeout: Option<String>,
+    /// asked before docker's own registry for names without a host: [http://]HOST[:PORT]; repeatable
+    #[argh(option)]
+    pub registry_mirrors: Vec<String>,
+    /// registry without TLS, or with certificates that are not verified: HOST[:PORT] or a network; repeatable
+    #[argh(option, long = "insecure-registry")]
+    pub insecure_registries: Vec<String>,
+    /// verify no registry's certificate
+    #[argh(switch)]
+    pub insecure_skip_verify_enforce: bool,
+    /// layers of one pull that are downloaded at once (default 2)
+    #[argh(option)]
+    pub max_concurrent_downloads: Option<u32>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -84,6 +96,10 @@ The daemon of the container engine.
       --container-log-driver D   json-file or none (default json-file)
       --container-log-opts K=V   max-size, max-file, disable-log; repeatable
       --start-timeout TIME       in which a container must have started, such as 2m (default none)
+      --registry-mirrors HOST    [http://]HOST[:PORT], asked before docker's own registry; repeatable
+      --insecure-registry HOST   HOST[:PORT] or network without TLS or with unverified certificates; repeatable
+      --insecure-skip-verify-enforce  verify no registry's certificate
+      --max-concurrent-downloads N    layers of one pull that are downloaded at once (default 2)
   -V, --version                  print the version
   -h, --help                     print this
 ";
@@ -100,12 +116,9 @@ const LATER: &[&str] = &[
     "enable-plugins",
     "hook-spec",
     "image-layer-check",
-    "insecure-registry",
-    "insecure-skip-verify-enforce",
     "metrics-port",
     "network-plugin",
     "pod-sandbox-image",
-    "registry-mirrors",
     "selinux-enabled",
     "storage-driver",
     "storage-opt",

@@ -7,6 +7,8 @@ use crate::api::container::{LogConfig, Ulimit};
 use crate::error::{Context, Error, Result};
 use crate::executor::Settings;
 use crate::modules::container::logging::Logging;
+use crate::modules::image::credentials;
+use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::spec::{CGROUP_PARENT, Defaults, validate_cgroup_parent};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time};
@@ -38,6 +40,9 @@ const STATE: &str = "/var/run/isulad";
 const PIDFILE: &str = "/var/run/isulad.pid";
 /// Most sockets.
 const MOST_HOSTS: usize = 10;
+/// Layers of one pull that are downloaded at once: a board has little memory and one line to the world.
+const DOWNLOADS: u32 = 2;
+const MOST_DOWNLOADS: u32 = 16;
 /// The daemon's log file.
 const LOG_FILE: &str = "isulad.log";
 const LOG_SIZE: u64 = 1 << 20;
@@ -57,6 +62,21 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     }
     if file.default_ulimits.is_some() && !flags.default_ulimits.is_empty() {
         return Err(pick.twice("--default-ulimit", "default-ulimits"));
+    }
+    let mirrors = pick.list("--registry-mirrors", "registry-mirrors", flags.registry_mirrors, &file.registry_mirrors)?;
+    let insecure =
+        pick.list("--insecure-registry", "insecure-registries", flags.insecure_registries, &file.insecure_registries)?;
+    let downloads = match (flags.max_concurrent_downloads, file.max_concurrent_downloads) {
+        (Some(a), Some(b)) if a != b => {
+            return Err(pick.twice("--max-concurrent-downloads", "max-concurrent-downloads"));
+        }
+        (a, b) => a.or(b).unwrap_or(DOWNLOADS),
+    };
+    if !(1..=MOST_DOWNLOADS).contains(&downloads) {
+        return Err(Error::invalid(format!("max-concurrent-downloads {downloads}: want 1 to {MOST_DOWNLOADS}")));
+    }
+    if flags.insecure_skip_verify_enforce && file.insecure_skip_verify_enforce == Some(false) {
+        return Err(pick.twice("--insecure-skip-verify-enforce", "insecure-skip-verify-enforce"));
     }
     let hosts = Some(flags.hosts).filter(|h| !h.is_empty()).or_else(|| file.hosts.clone());
     let hosts = hosts.filter(|h| !h.is_empty()).unwrap_or_else(|| vec![HOST.into()]);
@@ -83,6 +103,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let container_options =
         pick.map("--container-log-opts", "container-log.opts", &flags.container_log_opts, &file.container_log.config)?;
     let logging = LogConfig { driver: container_driver.unwrap_or_default(), config: container_options };
+    let credentials = credentials_directory(std::env::var_os("HOME"));
     Ok(Options {
         hosts,
         group: pick.word("--group", "group", flags.group)?.unwrap_or_else(|| GROUP.into()),
@@ -97,11 +118,27 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
                 ..Defaults::default()
             },
+            registry: registry::Settings {
+                mirrors,
+                insecure,
+                skip_verify: flags.insecure_skip_verify_enforce || file.insecure_skip_verify_enforce == Some(true),
+                certificates: file.path.parent().unwrap_or(Path::new("/")).join("certs.d"),
+                proxy: ProxySettings::from_environment(),
+                credentials: Some(credentials::Store::new(&credentials)),
+            },
+            credentials,
+            downloads: downloads as usize,
             start_timeout: start_timeout.map_or(Ok(Duration::ZERO), |text| timeout(&text))?,
             graph,
             state,
         },
     })
+}
+
+/// The original's place: below the home of root, who is the one to run a daemon.
+fn credentials_directory(home: Option<std::ffi::OsString>) -> PathBuf {
+    let home = home.map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
+    home.unwrap_or_else(|| "/root".into()).join(".isulad")
 }
 
 fn cgroup_parent(word: Option<String>) -> Result<String> {
@@ -118,6 +155,20 @@ struct Pick<'a> {
 impl Pick<'_> {
     fn twice(&self, flag: &str, key: &str) -> Error {
         Error::invalid(format!("flag {flag} and key {key:?} of {:?} are both given", self.file.path))
+    }
+
+    fn list(
+        &self,
+        flag: &str,
+        key: &str,
+        typed: Vec<String>,
+        stored: &Option<Vec<String>>,
+    ) -> Result<Vec<String>> {
+        match stored {
+            Some(_) if !typed.is_empty() => Err(self.twice(flag, key)),
+            Some(stored) => Ok(stored.clone()),
+            None => Ok(typed),
+        }
     }
 
     fn word(&self, flag: &str, key: &str, typed: Option<String>) -> Result<Option<String>> {

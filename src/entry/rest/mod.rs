@@ -36,6 +36,10 @@ impl Perform for Arc<Daemon> {
             Call::Exec(ExecCall { id, verb }) => exec::perform(self, &id, verb, exchange),
             Call::Image(ImageCall { name, verb }) => image::perform(self, &name, verb, exchange),
             Call::ImageList(filters) => image::list(self, &filters, exchange),
+            Call::ImagePull(pull) => image::pull(self, &pull, exchange),
+            Call::Auth => image::auth(self, exchange, false),
+            Call::Login => image::auth(self, exchange, true),
+            Call::Logout => image::logout(self, exchange),
             Call::ImageImport(import) => image::import(self, &import, exchange),
             Call::ImageLoad { name } => image::load(self, name.as_deref(), exchange),
         }
@@ -86,6 +90,7 @@ fn unreadable() -> RequestHead {
         upgrade: None,
         expect_continue: false,
         content_type: None,
+        registry_auth: None,
     }
 }
 

@@ -44,6 +44,10 @@ pub enum Call {
     ImageList(Filters),
     /// `POST /images/create` with the archive as body
     ImageImport(ImportCall),
+    ImagePull(PullCall),
+    Auth,
+    Login,
+    Logout,
     ImageLoad {
         name: Option<String>,
     },
@@ -139,6 +143,15 @@ pub struct ImportCall {
     pub changes: Vec<String>,
 }
 
+/// An image to pull.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PullCall {
+    /// Name with tag or digest.
+    pub name: String,
+    /// `OS/ARCHITECTURE[/VARIANT]`.
+    pub platform: Option<String>,
+}
+
 /// Parses a request. `now` is what durations in parameters count back from.
 ///
 /// # Errors
@@ -205,6 +218,9 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
             refuse(q, &["filter", "shared-size", "manifests"]).and_then(|()| q.filters("filters")).map(Call::ImageList)
         }
         (Post, ["images", "create"]) => image_create(q),
+        (Post, ["auth"]) => Ok(Call::Auth),
+        (Post, ["isula", "login"]) => Ok(Call::Login),
+        (Post, ["isula", "logout"]) => Ok(Call::Logout),
         (Post, ["images", "load"]) => {
             refuse(q, &["platform"]).map(|()| Call::ImageLoad { name: q.get("name").map(str::to_owned) })
         }
@@ -317,13 +333,16 @@ fn size(q: &Query) -> Result<(u16, u16)> {
 }
 
 fn image_create(q: &Query) -> Result<Call> {
-    refuse(q, &["platform"])?;
     if let Some(name) = q.get("fromImage") {
-        return Err(Error::new(
-            Kind::Unsupported,
-            format!("cannot pull {name:?}: pulling images is not supported yet"),
-        ));
+        // The tag may be a digest.
+        let name = match q.get("tag").filter(|tag| !tag.is_empty()) {
+            Some(digest) if digest.contains(':') => format!("{name}@{digest}"),
+            tag => named(name, tag),
+        };
+        let platform = q.get("platform").map(str::to_owned).filter(|p| !p.is_empty());
+        return Ok(Call::ImagePull(PullCall { name, platform }));
     }
+    refuse(q, &["platform"])?;
     match q.get("fromSrc") {
         Some("-") => {}
         Some(other) => {

@@ -86,6 +86,18 @@ pub struct RequestHead {
     pub expect_continue: bool,
     /// Media type of the body in lower case, without parameters.
     pub content_type: Option<String>,
+    /// The value of `X-Registry-Auth`, which nothing prints.
+    pub registry_auth: Option<Secret>,
+}
+
+/// A header's value that `Debug` hides.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// A response's head.
@@ -171,6 +183,7 @@ pub fn parse_request(head: &[u8]) -> Result<RequestHead> {
         upgrade: if seen.connection_upgrade { seen.upgrade } else { None },
         expect_continue: seen.expect_continue && minor == 1,
         content_type: seen.content_type,
+        registry_auth: seen.registry_auth,
     })
 }
 
@@ -211,6 +224,7 @@ struct Fields {
     upgrade: Option<String>,
     expect_continue: bool,
     content_type: Option<String>,
+    registry_auth: Option<Secret>,
 }
 
 impl Fields {
@@ -243,6 +257,8 @@ impl Fields {
             } else if is("content-type") {
                 let text = String::from_utf8_lossy(h.value).to_ascii_lowercase();
                 f.content_type = Some(text.split(';').next().unwrap_or_default().trim().to_owned());
+            } else if is("x-registry-auth") {
+                f.registry_auth = Some(Secret(String::from_utf8_lossy(h.value).trim().to_owned()));
             } else if is("expect") {
                 f.expect_continue |= h.value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
             }

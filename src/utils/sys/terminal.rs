@@ -41,6 +41,22 @@ impl RawMode {
     /// # Errors
     /// When `fd` is no terminal, or a terminal is in raw mode already.
     pub fn enter(fd: BorrowedFd<'_>) -> Result<RawMode> {
+        RawMode::change(fd, set_raw)
+    }
+
+    /// As [`RawMode::enter`], but the terminal only ceases to show what is typed: for passwords.
+    ///
+    /// # Errors
+    /// As [`RawMode::enter`].
+    pub fn hide(fd: BorrowedFd<'_>) -> Result<RawMode> {
+        RawMode::change(fd, |fd, before| {
+            let mut quiet = before.clone();
+            quiet.local_flags.remove(LocalFlags::ECHO);
+            tcsetattr(fd, SetArg::TCSAFLUSH, &quiet).context(|| "tcsetattr()".into())
+        })
+    }
+
+    fn change(fd: BorrowedFd<'_>, set: impl FnOnce(BorrowedFd<'_>, &Termios) -> Result<()>) -> Result<RawMode> {
         let before = tcgetattr(fd).context(|| "tcgetattr()".into())?;
         let own = fd.try_clone_to_owned().context(|| "dup()".into())?;
         {
@@ -53,7 +69,7 @@ impl RawMode {
         // From here on the guard undoes what was done, and a signal finds the settings.
         let mut raw = RawMode { dispositions: Vec::with_capacity(ENDING.len()) };
         raw.catch()?;
-        set_raw(fd, &before)?;
+        set(fd, &before)?;
         Ok(raw)
     }
 

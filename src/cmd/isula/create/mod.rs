@@ -111,8 +111,7 @@ fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
         }));
     }
     match flags.pull.as_deref() {
-        None | Some("missing" | "never") => {}
-        Some("always") => return Err(Failure::usage("flag --pull is not available in this release: \"always\"")),
+        None | Some("always" | "missing" | "never") => {}
         Some(other) => {
             return Err(Failure::usage(format!(
                 "invalid pull option: {other:?}: must be one of \"always\", \"missing\" or \"never\""

@@ -265,7 +265,7 @@ fn container_layers() {
     }
     store.delete("x", false, &nobody).unwrap();
     assert_eq!(store.create_container_layer(&id, &image).unwrap_err().kind(), Kind::NotFound);
-    assert!(graph.entries("overlay").is_empty());
+    assert!(graph.settled("overlay").is_empty());
 }
 
 #[test]
@@ -287,5 +287,5 @@ fn a_source_that_fails_midway_is_reported_as_such() {
     let store = graph.open();
     let e = store.import(Import { source: &mut Failing(700), reference: "", message: "", changes: &[] }).unwrap_err();
     assert_eq!(e.kind(), Kind::Os(libc::ECONNRESET), "{e}");
-    assert!(graph.entries("overlay").is_empty());
+    assert!(graph.settled("overlay").is_empty());
 }
