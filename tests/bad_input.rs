@@ -28,10 +28,11 @@ tests![
 
 fn unknown_image(bed: &mut Bed) {
     bed.start();
-    let o = bed.isula("run --rm nosuchimage true");
+    // Nobody listens there.
+    let o = bed.isula("run --rm localhost:1/nosuchimage true");
     assert_eq!(o.code, 125, "{}", o.show());
-    contains(&o.err, "Unable to find image 'nosuchimage' locally");
-    assert_eq!(bed.isula("create nosuchimage true").code, 1);
+    contains(&o.err, "Unable to find image 'localhost:1/nosuchimage' locally");
+    assert_eq!(bed.isula("create --pull never nosuchimage true").code, 1);
     for name in ["UPPER", "a b", "-", "a:b:c", "../../etc", "", "a/../b", ":tag", "@sha256:0"] {
         let o = bed.isula(&format!("run --rm -- '{name}' true"));
         assert_ne!(o.code, 0, "{}", o.show());

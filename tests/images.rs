@@ -196,8 +196,8 @@ fn names_with_registry_and_digest(bed: &mut Bed) {
     }
 }
 
-/// What the image of [`oci::layout`] is like, once it is here as `name`.
-fn check_layout(bed: &Bed, name: &str) {
+/// What the image of [`oci::sample`] is like, once it is here as `name`.
+pub fn check_layout(bed: &Bed, name: &str) {
     assert_eq!(bed.isula(&format!("run --rm {name}")).ok(), "from above");
     assert_eq!(bed.isula(&format!("run --rm {name} sh -c 'echo $FROM; ls -A /srv; ls /etc/marker'")).code, 1);
     let listed = bed.isula(&format!("run --rm {name} sh -c 'echo $FROM; ls -A /srv; stat -c %a /etc/upper'")).ok();
@@ -207,7 +207,7 @@ fn check_layout(bed: &Bed, name: &str) {
 fn load_of_an_oci_layout(bed: &mut Bed) {
     bed.start();
     let layout = bed.dir.join("layout");
-    oci::layout(&layout, "made/here:v2");
+    oci::sample(&layout, "made/here:v2");
     let path = oci::archive(&layout);
     let said = bed.isula(&format!("load -i {}", path.display())).ok();
     assert_eq!(said, format!("Load image from \"{}\" success", path.display()));
@@ -228,7 +228,7 @@ fn load_of_what_skopeo_writes(bed: &mut Bed) {
     requires!(skopeo);
     bed.start();
     let layout = bed.dir.join("layout");
-    oci::layout(&layout, "x");
+    oci::sample(&layout, "x");
     for kind in ["docker-archive", "oci-archive"] {
         let path = bed.dir.join(kind);
         let copy = Command::new("skopeo")
@@ -246,7 +246,7 @@ fn load_of_what_skopeo_writes(bed: &mut Bed) {
 fn load_of_what_is_no_image(bed: &mut Bed) {
     bed.start();
     let layout = bed.dir.join("layout");
-    oci::layout(&layout, "made:v1");
+    oci::sample(&layout, "made:v1");
     let whole = fs::read(oci::archive(&layout)).unwrap();
     let path = bed.dir.join("x");
     for (bytes, want) in [

@@ -11,6 +11,7 @@ mod lifecycle;
 mod logs;
 mod mounts;
 mod multicall;
+mod pull;
 mod registry;
 mod resources;
 mod restore;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         runtime::TESTS,
         daemon_config::TESTS,
         images::TESTS,
+        pull::TESTS,
         registry::TESTS,
         lifecycle::TESTS,
         exec::TESTS,

@@ -2,7 +2,8 @@
 
 use crate::requires;
 use crate::support::bed::Bed;
-use crate::support::registry::{Registry, Setup, layout};
+use crate::support::oci::layout;
+use crate::support::registry::{Registry, Setup};
 use crate::support::{contains, rootfs};
 use crate::tests;
 use isulabox::error::{Error, Kind, Result};

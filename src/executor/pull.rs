@@ -11,8 +11,8 @@ use crate::modules::image::registry::{Cancel, Resolved};
 use crate::modules::image::store::Image;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often a client is told how far downloads are.

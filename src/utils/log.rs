@@ -126,7 +126,9 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        // What libraries tell of their inner life is nobody's concern.
+        let own = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
+        metadata.level() <= if own { log::max_level() } else { log::max_level().min(log::LevelFilter::Warn) }
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -46,7 +46,7 @@ pub fn decimal(bytes: u64) -> String {
         }
         (value, unit) = (value / 1000.0, larger);
     }
-    let digits = if value < 10.0 { 3 } else { 3 - value.log10().floor() as usize };
+    let digits = [10.0, 100.0, 1000.0].iter().filter(|limit| value < **limit).count();
     let text = format!("{value:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{unit}")
@@ -58,9 +58,14 @@ mod tests {
 
     #[test]
     fn decimal_sizes() {
-        for (bytes, want) in
-            [(0, "0B"), (999, "999B"), (1000, "1kB"), (1_500_000, "1.5MB"), (12_345_678, "12.35MB"), (u64::MAX, "18447PB")]
-        {
+        for (bytes, want) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1_500_000, "1.5MB"),
+            (12_345_678, "12.35MB"),
+            (u64::MAX, "18447PB"),
+        ] {
             assert_eq!(decimal(bytes), want);
         }
     }

@@ -2,13 +2,13 @@
 //! tokens, filled by skopeo. Tests that use it begin with `requires!(registry)`.
 
 use super::{PATIENCE, eventually};
-use isulabox::utils::digest::sha256;
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -108,7 +108,7 @@ impl Registry {
         String::from_utf8_lossy(&fs::read(self.dir.join("log")).unwrap_or_default()).into_owned()
     }
 
-    /// Copies an image from an OCI layout ([`layout`]) to `name:tag`, with further words of `skopeo copy`, such as
+    /// Copies an image from an OCI layout ([`super::oci::layout`]) to `name:tag`, with further words of `skopeo copy`, such as
     /// `--format v2s2` or `--dest-compress-format zstd`.
     #[track_caller]
     pub fn push(&self, layout: &Path, name: &str, words: &[&str]) {
@@ -129,52 +129,63 @@ impl Drop for Registry {
     }
 }
 
-/// Writes an OCI layout with an image of these layers (tar files, plain or compressed) for each platform
-/// (`linux/arm/v7`); for several an index. `config` is the image's execution configuration.
-#[track_caller]
-pub fn layout(directory: &Path, layers: &[&Path], platforms: &[&str], config: &Value) {
-    let blobs = directory.join("blobs/sha256");
-    fs::create_dir_all(&blobs).expect("a directory");
-    let put = |media_type: &str, bytes: &[u8]| {
-        let hash = sha256(bytes);
-        fs::write(blobs.join(&hash), bytes).expect("a blob");
-        json!({"mediaType": media_type, "digest": format!("sha256:{hash}"), "size": bytes.len()})
-    };
-    let put_json = |media_type: &str, value: &Value| put(media_type, &isulabox::utils::json::to_vec(value));
-    let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
-    for layer in layers {
-        let bytes = fs::read(layer).expect("a layer");
-        let (suffix, plain) = match bytes.as_slice() {
-            [0x1f, 0x8b, ..] => ("+gzip", run(Command::new("gzip").arg("-dc").arg(layer))),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("+zstd", run(Command::new("zstd").arg("-dc").arg(layer))),
-            _ => ("", bytes.clone()),
-        };
-        diff_ids.push(format!("sha256:{}", sha256(&plain)));
-        descriptors.push(put(&format!("application/vnd.oci.image.layer.v1.tar{suffix}"), &bytes));
+/// Stands before a registry, and answers requests with a certain part never.
+pub struct Stalling {
+    /// `127.0.0.1:PORT`.
+    pub host: String,
+    stalled: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Stalling {
+    /// Passes everything on to `registry` but requests with `part` in them. Its threads end with the test's process.
+    pub fn before(registry: &str, part: &str) -> Stalling {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let host = listener.local_addr().expect("an address").to_string();
+        let stalling = Stalling { host, stalled: Arc::default(), open: Arc::default() };
+        let (registry, part) = (registry.to_owned(), part.as_bytes().to_vec());
+        let (stalled, open) = (stalling.stalled.clone(), stalling.open.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (registry, part, stalled, open) = (registry.clone(), part.clone(), stalled.clone(), open.clone());
+                open.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    // Either side may leave.
+                    let _ = pass(client, &registry, &part, &stalled);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        stalling
     }
-    let mut manifests = Vec::new();
-    for platform in platforms {
-        let mut words = platform.split('/');
-        let mut word = || words.next().unwrap_or_default();
-        let platform = json!({"os": word(), "architecture": word(), "variant": word()});
-        let mut document = platform.clone();
-        document["config"] = config.clone();
-        document["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
-        let config = put_json("application/vnd.oci.image.config.v1+json", &document);
-        let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": config, "layers": descriptors});
-        let mut entry = put_json("application/vnd.oci.image.manifest.v1+json", &manifest);
-        entry["platform"] = platform;
-        manifests.push(entry);
+
+    /// Requests that wait.
+    pub fn stalled(&self) -> usize {
+        self.stalled.load(Ordering::SeqCst)
     }
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": manifests});
-    let top = match &manifests[..] {
-        [one] => json!({"schemaVersion": 2, "manifests": [one]}),
-        _ => json!({"schemaVersion": 2, "manifests": [put_json("application/vnd.oci.image.index.v1+json", &index)]}),
-    };
-    fs::write(directory.join("index.json"), isulabox::utils::json::to_vec(&top)).expect("a file");
-    fs::write(directory.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").expect("a file");
+
+    /// Connections that clients hold open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+fn pass(mut client: TcpStream, registry: &str, part: &[u8], stalled: &AtomicUsize) -> std::io::Result<()> {
+    let mut upstream = TcpStream::connect(registry)?;
+    let (mut from, mut to) = (upstream.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let n = client.read(&mut buffer)?;
+        if n == 0 {
+            return upstream.shutdown(std::net::Shutdown::Both);
+        }
+        if buffer[..n].windows(part.len()).any(|window| window == part) {
+            stalled.fetch_add(1, Ordering::SeqCst);
+        } else {
+            upstream.write_all(&buffer[..n])?;
+        }
+    }
 }
 
 /// A token server (distribution's "Token Authentication Specification"): it gives everybody, or its one user, what is
@@ -298,7 +309,7 @@ fn free_port() -> u16 {
 
 /// Runs a program that must succeed; its output.
 #[track_caller]
-fn run(command: &mut Command) -> Vec<u8> {
+pub fn run(command: &mut Command) -> Vec<u8> {
     filter(command, b"")
 }
 

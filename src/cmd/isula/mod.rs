@@ -88,10 +88,8 @@ enum Command {
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &[
-    "cp", "events", "export", "network", "port", "rename", "save", "search", "update",
-    "volume",
-];
+const REFUSED_COMMANDS: &[&str] =
+    &["cp", "events", "export", "network", "port", "rename", "save", "search", "update", "volume"];
 
 /// What a verb works with.
 struct Session {

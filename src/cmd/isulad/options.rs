@@ -63,7 +63,8 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     if file.default_ulimits.is_some() && !flags.default_ulimits.is_empty() {
         return Err(pick.twice("--default-ulimit", "default-ulimits"));
     }
-    let mirrors = pick.list("--registry-mirrors", "registry-mirrors", flags.registry_mirrors, &file.registry_mirrors)?;
+    let mirrors =
+        pick.list("--registry-mirrors", "registry-mirrors", flags.registry_mirrors, &file.registry_mirrors)?;
     let insecure =
         pick.list("--insecure-registry", "insecure-registries", flags.insecure_registries, &file.insecure_registries)?;
     let downloads = match (flags.max_concurrent_downloads, file.max_concurrent_downloads) {
@@ -157,13 +158,7 @@ impl Pick<'_> {
         Error::invalid(format!("flag {flag} and key {key:?} of {:?} are both given", self.file.path))
     }
 
-    fn list(
-        &self,
-        flag: &str,
-        key: &str,
-        typed: Vec<String>,
-        stored: &Option<Vec<String>>,
-    ) -> Result<Vec<String>> {
+    fn list(&self, flag: &str, key: &str, typed: Vec<String>, stored: &Option<Vec<String>>) -> Result<Vec<String>> {
         match stored {
             Some(_) if !typed.is_empty() => Err(self.twice(flag, key)),
             Some(stored) => Ok(stored.clone()),

@@ -103,7 +103,8 @@ pub fn pull(daemon: &Daemon, call: &PullCall, mut exchange: Exchange) -> Outcome
         Err(e) => {
             let text = e.to_string();
             log::warn!("pull of {:?}: {text}", call.name);
-            let line = ProgressLine { error: Some(text), error_detail: Some(error_body(&e)), ..ProgressLine::default() };
+            let line =
+                ProgressLine { error: Some(text), error_detail: Some(error_body(&e)), ..ProgressLine::default() };
             let _ = body.write([&json::to_vec(&line), b"\r\n"]).and_then(|()| body.finish()); // the client left
         }
     }

@@ -1,0 +1,188 @@
+//! pull, login, logout, and what run does without the image; against Debian's docker-registry, filled by skopeo.
+
+use crate::images::check_layout;
+use crate::support::bed::{Bed, json};
+use crate::support::registry::{Registry, Setup, Stalling};
+use crate::support::{PATIENCE, contains, eventually, oci};
+use crate::{requires, tests};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+tests![
+    pull_by_tag_and_digest,
+    run_gets_the_image_that_is_missing,
+    login_and_certificates,
+    tokens_are_fetched,
+    a_spoiled_layer_leaves_nothing,
+    clients_that_leave_end_the_pull,
+    docker_pulls_too,
+];
+
+const LOGIN: Option<(&str, &str)> = Some(("me", "s3cret"));
+
+/// A registry that has the sample image as `app:v1`.
+fn registry(bed: &Bed, setup: Setup) -> Registry {
+    let registry = Registry::start(&bed.dir, "registry", setup);
+    let layout = bed.dir.join("layout");
+    oci::sample(&layout, "x");
+    registry.push(&layout, "app:v1", &[]);
+    registry
+}
+
+fn layers(bed: &Bed) -> usize {
+    fs::read_dir(bed.graph().join("storage/overlay-layers")).map_or(0, Iterator::count)
+}
+
+fn pull_by_tag_and_digest(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup::default());
+    bed.start_with(&["--insecure-registry", &registry.host]);
+    let name = registry.name("app:v1");
+    let pulled = bed.isula(&format!("pull {name}"));
+    contains(&pulled.err, &format!("Image \"{name}\" pulling"));
+    let id = pulled.ok();
+    let id = id.strip_prefix("Image \"").and_then(|t| t.strip_suffix("\" pulled")).expect("the id").to_owned();
+    check_layout(bed, &name);
+    assert_eq!(layers(bed), 4, "three of its own, and the base layer that the other image has too");
+    assert_eq!(bed.isula(&format!("pull -q {name}")).ok(), id);
+    let answer = json(&bed.get(&format!("/v1.44/images/{name}/json")).expect(200).body);
+    let digest = answer["RepoDigests"][0].as_str().expect("a digest").to_owned();
+    contains(&digest, &format!("{}@sha256:", registry.name("app")));
+    bed.isula(&format!("rmi -f {id}")).ok();
+    eventually("the image is gone", || layers(bed) == 1);
+    bed.isula(&format!("pull {digest}")).ok();
+    assert_eq!(bed.isula(&format!("run --rm {digest}")).ok(), "from above");
+    bed.isula(&format!("pull {}", registry.name("app:v2"))).fails(1, "v2");
+    bed.isula(&format!("pull {}", registry.name("nosuch:v1"))).fails(1, "nosuch");
+    bed.isula(&format!("pull --platform linux/x/y/z {name}")).fails(1, "platform");
+    bed.isula("pull UPPER").fails(1, "upper case");
+    bed.isula("pull localhost:1/x").fails(1, "localhost:1");
+}
+
+fn run_gets_the_image_that_is_missing(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup::default());
+    bed.start_with(&["--insecure-registry", &registry.host]);
+    let name = registry.name("app:v1");
+    let refused = bed.isula(&format!("run --rm --pull never {name}"));
+    contains(&refused.err, &format!("Unable to find image '{name}' locally"));
+    assert_eq!(refused.code, 125);
+    let ran = bed.isula(&format!("run --rm {name}"));
+    contains(&ran.err, &format!("Unable to find image '{name}' locally"));
+    contains(&ran.err, "pulled");
+    assert_eq!(ran.ok(), "from above");
+    let again = bed.isula(&format!("run --rm --pull always {name}"));
+    contains(&again.err, "pulling");
+    assert_eq!(again.ok(), "from above");
+}
+
+/// A daemon whose configuration file lies beside the registry's certificates, with a home of its own.
+fn start_with_home(bed: &mut Bed, registry: &Registry) -> PathBuf {
+    let config = registry.certificates().with_file_name("daemon.json");
+    fs::write(&config, "{}").unwrap();
+    let home = bed.dir.join("home");
+    let words = bed.daemon_words(&["--config", &config.display().to_string()]);
+    let mut command = bed.applet("isulad");
+    command.args(words).env("HOME", &home);
+    bed.launch_command(command);
+    home
+}
+
+fn login_and_certificates(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup { tls: true, login: LOGIN, ..Setup::default() });
+    let home = start_with_home(bed, &registry);
+    let name = registry.name("app:v1");
+    bed.isula(&format!("pull {name}")).fails(1, "authentication required");
+    bed.isula_with(&format!("login -u me --password-stdin {}", registry.host), b"wrong\n").fails(1, "401");
+    let said = bed.isula_with(&format!("login -u me --password-stdin {}", registry.host), b"s3cret\n");
+    contains(&said.err, "Login Succeeded");
+    said.ok();
+    let auths = home.join(".isulad/auths.json");
+    assert!(!fs::read_to_string(&auths).unwrap().contains("s3cret"));
+    bed.isula(&format!("pull {name}")).ok();
+    check_layout(bed, &name);
+    assert!(!bed.log().contains("s3cret"));
+    assert_eq!(bed.isula(&format!("logout {}", registry.host)).ok(), "Logout Succeeded");
+    bed.isula(&format!("logout {}", registry.host)).fails(1, "not logged in");
+    bed.isula(&format!("pull {name}")).fails(1, "authentication required");
+}
+
+fn tokens_are_fetched(bed: &mut Bed) {
+    requires!(registry);
+    let registry = Registry::start(&bed.dir, "registry", Setup { tokens: true, login: LOGIN, ..Setup::default() });
+    let layout = bed.dir.join("layout");
+    oci::sample(&layout, "x");
+    registry.push(&layout, "app:v1", &[]);
+    let home = bed.dir.join("home");
+    let words = bed.daemon_words(&["--insecure-registry", &registry.host]);
+    let mut command = bed.applet("isulad");
+    command.args(words).env("HOME", &home);
+    bed.launch_command(command);
+    bed.isula(&format!("login -u me -p s3cret {}", registry.host)).ok();
+    let before = registry.tokens.as_ref().unwrap().asked().len();
+    bed.isula(&format!("pull {}", registry.name("app:v1"))).ok();
+    let asked = registry.tokens.as_ref().unwrap().asked();
+    assert!(asked[before..].iter().all(|t| t.contains("app") && t.contains("pull")), "{asked:?}");
+    check_layout(bed, &registry.name("app:v1"));
+}
+
+fn a_spoiled_layer_leaves_nothing(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup::default());
+    bed.start_with(&["--insecure-registry", &registry.host]);
+    let before = (layers(bed), fs::read_dir(bed.graph().join("storage/overlay")).unwrap().count());
+    // The compressed layer: one byte of it is another.
+    let digest = isulabox::utils::digest::sha256(&fs::read(bed.dir.join("upper.tar.gz")).unwrap());
+    let blob = registry.storage().join(format!("blobs/sha256/{}/{digest}/data", &digest[..2]));
+    let mut bytes = fs::read(&blob).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    bed.isula(&format!("pull {}", registry.name("app:v1"))).fails(1, &digest);
+    eventually("nothing is left", || {
+        (layers(bed), fs::read_dir(bed.graph().join("storage/overlay")).unwrap().count()) == before
+    });
+    assert_eq!(bed.isula("images -q").ok().lines().count(), 1);
+}
+
+fn clients_that_leave_end_the_pull(bed: &mut Bed) {
+    requires!(registry);
+    // A registry that answers the layer with its head and then nothing.
+    let registry = registry(bed, Setup::default());
+    let digest = isulabox::utils::digest::sha256(&fs::read(bed.dir.join("upper.tar.gz")).unwrap());
+    let stuck = Stalling::before(&registry.host, &digest);
+    bed.start_with(&["--insecure-registry", &stuck.host]);
+    let client = bed.spawn(&format!("pull {}/app:v1", stuck.host));
+    eventually("a layer is being waited for", || stuck.stalled() > 0);
+    kill(Pid::from_raw(client.child.id() as i32), Signal::SIGINT).unwrap();
+    assert_ne!(client.finish(PATIENCE).code, 0);
+    // The daemon gives up, although the registry has not said anything.
+    eventually("the connections are closed", || stuck.open() == 0);
+    eventually("nothing is left", || layers(bed) == 1);
+}
+
+fn docker_pulls_too(bed: &mut Bed) {
+    requires!(registry, docker);
+    let registry = registry(bed, Setup::default());
+    bed.start_with(&["--insecure-registry", &registry.host]);
+    let docker = |words: &[&str]| {
+        let host = format!("unix://{}", bed.socket().display());
+        let output =
+            Command::new("docker").args(words).env("DOCKER_HOST", host).env("HOME", &bed.dir).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let name = registry.name("app:v1");
+    let said = docker(&["pull", &name]);
+    for want in ["Pulling from app", "Pull complete", "Digest: sha256:", "Status: Downloaded newer image for"] {
+        contains(&said, want);
+    }
+    contains(&docker(&["pull", &name]), "Status: Image is up to date for");
+    assert_eq!(docker(&["run", "--rm", "--network", "none", &name]), "from above\n");
+    let archive = oci::archive(&bed.dir.join("layout"));
+    contains(&docker(&["load", "-i", &archive.display().to_string()]), "Loaded image");
+}
