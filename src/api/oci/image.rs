@@ -149,40 +149,8 @@ pub struct DescriptorPlatform {
     pub variant: String,
 }
 
-/// An image manifest (manifest.md); docker's schema 2 has the same fields.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Manifest {
-    /// 2.
-    pub schema_version: u32,
-    /// [`media_type::MANIFEST`] or [`media_type::DOCKER_MANIFEST`].
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub media_type: String,
-    /// The configuration.
-    pub config: Descriptor,
-    /// Bottom first.
-    pub layers: Vec<Descriptor>,
-}
-
-/// Manifests for several platforms (image-index.md); docker's manifest list has the same fields.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Index {
-    /// 2.
-    pub schema_version: u32,
-    /// [`media_type::INDEX`] or [`media_type::DOCKER_LIST`].
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub media_type: String,
-    /// One for each platform.
-    pub manifests: Vec<Descriptor>,
-}
-
 /// Media types of documents, OCI's (media-types.md) and docker's (image manifest version 2, schema 2).
 pub mod media_type {
-    use crate::error::{Error, Result};
-    use crate::utils::json;
-    use serde::Deserialize;
-
     /// Manifest.
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     /// Index.
@@ -211,30 +179,5 @@ pub mod media_type {
     /// Whether it is the configuration of an image.
     pub fn is_config(media_type: &str) -> bool {
         matches!(media_type, CONFIG | DOCKER_CONFIG)
-    }
-
-    /// Checks that a document is what it is taken for, and cannot be read as the other kind as well (CVE-2021-41190).
-    ///
-    /// # Errors
-    /// `Kind::Invalid`.
-    pub fn check(document: &[u8], wanted: &str) -> Result<()> {
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "camelCase")]
-        struct Both {
-            media_type: String,
-            config: Option<serde::de::IgnoredAny>,
-            layers: Option<serde::de::IgnoredAny>,
-            manifests: Option<serde::de::IgnoredAny>,
-        }
-        let both: Both = json::parse(document)?;
-        if !both.media_type.is_empty() && both.media_type != wanted {
-            let have = both.media_type;
-            return Err(Error::invalid(format!("a document of the media type {have:?} where {wanted:?} was to be")));
-        }
-        let (index, manifest) = (both.manifests.is_some(), both.config.is_some() || both.layers.is_some());
-        if index && manifest || index != is_index(wanted) {
-            return Err(Error::invalid(format!("a document that is not, or not only, of the media type {wanted:?}")));
-        }
-        Ok(())
     }
 }

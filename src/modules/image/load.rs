@@ -5,10 +5,11 @@
 
 use super::assembly::Assembly;
 use super::import::{NewLayer, unpack_layer};
+use super::manifest::{self, Manifest};
 use super::reference::{Reference, display};
 use super::store::{Image, Store};
 use super::tree::components;
-use crate::api::oci::image::{Descriptor, Index, Manifest, media_type};
+use crate::api::oci::image::Descriptor;
 use crate::error::{Error, Kind, Result};
 use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::archive::{Decompressed, read_error};
@@ -23,10 +24,10 @@ use std::sync::Arc;
 const CHUNK: usize = 128 << 10;
 /// A document larger than this is not one.
 const DOCUMENT_LIMIT: u64 = 8 << 20;
-/// All documents of an archive together.
-const DOCUMENTS_LIMIT: u64 = 32 << 20;
-/// Names of members that are kept in mind.
-const MEMBERS_LIMIT: usize = 100_000;
+/// All documents and names of an archive together.
+const KEPT_LIMIT: u64 = 32 << 20;
+/// What a member takes besides its names.
+const ENTRY: u64 = 512;
 /// Links from member to member, as docker's older layout has them for shared layers.
 const LINKS: usize = 8;
 /// Indexes within indexes.
@@ -92,7 +93,7 @@ struct Plan {
 #[derive(Default)]
 struct Contents {
     documents: BTreeMap<String, Vec<u8>>,
-    document_bytes: u64,
+    kept: u64,
     layers: BTreeMap<String, Layer>,
     links: BTreeMap<String, String>,
 }
@@ -118,8 +119,8 @@ struct Entry {
 impl Contents {
     fn take<R: BufRead>(&mut self, store: &Store, member: &Member, archive: &mut Reader<R>) -> Result<()> {
         let path = clean(&member.path)?;
-        if self.documents.len() + self.layers.len() + self.links.len() >= MEMBERS_LIMIT {
-            return Err(Error::invalid(format!("an archive of more than {MEMBERS_LIMIT} members")));
+        if member.kind != Type::Directory {
+            self.keep((path.len() + member.link.len()) as u64 + ENTRY)?;
         }
         match member.kind {
             Type::Symlink => {
@@ -135,6 +136,15 @@ impl Contents {
         Ok(())
     }
 
+    /// Counts what is kept in memory until the archive has been read.
+    fn keep(&mut self, bytes: u64) -> Result<()> {
+        self.kept += bytes;
+        match self.kept > KEPT_LIMIT {
+            true => Err(Error::invalid(format!("more than {KEPT_LIMIT} bytes of names and documents"))),
+            false => Ok(()),
+        }
+    }
+
     fn file<R: BufRead>(&mut self, store: &Store, path: String, size: u64, archive: &mut Reader<R>) -> Result<()> {
         let head = archive.data()?;
         let text = head.iter().find(|b| !b.is_ascii_whitespace());
@@ -142,10 +152,7 @@ impl Contents {
             return Ok(());
         }
         if matches!(text, Some(b'{' | b'[')) && size <= DOCUMENT_LIMIT {
-            self.document_bytes += size;
-            if self.document_bytes > DOCUMENTS_LIMIT {
-                return Err(Error::invalid(format!("more than {DOCUMENTS_LIMIT} bytes of documents")));
-            }
+            self.keep(size)?;
             let mut bytes = Vec::with_capacity(size as usize);
             Data(archive).read_to_end(&mut bytes).map_err(read_error)?;
             if let Some(want) = blob_digest(&path)
@@ -179,9 +186,11 @@ impl Contents {
         let plans = if self.documents.contains_key("manifest.json") {
             self.docker_plans()?
         } else if let Some(index) = self.documents.get("index.json") {
-            let index: Index = json::parse(index).map_err(|e| e.context("index.json"))?;
+            let Manifest::Index(images) = manifest::parse(index, None).map_err(|e| e.context("index.json"))? else {
+                return Err(Error::invalid("index.json is no index"));
+            };
             let mut plans = Vec::new();
-            for descriptor in &index.manifests {
+            for descriptor in &images {
                 let name = descriptor.annotations.as_ref().and_then(|a| {
                     a.get("io.containerd.image.name").or_else(|| a.get("org.opencontainers.image.ref.name"))
                 });
@@ -222,29 +231,21 @@ impl Contents {
     /// The image of a descriptor; of an index the one for this machine. `None` for what is no image.
     fn oci_plan(&self, descriptor: &Descriptor, depth: usize) -> Result<Option<Plan>> {
         let path = blob_path(&descriptor.digest)?;
-        let is_index = media_type::is_index(&descriptor.media_type);
-        if !is_index && !media_type::is_manifest(&descriptor.media_type) {
-            return Ok(None);
-        }
-        let bytes = self.document(&path)?;
-        media_type::check(bytes, &descriptor.media_type)?;
-        if is_index {
-            if depth == DEPTH {
-                return Err(Error::invalid("indexes nested too deep"));
+        match manifest::parse(self.document(&path)?, Some(&descriptor.media_type)) {
+            // Signatures and other artifacts stand beside images.
+            Err(e) if e.kind() == Kind::Unsupported => Ok(None),
+            Err(e) => Err(e.context(path)),
+            Ok(Manifest::Index(_)) if depth == DEPTH => Err(Error::invalid("indexes nested too deep")),
+            Ok(Manifest::Index(list)) => {
+                let chosen = super::platform::Platform::here().choose(&list);
+                chosen.map_or(Ok(None), |descriptor| self.oci_plan(descriptor, depth + 1))
             }
-            let index: Index = json::parse(bytes).map_err(|e| e.context(path))?;
-            let chosen = super::platform::Platform::here().choose(&index.manifests);
-            return chosen.map_or(Ok(None), |descriptor| self.oci_plan(descriptor, depth + 1));
+            Ok(Manifest::Image { config, layers }) => Ok(Some(Plan {
+                config: blob_path(&config.digest)?,
+                layers: layers.iter().map(|layer| blob_path(&layer.digest)).collect::<Result<_>>()?,
+                names: Vec::new(),
+            })),
         }
-        let manifest: Manifest = json::parse(bytes).map_err(|e| e.context(path))?;
-        if !media_type::is_config(&manifest.config.media_type) {
-            return Ok(None); // an artifact
-        }
-        Ok(Some(Plan {
-            config: blob_path(&manifest.config.digest)?,
-            layers: manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect::<Result<_>>()?,
-            names: Vec::new(),
-        }))
     }
 
     /// Puts an image together. Layers that the store has need not be in the archive.

@@ -7,6 +7,7 @@ mod import;
 mod init_layer;
 mod layer;
 pub mod load;
+mod manifest;
 mod open;
 pub mod pack;
 pub mod platform;

@@ -1,7 +1,7 @@
 //! Archives of both kinds, whole and damaged.
 
 use super::*;
-use crate::error::Kind;
+use crate::api::oci::image::media_type;
 use crate::modules::image::store::tests::{Graph, nobody};
 use crate::modules::image::unpack::tests::archive;
 use crate::utils::archive::gzip::tests::gzip;

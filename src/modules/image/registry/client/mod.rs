@@ -6,7 +6,6 @@
 //! | `transport`, `certificates` | one request: connections, TLS, proxies, deadlines |
 //! | `answer`, `challenge` | what came back |
 //! | `session`, `retry` | authorization, redirects, attempts |
-//! | `manifest` | what a document lists, and which image suits a platform |
 //! | `blob` | bytes, proven |
 
 mod answer;
@@ -14,7 +13,6 @@ mod blob;
 mod certificates;
 mod challenge;
 mod endpoint;
-mod manifest;
 mod retry;
 mod session;
 #[cfg(test)]
@@ -22,14 +20,15 @@ mod tests;
 mod transport;
 
 use self::endpoint::{DOCKER_HOST, Endpoint, endpoints, is_authority};
-use self::manifest::{ACCEPT, MANIFEST_LIMIT, Manifest, choose};
 use self::retry::{Failure, Policy, Remedy};
 use self::session::{Session, Wanted};
 use self::transport::{Deadlines, Transport};
 use super::{Cancel, Descriptor, Settings};
 use crate::api::oci::image::ImageConfig;
+use crate::api::oci::image::media_type::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
 use crate::error::{Context, Error, Kind, Result};
 use crate::modules::image::credentials::{Credentials, normalise};
+use crate::modules::image::manifest::{self, Manifest, SCHEMA_1_SIGNED};
 use crate::modules::image::platform::Platform;
 use crate::modules::image::reference::Reference;
 use crate::utils::{digest, json};
@@ -39,6 +38,10 @@ use std::sync::{Arc, Mutex};
 
 /// Bytes of a configuration.
 const CONFIG_LIMIT: u64 = 8 << 20;
+/// Bytes of a manifest or an index.
+const MANIFEST_LIMIT: u64 = 4 << 20;
+/// What is asked for, best first. Schema 1 is among them so that a registry says that it has nothing else.
+const ACCEPT: &[&str] = &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED];
 /// Indexes in indexes.
 const DEPTH: u32 = 3;
 const DEFAULT_TAG: &str = "latest";
@@ -211,6 +214,22 @@ impl Resolved {
     pub fn blob(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<impl Read + Send + '_> {
         blob::Blob::open(&self.session, descriptor, cancel)
     }
+}
+
+/// The entry that suits a platform best.
+///
+/// # Errors
+/// `Kind::NotFound` with the platforms that there are.
+fn choose<'a>(entries: &'a [Descriptor], platform: &Platform) -> Result<&'a Descriptor> {
+    platform.choose(entries).ok_or_else(|| {
+        let mut offered: Vec<String> =
+            entries.iter().filter_map(|e| e.platform.as_ref()).map(|p| Platform::from(p).to_string()).collect();
+        offered.retain(|p| p != "unknown/unknown");
+        offered.dedup();
+        offered.truncate(20);
+        let offered = answer::shown(&offered.join(", "));
+        Error::not_found(format!("no image for {platform}, only for: {offered}"))
+    })
 }
 
 fn resolve(

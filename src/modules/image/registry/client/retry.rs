@@ -1,7 +1,7 @@
 //! When to try again: twice as late each time, as the registry asks when it does, and not for ever.
 
 use super::super::Cancel;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use std::time::Duration;
 
 /// The longest wait that a registry may ask for. Hourly limits are for the user to know.
@@ -121,11 +121,6 @@ pub(super) fn retry_after(value: Option<&str>) -> Option<Duration> {
 /// A failure that the other end may get over.
 pub(super) fn later(text: impl Into<String>) -> Failure {
     Failure::new(Error::new(Kind::Remote, text), Remedy::Later(None))
-}
-
-/// Bytes that are not what they must be.
-pub(super) fn corrupt<T>(text: impl Into<String>) -> Result<T> {
-    Err(Error::corrupt(text))
 }
 
 #[cfg(test)]

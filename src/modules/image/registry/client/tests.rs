@@ -4,6 +4,7 @@ mod server;
 
 use self::server::{Asked, Reply, Server};
 use super::*;
+use crate::api::oci::image::DescriptorPlatform;
 use crate::modules::image::credentials::{Secret, Store};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -618,4 +619,28 @@ fn cancelling_interrupts_a_read() {
             .to_string()
             .contains("cancelled")
     );
+}
+
+#[test]
+fn platforms_that_there_are_are_named() {
+    let entry = |architecture: &str| {
+        let platform =
+            DescriptorPlatform { os: "linux".into(), architecture: architecture.into(), ..Default::default() };
+        Descriptor { digest: architecture.into(), platform: Some(platform), ..Descriptor::default() }
+    };
+    let mut entries = vec![entry("amd64"), entry("s390x\u{1b}[2J")];
+    entries.push(Descriptor {
+        platform: Some(DescriptorPlatform {
+            os: "unknown".into(),
+            architecture: "unknown".into(),
+            ..Default::default()
+        }),
+        ..Descriptor::default()
+    });
+    assert_eq!(choose(&entries, &amd64()).unwrap().digest, "amd64");
+    let error = choose(&entries, &Platform::parse("linux/riscv64").unwrap()).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert!(text.contains("linux/riscv64") && text.contains("linux/amd64") && !text.contains("unknown"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
 }

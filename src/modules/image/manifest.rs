@@ -4,33 +4,24 @@
 //! A document that can be read in two ways is refused (CVE-2021-41190): the type it says it has, the type the registry
 //! says it has and the fields it has must be of one kind.
 
-use super::retry::corrupt;
 use crate::api::oci::image::Descriptor;
-use crate::api::oci::image::media_type::{
-    self, DOCKER_LIST, DOCKER_MANIFEST, INDEX as OCI_INDEX, MANIFEST as OCI_MANIFEST,
-};
+use crate::api::oci::image::media_type;
 use crate::error::{Error, Kind, Result};
-use crate::modules::image::platform::Platform;
 use crate::utils::{digest, json};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Bytes of a manifest or an index.
-pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
 /// More layers than overlayfs stacks.
 const LAYERS: usize = 500;
 /// Images in one index.
 const ENTRIES: usize = 4096;
 
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
-const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-
-/// What is asked for, best first. Schema 1 is among them so that a registry says that it has nothing else.
-pub(super) const ACCEPT: &[&str] = &[OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED];
+pub(super) const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
 /// Prefixes of the types of layers; compression is seen in the bytes.
 const LAYER_TYPES: [&str; 4] = [
-    "application/vnd.oci.image.layer.v1.tar",
+    media_type::LAYER,
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
     "application/vnd.docker.image.rootfs.diff.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
@@ -160,26 +151,16 @@ fn checked(listed: &Descriptor) -> Result<()> {
     digest::parse(&listed.digest).map(|_| ()).map_err(|e| e.with_kind(Kind::Corrupt))
 }
 
-/// The entry that suits a platform best.
-///
-/// # Errors
-/// `Kind::NotFound` with the platforms that there are.
-pub(super) fn choose<'a>(entries: &'a [Descriptor], platform: &Platform) -> Result<&'a Descriptor> {
-    platform.choose(entries).ok_or_else(|| {
-        let mut offered: Vec<String> =
-            entries.iter().filter_map(|e| e.platform.as_ref()).map(|p| Platform::from(p).to_string()).collect();
-        offered.retain(|p| p != "unknown/unknown");
-        offered.dedup();
-        offered.truncate(20);
-        let offered = super::answer::shown(&offered.join(", "));
-        Error::not_found(format!("no image for {platform}, only for: {offered}"))
-    })
+fn corrupt<T>(text: impl Into<String>) -> Result<T> {
+    Err(Error::corrupt(text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::oci::image::media_type::CONFIG as OCI_CONFIG;
+    use crate::api::oci::image::media_type::{
+        CONFIG as OCI_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, INDEX as OCI_INDEX, MANIFEST as OCI_MANIFEST,
+    };
 
     fn digest_of(c: char) -> String {
         format!("sha256:{}", c.to_string().repeat(64))
@@ -271,29 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn the_best_platform_is_chosen() {
-        let list = ["linux/amd64", "linux/arm/v5", "linux/arm/v7", "unknown/unknown", "linux/arm64/v8", "linux/arm/v6"];
-        let mut entries: Vec<String> =
-            list.iter().zip("123456".chars()).map(|(p, c)| listed(OCI_MANIFEST, c, p)).collect();
-        entries.push(listed("application/vnd.x.signature", '9', "linux/amd64"));
-        let text = format!("{{\"schemaVersion\":2,\"manifests\":[{}]}}", entries.join(","));
+    fn what_is_no_image_is_left_out_of_an_index() {
+        let image = listed(OCI_MANIFEST, '1', "unknown/unknown");
+        let signature = listed("application/vnd.x.signature", '9', "linux/amd64");
+        let text = format!("{{\"schemaVersion\":2,\"manifests\":[{image},{signature}]}}");
         let Manifest::Index(entries) = parse(text.as_bytes(), Some(DOCKER_LIST)).unwrap() else { panic!("{text}") };
-        assert_eq!(entries.len(), 6);
-        for (platform, want) in [
-            ("linux/amd64", '1'),
-            ("linux/amd64/v3", '1'),
-            ("linux/arm/v5", '2'),
-            ("linux/arm/v6", '6'),
-            ("linux/arm/v7", '3'),
-            ("linux/arm/v8", '3'),
-            ("linux/arm64", '5'),
-        ] {
-            let chosen = choose(&entries, &Platform::parse(platform).unwrap()).unwrap();
-            assert_eq!(chosen.digest, digest_of(want), "{platform}");
-        }
-        let error = choose(&entries, &Platform::parse("linux/riscv64").unwrap()).unwrap_err();
-        assert_eq!(error.kind(), Kind::NotFound);
-        let text = error.to_string();
-        assert!(text.contains("linux/riscv64") && text.contains("linux/arm/v5") && !text.contains("unknown"), "{text}");
+        assert_eq!(entries.iter().map(|e| e.digest.as_str()).collect::<Vec<_>>(), [digest_of('1')]);
     }
 }
