@@ -9,6 +9,9 @@ use crate::utils::http::h1::Method;
 use crate::utils::json;
 use std::io::Read;
 
+/// Bytes of a line of progress; with what may come behind it in one piece.
+const LONGEST_LINE: usize = 1 << 20;
+
 impl Client {
     /// Lists images, newest first.
     ///
@@ -82,6 +85,9 @@ impl Client {
         response.read_stream(|piece| {
             let Some(piece) = piece else { return Ok(()) };
             pending.extend_from_slice(piece);
+            if pending.len() > LONGEST_LINE {
+                return Err(Error::corrupt("a line of progress that does not end"));
+            }
             let Some(end) = pending.iter().rposition(|&b| b == b'\n') else { return Ok(()) };
             for line in progress_lines(&pending[..end]) {
                 tell(line?)?;
