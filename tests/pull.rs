@@ -3,7 +3,7 @@
 use crate::images::check_layout;
 use crate::support::bed::{Bed, json};
 use crate::support::registry::{Registry, Setup, Stalling};
-use crate::support::{PATIENCE, contains, eventually, oci};
+use crate::support::{PATIENCE, contains, eventually, http, oci};
 use crate::{requires, tests};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,6 +20,11 @@ tests![
     clients_that_leave_end_the_pull,
     docker_pulls_too,
 ];
+
+/// `X-Registry-Auth` of that user, for `other.test:5000` and for whatever registry is asked.
+const FOR_ANOTHER: &str =
+    "eyJ1c2VybmFtZSI6ICJtZSIsICJwYXNzd29yZCI6ICJzM2NyZXQiLCAic2VydmVyYWRkcmVzcyI6ICJvdGhlci50ZXN0OjUwMDAifQ==";
+const FOR_ANY: &str = "eyJ1c2VybmFtZSI6ICJtZSIsICJwYXNzd29yZCI6ICJzM2NyZXQiLCAic2VydmVyYWRkcmVzcyI6ICIifQ==";
 
 const LOGIN: Option<(&str, &str)> = Some(("me", "s3cret"));
 
@@ -109,6 +114,22 @@ fn login_and_certificates(bed: &mut Bed) {
     assert_eq!(bed.isula(&format!("logout {}", registry.host)).ok(), "Logout Succeeded");
     bed.isula(&format!("logout {}", registry.host)).fails(1, "not logged in");
     bed.isula(&format!("pull {name}")).fails(1, "authentication required");
+    // What docker's clients send along counts, unless it is for another registry.
+    let with_header = |auth: &str| {
+        let (host, target) =
+            ("Host: x\r\nConnection: close\r\nContent-Length: 0", format!("fromImage={}&tag=v1", registry.name("app")));
+        let head = format!("POST /v1.44/images/create?{target} HTTP/1.1\r\n{host}\r\nX-Registry-Auth: {auth}\r\n\r\n");
+        http::raw(&bed.socket(), head.as_bytes()).expect("an answer")
+    };
+    let other = with_header(FOR_ANOTHER);
+    assert!(other.status >= 400 && other.text().contains("authentication required"), "{}", other.text());
+    contains(&with_header(FOR_ANY).text(), "Image is up to date");
+    // Docker's own file.
+    let docker = home.join(".docker");
+    fs::create_dir(&docker).unwrap();
+    let config = format!("{{\"auths\":{{\"{}\":{{\"auth\":\"bWU6czNjcmV0\"}}}}}}", registry.host);
+    fs::write(docker.join("config.json"), config).unwrap();
+    bed.isula(&format!("pull {name}")).ok();
 }
 
 fn tokens_are_fetched(bed: &mut Bed) {

@@ -52,8 +52,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Registries: mirrors, certificates, proxies.
     pub registry: registry::Settings,
-    /// Directory of the credentials for registries.
-    pub credentials: PathBuf,
+    /// The credentials for registries.
+    pub credentials: credentials::Store,
     /// Most layers of a pull that are downloaded at once.
     pub downloads: usize,
     /// Logging of containers that ask for nothing else.
@@ -80,7 +80,7 @@ impl Daemon {
             containers: Index::default(),
             execs: exec::Sessions::default(),
             registry: Registry::new(settings.registry.clone())?,
-            credentials: credentials::Store::new(&settings.credentials),
+            credentials: settings.credentials.clone(),
             settings,
             monitor: monitor::Monitor::new()?,
             workers: Workers::new("worker", WORKERS),

@@ -104,7 +104,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let container_options =
         pick.map("--container-log-opts", "container-log.opts", &flags.container_log_opts, &file.container_log.config)?;
     let logging = LogConfig { driver: container_driver.unwrap_or_default(), config: container_options };
-    let credentials = credentials_directory(std::env::var_os("HOME"));
+    let credentials = credentials_of(std::env::var_os("HOME"));
     Ok(Options {
         hosts,
         group: pick.word("--group", "group", flags.group)?.unwrap_or_else(|| GROUP.into()),
@@ -125,7 +125,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 skip_verify: flags.insecure_skip_verify_enforce || file.insecure_skip_verify_enforce == Some(true),
                 certificates: file.path.parent().unwrap_or(Path::new("/")).join("certs.d"),
                 proxy: ProxySettings::from_environment(),
-                credentials: Some(credentials::Store::new(&credentials)),
+                credentials: Some(credentials.clone()),
             },
             credentials,
             downloads: downloads as usize,
@@ -136,10 +136,11 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     })
 }
 
-/// The original's place: below the home of root, who is the one to run a daemon.
-fn credentials_directory(home: Option<std::ffi::OsString>) -> PathBuf {
+/// The original's and docker's places: below the home of root, who is the one to run a daemon.
+fn credentials_of(home: Option<std::ffi::OsString>) -> credentials::Store {
     let home = home.map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
-    home.unwrap_or_else(|| "/root".into()).join(".isulad")
+    let home = home.unwrap_or_else(|| "/root".into());
+    credentials::Store::new(home.join(".isulad")).with_docker(home.join(".docker/config.json"))
 }
 
 fn cgroup_parent(word: Option<String>) -> Result<String> {

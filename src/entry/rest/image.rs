@@ -78,10 +78,15 @@ pub fn load(daemon: &Daemon, name: Option<&str>, mut exchange: Exchange) -> Outc
 pub fn pull(daemon: &Daemon, call: &PullCall, mut exchange: Exchange) -> Outcome {
     let wanted = || -> Result<Pull> {
         let header = exchange.head.registry_auth.as_ref().map_or("", |secret| &secret.0);
+        let reference = pull::reference(&call.name)?;
+        // Those for another registry are not for this one's eyes.
+        let host = credentials::normalise(reference.name.split('/').next().unwrap_or_default());
+        let given = credentials::parse_header(header)?;
+        let given = given.filter(|(server, _)| server.as_ref().is_none_or(|server| *server == host));
         Ok(Pull {
-            reference: pull::reference(&call.name)?,
+            reference,
             platform: call.platform.as_deref().map_or_else(|| Ok(Platform::here()), Platform::parse)?,
-            credentials: credentials::parse_header(header)?.map(|(_, credentials)| credentials),
+            credentials: given.map(|(_, credentials)| credentials),
         })
     };
     let wanted = match wanted() {

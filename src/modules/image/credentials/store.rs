@@ -4,7 +4,7 @@
 use super::seal::Key;
 #[cfg(not(feature = "registry"))]
 use super::unsealed::Key;
-use super::{Credentials, Secret, normalise};
+use super::{Credentials, Secret, normalise, parse_config};
 use crate::error::{Context, Error, Result};
 use crate::utils::atomic_file::{Durability, replace};
 use crate::utils::file_lock::FileLock;
@@ -23,10 +23,15 @@ const ENTRIES: usize = 1000;
 /// For another login that is being written.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Largest file of credentials.
+const LARGEST: u64 = 4 << 20;
+
 /// A directory of credentials. Cheap: nothing is read before it is asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Store {
     directory: PathBuf,
+    /// Docker's file, asked for what is not here.
+    docker: Option<PathBuf>,
 }
 
 /// `auths.json`.
@@ -62,16 +67,26 @@ enum PlainSecret {
 impl Store {
     /// The directory (the original's is `/root/.isulad`) need not exist yet.
     pub fn new(directory: impl Into<PathBuf>) -> Store {
-        Store { directory: directory.into() }
+        Store { directory: directory.into(), docker: None }
+    }
+
+    /// Also reads docker's `config.json` at `path`, which need not exist. Nothing is ever written there.
+    pub fn with_docker(self, path: impl Into<PathBuf>) -> Store {
+        Store { docker: Some(path.into()), ..self }
     }
 
     /// The credentials for a registry, by any spelling of its host.
     ///
     /// # Errors
-    /// `Kind::Corrupt` when they were not written with the key that is there; the text asks for a new login.
+    /// `Kind::Corrupt` when they were not written with the key that is there; the text asks for a new login. Of docker's
+    /// file see [`parse_config`].
     pub fn get(&self, server: &str) -> Result<Option<Credentials>> {
         let host = normalise(server);
-        let Some(entry) = self.load()?.auths.remove(&host) else { return Ok(None) };
+        let Some(entry) = self.load()?.auths.remove(&host) else {
+            let Some(path) = &self.docker else { return Ok(None) };
+            let bytes = read(path)?;
+            return bytes.map_or(Ok(None), |bytes| parse_config(&bytes, &host).context(|| format!("{path:?}")));
+        };
         let again = || format!("the stored credentials for {host:?} cannot be read: log in again");
         let key = Key::load(&self.key())?.ok_or_else(|| Error::corrupt("the key file is missing")).context(again)?;
         let sealed = STANDARD.decode(&entry.auth).map_err(|_| Error::corrupt("not base 64")).context(again)?;
@@ -130,14 +145,6 @@ impl Store {
         Ok(found)
     }
 
-    /// The hosts there are credentials for.
-    ///
-    /// # Errors
-    /// The failing call; `Kind::Corrupt` for a broken file.
-    pub fn hosts(&self) -> Result<Vec<String>> {
-        Ok(self.load()?.auths.into_keys().collect())
-    }
-
     fn path(&self) -> PathBuf {
         self.directory.join("auths.json")
     }
@@ -151,7 +158,10 @@ impl Store {
     }
 
     fn load(&self) -> Result<File> {
-        read(&self.path())
+        let path = self.path();
+        let Some(bytes) = read(&path)? else { return Ok(File::default()) };
+        // The parser's errors quote what they stumble over.
+        json::parse(&bytes).map_err(|_| Error::corrupt(format!("{path:?} is not a file of credentials")))
     }
 
     fn save(&self, file: &File) -> Result<()> {
@@ -159,11 +169,17 @@ impl Store {
     }
 }
 
-fn read(path: &Path) -> Result<File> {
-    match std::fs::read(path) {
-        // The parser's errors quote what they stumble over.
-        Ok(bytes) => json::parse(&bytes).map_err(|_| Error::corrupt(format!("{path:?} is not a file of credentials"))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
-        Err(e) => Err(e).context(|| format!("read({path:?})")),
+/// A file's content; `None` when there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    let file = match std::fs::File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.context(|| format!("open({path:?})"))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).context(|| format!("read({path:?})"))?;
+    match bytes.len() as u64 > LARGEST {
+        true => Err(Error::corrupt(format!("{path:?} is larger than {LARGEST} bytes"))),
+        false => Ok(Some(bytes)),
     }
 }
