@@ -115,8 +115,9 @@ deps: deps-build ## Installs the Debian packages that build and tests need (root
 		docker-registry:docker-registry skopeo:skopeo openssl:openssl htpasswd:apache2-utils
 
 .PHONY: deps-build deps-bench
+# The registry client has C in it.
 deps-build:
-	@targets/deps cc:gcc readelf:binutils
+	@targets/deps cc:gcc readelf:binutils $(if $(MINIMAL),,'$(CC):$(CC_PACKAGE)')
 deps-bench:
 	@targets/deps crun:crun
 

@@ -12,6 +12,7 @@ mod logs;
 mod mounts;
 mod multicall;
 mod pull;
+#[cfg(feature = "registry")]
 mod registry;
 mod resources;
 mod restore;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         daemon_config::TESTS,
         images::TESTS,
         pull::TESTS,
+        #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,
         exec::TESTS,

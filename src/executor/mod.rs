@@ -4,7 +4,9 @@ use crate::error::Result;
 use crate::modules::container::disk::Disk;
 use crate::modules::container::index::Index;
 use crate::modules::container::logging::Logging;
+#[cfg(feature = "registry")]
 use crate::modules::image::credentials;
+#[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, Registry};
 use crate::modules::image::store::Store;
 use crate::modules::runtime::shim;
@@ -19,6 +21,7 @@ pub mod container;
 pub mod exec;
 pub mod image;
 pub mod monitor;
+#[cfg(feature = "registry")]
 pub mod pull;
 pub mod restore;
 pub mod system;
@@ -32,8 +35,10 @@ pub struct Daemon {
     /// Their directories.
     pub disk: Disk,
     /// Where images are pulled from.
+    #[cfg(feature = "registry")]
     pub registry: Registry,
     /// Who one is there.
+    #[cfg(feature = "registry")]
     pub credentials: credentials::Store,
     /// Exec sessions.
     pub execs: exec::Sessions,
@@ -51,10 +56,13 @@ pub struct Settings {
     /// Directory of what a reboot makes void.
     pub state: PathBuf,
     /// Registries: mirrors, certificates, proxies.
+    #[cfg(feature = "registry")]
     pub registry: registry::Settings,
     /// The credentials for registries.
+    #[cfg(feature = "registry")]
     pub credentials: credentials::Store,
     /// Most layers of a pull that are downloaded at once.
+    #[cfg(feature = "registry")]
     pub downloads: usize,
     /// Logging of containers that ask for nothing else.
     pub logging: Logging,
@@ -79,7 +87,9 @@ impl Daemon {
             disk: Disk::open(&settings.graph, &settings.state)?,
             containers: Index::default(),
             execs: exec::Sessions::default(),
+            #[cfg(feature = "registry")]
             registry: Registry::new(settings.registry.clone())?,
+            #[cfg(feature = "registry")]
             credentials: settings.credentials.clone(),
             settings,
             monitor: monitor::Monitor::new()?,

@@ -16,6 +16,7 @@ mod logs;
 mod ordered;
 mod output;
 mod ps;
+#[cfg(feature = "registry")]
 mod registry;
 mod run;
 mod stats;
@@ -67,11 +68,14 @@ enum Command {
     Inspect(inspect::Inspect),
     Kill(lifecycle::Kill),
     Load(images::Load),
+    #[cfg(feature = "registry")]
     Login(registry::Login),
+    #[cfg(feature = "registry")]
     Logout(registry::Logout),
     Logs(logs::Logs),
     Pause(lifecycle::Pause),
     Ps(ps::Ps),
+    #[cfg(feature = "registry")]
     Pull(registry::Pull),
     Restart(lifecycle::Restart),
     Rm(lifecycle::Rm),
@@ -171,11 +175,14 @@ impl Command {
             Command::Inspect(verb) => verb.run(session),
             Command::Kill(verb) => verb.run(session),
             Command::Load(verb) => verb.run(session),
+            #[cfg(feature = "registry")]
             Command::Login(verb) => verb.run(session),
+            #[cfg(feature = "registry")]
             Command::Logout(verb) => verb.run(session),
             Command::Logs(verb) => verb.run(session),
             Command::Pause(verb) => verb.run(session),
             Command::Ps(verb) => verb.run(session),
+            #[cfg(feature = "registry")]
             Command::Pull(verb) => verb.run(session),
             Command::Restart(verb) => verb.run(session),
             Command::Rm(verb) => verb.run(session),

@@ -77,12 +77,19 @@ fn make(client: &Client, flags: &ContainerFlags, request: &CreateRequest) -> Res
     Ok(created)
 }
 
+#[cfg(feature = "registry")]
 /// Pulls the image. What is told goes to standard error: standard output is the container's.
 fn fetch(client: &Client, image: &str) -> Result<(), Failure> {
     output::complain(&format!("Image \"{image}\" pulling"));
     let id = super::registry::pull(client, image, None, true)?;
     output::complain(&format!("Image \"{id}\" pulled"));
     Ok(())
+}
+
+/// This build cannot.
+#[cfg(not(feature = "registry"))]
+fn fetch(_: &Client, image: &str) -> Result<(), Failure> {
+    Err(Failure::local(format!("cannot pull {image:?}: this build has no registry client")))
 }
 
 /// A container to follow.

@@ -7,7 +7,9 @@ use crate::api::container::{LogConfig, Ulimit};
 use crate::error::{Context, Error, Result};
 use crate::executor::Settings;
 use crate::modules::container::logging::Logging;
+#[cfg(feature = "registry")]
 use crate::modules::image::credentials;
+#[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::spec::{CGROUP_PARENT, Defaults, validate_cgroup_parent};
 use crate::utils::log::{Sink, parse_level};
@@ -67,6 +69,9 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         pick.list("--registry-mirrors", "registry-mirrors", flags.registry_mirrors, &file.registry_mirrors)?;
     let insecure =
         pick.list("--insecure-registry", "insecure-registries", flags.insecure_registries, &file.insecure_registries)?;
+    if cfg!(not(feature = "registry")) && !(mirrors.is_empty() && insecure.is_empty()) {
+        log::warn!("mirrors and insecure registries have no effect: this build has no registry client");
+    }
     let downloads = match (flags.max_concurrent_downloads, file.max_concurrent_downloads) {
         (Some(a), Some(b)) if a != b => {
             return Err(pick.twice("--max-concurrent-downloads", "max-concurrent-downloads"));
@@ -104,6 +109,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let container_options =
         pick.map("--container-log-opts", "container-log.opts", &flags.container_log_opts, &file.container_log.config)?;
     let logging = LogConfig { driver: container_driver.unwrap_or_default(), config: container_options };
+    #[cfg(feature = "registry")]
     let credentials = credentials_of(std::env::var_os("HOME"));
     Ok(Options {
         hosts,
@@ -119,6 +125,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
                 ..Defaults::default()
             },
+            #[cfg(feature = "registry")]
             registry: registry::Settings {
                 mirrors,
                 insecure,
@@ -127,7 +134,9 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 proxy: ProxySettings::from_environment(),
                 credentials: Some(credentials.clone()),
             },
+            #[cfg(feature = "registry")]
             credentials,
+            #[cfg(feature = "registry")]
             downloads: downloads as usize,
             start_timeout: start_timeout.map_or(Ok(Duration::ZERO), |text| timeout(&text))?,
             graph,
@@ -137,6 +146,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
 }
 
 /// The original's and docker's places: below the home of root, who is the one to run a daemon.
+#[cfg(feature = "registry")]
 fn credentials_of(home: Option<std::ffi::OsString>) -> credentials::Store {
     let home = home.map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
     let home = home.unwrap_or_else(|| "/root".into());

@@ -3,6 +3,7 @@
 mod container;
 mod exec;
 mod image;
+mod registry;
 pub mod route;
 mod stats;
 pub mod status;
@@ -36,10 +37,7 @@ impl Perform for Arc<Daemon> {
             Call::Exec(ExecCall { id, verb }) => exec::perform(self, &id, verb, exchange),
             Call::Image(ImageCall { name, verb }) => image::perform(self, &name, verb, exchange),
             Call::ImageList(filters) => image::list(self, &filters, exchange),
-            Call::ImagePull(pull) => image::pull(self, &pull, exchange),
-            Call::Auth => image::auth(self, exchange, false),
-            Call::Login => image::auth(self, exchange, true),
-            Call::Logout => image::logout(self, exchange),
+            Call::Registry(call) => registry::perform(self, &call, exchange),
             Call::ImageImport(import) => image::import(self, &import, exchange),
             Call::ImageLoad { name } => image::load(self, name.as_deref(), exchange),
         }

@@ -44,10 +44,7 @@ pub enum Call {
     ImageList(Filters),
     /// `POST /images/create` with the archive as body
     ImageImport(ImportCall),
-    ImagePull(PullCall),
-    Auth,
-    Login,
-    Logout,
+    Registry(RegistryCall),
     ImageLoad {
         name: Option<String>,
     },
@@ -143,13 +140,22 @@ pub struct ImportCall {
     pub changes: Vec<String>,
 }
 
-/// An image to pull.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct PullCall {
-    /// Name with tag or digest.
-    pub name: String,
-    /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: Option<String>,
+/// Something that a registry is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RegistryCall {
+    /// An image to pull.
+    Pull {
+        /// Name with tag or digest.
+        name: String,
+        /// `OS/ARCHITECTURE[/VARIANT]`.
+        platform: Option<String>,
+    },
+    /// Whether credentials are good.
+    Auth,
+    /// The same, and keep them.
+    Login,
+    /// Forget them.
+    Logout,
 }
 
 /// Parses a request. `now` is what durations in parameters count back from.
@@ -218,9 +224,9 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
             refuse(q, &["filter", "shared-size", "manifests"]).and_then(|()| q.filters("filters")).map(Call::ImageList)
         }
         (Post, ["images", "create"]) => image_create(q),
-        (Post, ["auth"]) => Ok(Call::Auth),
-        (Post, ["isula", "login"]) => Ok(Call::Login),
-        (Post, ["isula", "logout"]) => Ok(Call::Logout),
+        (Post, ["auth"]) => Ok(Call::Registry(RegistryCall::Auth)),
+        (Post, ["isula", "login"]) => Ok(Call::Registry(RegistryCall::Login)),
+        (Post, ["isula", "logout"]) => Ok(Call::Registry(RegistryCall::Logout)),
         (Post, ["images", "load"]) => {
             refuse(q, &["platform"]).map(|()| Call::ImageLoad { name: q.get("name").map(str::to_owned) })
         }
@@ -340,7 +346,7 @@ fn image_create(q: &Query) -> Result<Call> {
             tag => named(name, tag),
         };
         let platform = q.get("platform").map(str::to_owned).filter(|p| !p.is_empty());
-        return Ok(Call::ImagePull(PullCall { name, platform }));
+        return Ok(Call::Registry(RegistryCall::Pull { name, platform }));
     }
     refuse(q, &["platform"])?;
     match q.get("fromSrc") {

@@ -2,6 +2,7 @@
 
 pub mod assembly;
 mod changes;
+#[cfg(feature = "registry")]
 pub mod credentials;
 mod import;
 mod init_layer;
@@ -13,6 +14,7 @@ pub mod pack;
 pub mod platform;
 mod record;
 pub mod reference;
+#[cfg(feature = "registry")]
 pub mod registry;
 pub mod store;
 mod tree;

@@ -99,15 +99,15 @@ fn every_endpoint() {
         ),
         (
             "POST /images/create?fromImage=busybox&tag=1&platform=linux%2Farm",
-            r#"ImagePull(PullCall { name: "busybox:1", platform: Some("linux/arm") })"#,
+            r#"Registry(Pull { name: "busybox:1", platform: Some("linux/arm") })"#,
         ),
         (
             "POST /images/create?fromImage=a%2Fb&tag=sha256%3A0",
-            r#"ImagePull(PullCall { name: "a/b@sha256:0", platform: None })"#,
+            r#"Registry(Pull { name: "a/b@sha256:0", platform: None })"#,
         ),
-        ("POST /auth", "Auth"),
-        ("POST /isula/login", "Login"),
-        ("POST /isula/logout", "Logout"),
+        ("POST /auth", "Registry(Auth)"),
+        ("POST /isula/login", "Registry(Login)"),
+        ("POST /isula/logout", "Registry(Logout)"),
         ("POST /images/load?quiet=1", "ImageLoad { name: None }"),
         ("POST /images/load?name=a:b", r#"ImageLoad { name: Some("a:b") }"#),
         (

@@ -1,11 +1,8 @@
 //! Who one is at a registry: credentials, where they are kept, and the other forms in which they come.
 
 mod docker;
-#[cfg(feature = "registry")]
 mod seal;
 mod store;
-#[cfg(not(feature = "registry"))]
-mod unsealed;
 
 pub use docker::{parse_config, parse_header};
 pub use store::Store;

@@ -1,9 +1,6 @@
 //! Credentials on disk: `auths.json` in docker's shape with each entry sealed, and `aeskey` beside it, both for root only.
 
-#[cfg(feature = "registry")]
 use super::seal::Key;
-#[cfg(not(feature = "registry"))]
-use super::unsealed::Key;
 use super::{Credentials, Secret, normalise, parse_config};
 use crate::error::{Context, Error, Result};
 use crate::utils::atomic_file::{Durability, replace};

@@ -75,7 +75,6 @@ fn dockers_header() {
     }
 }
 
-#[cfg(feature = "registry")]
 mod store {
     use super::*;
     use std::os::unix::fs::PermissionsExt;

@@ -71,7 +71,6 @@ impl Cancel {
     }
 
     /// Has `interrupt` called when the flag is set; at once when it is set already.
-    #[cfg_attr(not(feature = "registry"), allow(dead_code))]
     pub(super) fn on_cancel(&self, interrupt: impl FnOnce() + Send + 'static) {
         {
             let mut state = self.lock();

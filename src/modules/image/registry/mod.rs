@@ -7,17 +7,11 @@
 
 mod address;
 mod cancel;
-#[cfg(feature = "registry")]
 mod client;
-#[cfg(not(feature = "registry"))]
-mod no_client;
 mod proxy;
 
 pub use cancel::Cancel;
-#[cfg(feature = "registry")]
 pub use client::{Registry, Resolved};
-#[cfg(not(feature = "registry"))]
-pub use no_client::{Registry, Resolved};
 pub use proxy::{ProxySettings, masked};
 
 pub use crate::api::oci::image::Descriptor;

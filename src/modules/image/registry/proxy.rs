@@ -36,7 +36,6 @@ impl ProxySettings {
     }
 
     /// The proxy for a host and port, if there is one.
-    #[cfg_attr(not(feature = "registry"), allow(dead_code))]
     pub(super) fn proxy(&self, https: bool, host: &str, port: u16) -> Option<&str> {
         let proxy = if https { &self.https } else { &self.http };
         proxy.as_deref().filter(|_| !self.is_exception(host, port))
