@@ -33,8 +33,8 @@ COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 # Of the commit, not of the build: two builds of one commit are equal.
 BUILD_TIME := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
 
-# For rust-lld. Equal functions are one; relocations of a static-pie are a bitmap (musl from 1.2.4 on reads it).
-LINK_FLAGS = -Clink-arg=--icf=all -Clink-arg=-zpack-relative-relocs -Clink-arg=-Ttargets/no-unwind.ld
+# For rust-lld. Equal functions are one.
+LINK_FLAGS = -Clink-arg=--icf=all -Clink-arg=-Ttargets/no-unwind.ld
 
 # $(call cargo,WORDS): cargo for TARGET, with the standard library that targets/toolchain finds or builds.
 cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TARGET)) && \

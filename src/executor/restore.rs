@@ -21,6 +21,8 @@ use std::time::Duration;
 const WORTH_A_THREAD: usize = 64;
 /// Stack of a thread that loads: documents, no deep recursion.
 const STACK: usize = 128 * 1024;
+/// From the end of the start to a look at what the start did not need.
+const UNHURRIED: Duration = Duration::from_secs(1);
 /// Tries to reach a shim that is there but cannot be talked to at the moment.
 const TRIES: u32 = 3;
 
@@ -93,11 +95,12 @@ fn report(container: &Container) {
     }
 }
 
-/// Has the host configurations looked at, which no listing needs: so an operator sees what is damaged before it is used,
-/// and the start of the daemon does not wait for reading them.
+/// Has the host configurations looked at, which no listing needs: so an operator sees what is damaged before it is used.
+/// Not now, when it would take a processor and the memory allocator from whoever waits for the daemon's start.
 fn check_documents(daemon: &Arc<Daemon>) {
     let owner = Arc::clone(daemon);
-    daemon.workers.submit(move || {
+    let check = move || {
+        std::thread::sleep(UNHURRIED);
         for container in owner.containers.all() {
             let Err(e) = owner.disk.host_config(&container.id) else { continue };
             let found = container.change(|s| {
@@ -111,7 +114,11 @@ fn check_documents(daemon: &Arc<Daemon>) {
                 report(&container);
             }
         }
-    });
+    };
+    // Not one of the workers, whose end a stop of the daemon awaits.
+    if let Err(e) = std::thread::Builder::new().name("check".into()).stack_size(STACK).spawn(check) {
+        log::warn!("the host configurations are not looked at before they are used: {e}");
+    }
 }
 
 /// Connects to the container's shim; `None` when there is none any more.
