@@ -9,6 +9,7 @@ use std::process::Command;
 tests![
     import_prints_the_id_and_lists_it,
     import_of_compressed_archives,
+    zstd_archives_are_imported_and_loaded,
     import_of_what_is_no_archive,
     images_is_the_originals_table,
     tag_and_rmi,
@@ -40,6 +41,54 @@ fn import_of_compressed_archives(bed: &mut Bed) {
     assert!(Command::new("gzip").arg("-c").arg(rootfs::archive()).stdout(out).status().unwrap().success());
     bed.isula(&format!("import {} zipped", path.display())).ok();
     assert_eq!(bed.isula("run --rm zipped cat /etc/marker").ok(), "inside");
+}
+
+fn zstd_archives_are_imported_and_loaded(bed: &mut Bed) {
+    requires!(zstd);
+    bed.start();
+    let layout = bed.dir.join("layout");
+    oci::sample(&layout, "made/here:v2");
+    let pack = |words: &[&str], archive: &std::path::Path| {
+        let input = fs::File::open(archive).unwrap();
+        let packed = Command::new("zstd").arg("-c").args(words).stdin(input).output().unwrap();
+        assert!(packed.status.success(), "{packed:?}");
+        packed.stdout
+    };
+    let (root, image) = (pack(&["-1"], &rootfs::archive()), pack(&["-19"], &oci::archive(&layout)));
+    let path = bed.dir.join("x.tar.zst");
+    let import = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        bed.isula(&format!("import {} packed", path.display()))
+    };
+    if !cfg!(feature = "zstd") {
+        import(&root).fails(1, "zstd compression is not supported: give a plain or gzip tar archive");
+        bed.isula_with("load", &image).fails(1, "zstd compression is not supported");
+        return;
+    }
+    import(&root).ok();
+    assert_eq!(bed.isula("run --rm packed cat /etc/marker").ok(), "inside");
+    bed.isula_with("load", &image).ok();
+    check_layout(bed, "made/here:v2");
+    fs::write(&path, &image).unwrap();
+    bed.isula(&format!("load -i {} --tag other", path.display())).ok();
+    check_layout(bed, "other");
+    // Several frames, as parallel compressors write them.
+    let plain = fs::read(rootfs::archive()).unwrap();
+    let frames = plain.chunks(1 << 20).map(|part| {
+        fs::write(bed.dir.join("part"), part).unwrap();
+        pack(&["-1"], &bed.dir.join("part"))
+    });
+    import(&frames.collect::<Vec<_>>().concat()).ok();
+    // Damaged, and one that would need 128 MiB of memory.
+    let before = bed.isula("images -q").ok();
+    import(&root[..root.len() / 2]).fails(1, "zstd stream ends early");
+    let mut wrong = root.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    import(&wrong).fails(1, "corrupt zstd stream: checksum mismatch");
+    let long = pack(&["-1", "--long=27"], &rootfs::archive());
+    import(&long).fails(1, "zstd stream needs a window of 134217728 bytes");
+    bed.isula_with("load", &pack(&["--long=27"], &oci::archive(&layout))).fails(1, "RFC 8878");
+    assert_eq!(bed.isula("images -q").ok(), before);
 }
 
 fn import_of_what_is_no_archive(bed: &mut Bed) {

@@ -13,6 +13,7 @@ use std::process::Command;
 
 tests![
     pull_by_tag_and_digest,
+    zstd_layers_are_pulled,
     run_gets_the_image_that_is_missing,
     login_and_certificates,
     tokens_are_fetched,
@@ -65,6 +66,31 @@ fn pull_by_tag_and_digest(bed: &mut Bed) {
     bed.isula(&format!("pull --platform linux/x/y/z {name}")).fails(1, "platform");
     bed.isula("pull UPPER").fails(1, "upper case");
     bed.isula("pull localhost:1/x").fails(1, "localhost:1");
+}
+
+fn zstd_layers_are_pulled(bed: &mut Bed) {
+    requires!(registry);
+    let registry = Registry::start(&bed.dir, "registry", Setup::default());
+    let layout = bed.dir.join("layout");
+    oci::sample(&layout, "x");
+    registry.push(&layout, "app:zstd", &["--dest-compress-format", "zstd"]);
+    bed.start_with(&["--insecure-registry", &registry.host]);
+    let name = registry.name("app:zstd");
+    let blobs = registry.storage().join("blobs/sha256");
+    let blobs = fs::read_dir(blobs).unwrap().flat_map(|prefix| fs::read_dir(prefix.unwrap().path()).unwrap());
+    let packed = |path: PathBuf| fs::read(path.join("data")).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    assert_eq!(blobs.filter(|blob| packed(blob.as_ref().unwrap().path())).count(), 3, "skopeo packs them so");
+    let pulled = bed.isula(&format!("pull {name}"));
+    if !cfg!(feature = "zstd") {
+        pulled.fails(1, "zstd");
+        return;
+    }
+    pulled.ok();
+    check_layout(bed, &name);
+    let before = layers(bed);
+    registry.push(&layout, "app:v1", &[]);
+    bed.isula(&format!("pull {}", registry.name("app:v1"))).ok();
+    assert_eq!(layers(bed), before, "a layer is the same however it was compressed");
 }
 
 fn run_gets_the_image_that_is_missing(bed: &mut Bed) {

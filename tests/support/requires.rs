@@ -32,6 +32,11 @@ pub fn docker() -> Condition {
     program("docker")
 }
 
+/// The reference implementation of Zstandard, as a program.
+pub fn zstd() -> Condition {
+    program("zstd")
+}
+
 /// Copies images between archives, layouts and registries.
 pub fn skopeo() -> Condition {
     program("skopeo")

@@ -12,11 +12,11 @@ use crate::utils::digest::Hashing;
 use crate::utils::time::Timestamp;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Bytes read from a source at once, and of a buffer that travels between threads.
+/// Bytes of a buffer that travels between threads.
 const CHUNK: usize = 128 << 10;
 /// Buffers under way.
 const CHUNKS: usize = 4;
@@ -52,7 +52,7 @@ pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read) -> 
     // What a root is when no member of the archive describes it.
     fchmod(&root, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({diff:?})"))?;
 
-    let stream = Decompressed::detect(BufReader::with_capacity(CHUNK, Patient(source)))?;
+    let stream = Decompressed::detect(source)?;
     let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     let outcome = if parallel { in_two_threads(stream, root)? } else { consume(stream, root)? };
     let diff_id = format!("sha256:{}", outcome.digest);
@@ -82,20 +82,6 @@ pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record
         made.record.diff_size = layer.diff_size;
         Ok(made)
     })
-}
-
-/// Reads again after a signal.
-struct Patient<'a>(&'a mut dyn Read);
-
-impl Read for Patient<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            match self.0.read(out) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
 }
 
 fn consume(stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {

@@ -50,7 +50,7 @@ impl Store {
     /// Images before the one that failed stay.
     pub fn load(&self, source: &mut dyn Read, name: Option<&str>) -> Result<Vec<Loaded>> {
         let name = name.map(Reference::parse_name).transpose()?;
-        let stream = Decompressed::detect(BufReader::with_capacity(CHUNK, source))?;
+        let stream = Decompressed::detect(source)?;
         let mut contents = Contents::default();
         let mut archive = Reader::new(stream);
         while let Some(member) = archive.next_member()? {

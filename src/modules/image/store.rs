@@ -83,7 +83,7 @@ impl Image {
 
 /// What [`Store::import`] makes.
 pub struct Import<'a> {
-    /// The tar stream; gzip is recognised.
+    /// The tar stream, plain or compressed ([`crate::utils::archive::Decompressed`]).
     pub source: &'a mut dyn Read,
     /// `REPO[:TAG]`; an image without a name when empty.
     pub reference: &'a str,
