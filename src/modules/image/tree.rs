@@ -18,6 +18,8 @@ use std::os::unix::ffi::OsStringExt;
 /// How to open a directory that is not a link.
 pub(super) const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// What the name of a whiteout begins with.
+pub(super) const WHITEOUT: &[u8] = b".wh.";
 /// Links in one path, as many as the kernel follows (path_resolution(7)).
 const LINKS: usize = 40;
 /// Directories kept open on the way to the current one. Deeper ones are walked to each time.
@@ -204,6 +206,10 @@ impl Tree {
 /// Makes and opens a directory that no member of the archive describes so far.
 fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     let text = || String::from_utf8_lossy(name).into_owned();
+    // OCI image specification, layer.md, "Whiteouts": no file system of an image has such names.
+    if name.starts_with(WHITEOUT) {
+        return Err(Error::invalid(format!("a directory named {:?}: the prefix is for whiteouts", text())));
+    }
     mkdirat(parent, name, Mode::S_IRWXU).context(|| format!("mkdirat({:?})", text()))?;
     let fd = openat(parent, name, DIRECTORY, Mode::empty()).context(|| format!("openat({:?})", text()))?;
     // The mode of mkdirat is subject to the process's mask.

@@ -5,7 +5,7 @@
 //! character device 0:0 for a whiteout, the attribute `trusted.overlay.opaque` for an opaque directory; the same signs
 //! in the archive itself are not taken over, or a layer could redirect reads to other paths.
 
-use super::tree::{DIRECTORY, Missing, Tree, components, lstat, path_text, type_of};
+use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::remove_tree::remove_at;
@@ -23,7 +23,6 @@ use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that an older layer format kept its own records under.
 const RECORDS: &[u8] = b".wh..wh.";

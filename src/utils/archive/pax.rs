@@ -6,6 +6,10 @@ use crate::error::{Error, Result};
 /// Most pieces of a sparse file: 1 MiB of map.
 pub const SPARSE_LIMIT: usize = 65_536;
 
+/// Most bytes of names of extended attributes, each with its NUL: the kernel lists no more (XATTR_LIST_MAX,
+/// linux/limits.h), so no file that was archived had them.
+const ATTRIBUTES_LIMIT: usize = 65_536;
+
 /// What the header of the next member says.
 #[derive(Debug, Default, PartialEq)]
 pub struct Pax {
@@ -25,6 +29,8 @@ pub struct Pax {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// GNU sparse files.
     pub sparse: Sparse,
+    /// Bytes of the attributes' names; those that come again count again.
+    names: usize,
 }
 
 /// GNU's sparse format in PAX headers, versions 0.0, 0.1 and 1.0.
@@ -61,6 +67,11 @@ impl Pax {
             pax.set(key, value).ok_or_else(|| {
                 Error::corrupt(format!("malformed value of PAX header record {:?}", String::from_utf8_lossy(key)))
             })?;
+            if pax.names > ATTRIBUTES_LIMIT {
+                let text =
+                    format!("more than {ATTRIBUTES_LIMIT} bytes of names of extended attributes in a PAX header");
+                return Err(Error::corrupt(text));
+            }
             bytes = rest;
         }
         Ok(pax)
@@ -99,6 +110,7 @@ impl Pax {
                     if name.is_empty() || name.contains(&0) {
                         return None;
                     }
+                    self.names += name.len() + 1;
                     self.xattrs.retain(|(n, _)| n != name);
                     self.xattrs.push((name.to_vec(), value.to_vec()));
                 }

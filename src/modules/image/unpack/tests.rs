@@ -1,5 +1,7 @@
 //! Hostile and awkward layers. `D name`, `F name text`, `S name target`, `H name target`, `C name major:minor`, `P name`.
 
+mod corpus;
+
 use super::*;
 use crate::utils::archive::pax::tests::entry;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
