@@ -34,7 +34,7 @@ fn docker_command(bed: &Bed, line: &str) -> Command {
 }
 
 #[track_caller]
-fn docker(bed: &Bed, line: &str) -> Output {
+pub fn docker(bed: &Bed, line: &str) -> Output {
     docker_with(bed, line, b"")
 }
 

@@ -5,6 +5,7 @@ mod bad_input;
 mod daemon_config;
 mod docker_client;
 mod exec;
+mod image_tools;
 mod images;
 mod isolation;
 mod lifecycle;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         multicall::TESTS,
         runtime::TESTS,
         daemon_config::TESTS,
+        image_tools::TESTS,
         images::TESTS,
         pull::TESTS,
         #[cfg(feature = "registry")]

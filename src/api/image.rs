@@ -104,8 +104,39 @@ pub struct OriginalInspect {
     pub spec: ImageConfig,
 }
 
+/// One step of the answer to `GET /images/{name}/history`, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct HistoryEntry {
+    /// `sha256:…` of the image for the newest step, `<missing>` for the others.
+    pub id: String,
+    /// Unix seconds; [`NEVER`] when the image does not say.
+    pub created: i64,
+    /// The command.
+    pub created_by: String,
+    /// `name:tag` of the image, at the newest step.
+    pub tags: Option<Vec<String>>,
+    /// Bytes of the step's layer, unpacked.
+    pub size: i64,
+    /// Free text.
+    pub comment: String,
+}
+
+/// The first moment of Go's calendar, which stands for no time at all.
+pub const NEVER: i64 = -62_135_596_800;
+
+/// Answer to `POST /images/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PruneResponse {
+    /// What is gone; `None`, as docker has it, for nothing.
+    pub images_deleted: Option<Vec<DeleteEntry>>,
+    /// Bytes.
+    pub space_reclaimed: u64,
+}
+
 /// One entry of the answer to `DELETE /images/{name}`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct DeleteEntry {
     /// A name that is gone.

@@ -221,6 +221,16 @@ pub struct Overlay {
     pub options: Vec<String>,
 }
 
+/// What the shim applet is told that is to open a container's root, on its standard input. The answer is a descriptor,
+/// or a text that says why there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootOrder {
+    /// The layers. Nothing is written to any.
+    pub overlay: Overlay,
+    /// Where they may be mounted for a moment.
+    pub target: PathBuf,
+}
+
 /// docker's json-file log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogFile {

@@ -2,12 +2,15 @@
 
 use super::connection::Payload;
 use super::request::{ImageListRequest, ImportRequest};
-use super::{Client, target};
-use crate::api::image::{AuthRequest, AuthResponse, DeleteEntry, ImageInspect, ImageSummary, ProgressLine};
-use crate::error::{Error, Kind, Result};
+use super::{Client, Filters, target};
+use crate::api::image::{
+    AuthRequest, AuthResponse, DeleteEntry, HistoryEntry, ImageInspect, ImageSummary, ProgressLine, PruneResponse,
+};
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::http::h1::Method;
+use crate::utils::http::query::Target;
 use crate::utils::json;
-use std::io::Read;
+use std::io::{Read, Write};
 
 /// Bytes of a line of progress; with what may come behind it in one piece.
 const LONGEST_LINE: usize = 1 << 20;
@@ -124,6 +127,47 @@ impl Client {
         let tag = Some(tag).filter(|t| !t.is_empty());
         let target = target("/images").segment(name).segment("tag").parameter("repo", repo).optional("tag", tag);
         self.change(&target).map(drop)
+    }
+
+    /// The steps that an image was made by, newest first.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`.
+    pub fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
+        self.exchange(Method::Get, &target("/images").segment(name).segment("history"), Payload::None)
+    }
+
+    /// Removes images that nothing uses.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for an unknown filter.
+    pub fn image_prune(&self, filters: &Filters) -> Result<PruneResponse> {
+        self.exchange(Method::Post, &target("/images/prune").filters(filters), Payload::None)
+    }
+
+    /// Writes images as one archive.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`, what writing gives.
+    pub fn image_save(&self, names: &[String], out: &mut dyn Write) -> Result<()> {
+        let target = names.iter().fold(target("/images/get"), |target, name| target.parameter("names", name));
+        self.archive(&target, out)
+    }
+
+    /// Writes the root file system of a container as an archive.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`, what writing gives.
+    pub fn container_export(&self, container: &str, out: &mut dyn Write) -> Result<()> {
+        self.archive(&target("/containers").segment(container).segment("export"), out)
+    }
+
+    fn archive(&self, target: &Target, out: &mut dyn Write) -> Result<()> {
+        let mut response = self.send(Method::Get, target, Payload::None)?;
+        response
+            .read_stream(|piece| out.write_all(piece.unwrap_or_default()).context(|| "write the archive".into()))?;
+        self.keep(response);
+        Ok(())
     }
 
     /// Removes a name or image.

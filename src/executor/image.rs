@@ -1,5 +1,12 @@
 //! Images.
 
+#[cfg(feature = "image-tools")]
+mod history;
+#[cfg(feature = "image-tools")]
+mod prune;
+#[cfg(feature = "image-tools")]
+mod save;
+
 use super::Daemon;
 use super::container::Filters;
 use crate::api::container::GraphDriver;
@@ -9,6 +16,13 @@ use crate::modules::image::load::Loaded;
 use crate::modules::image::store::{Image, Import};
 use std::io::Read;
 use std::sync::Arc;
+
+#[cfg(feature = "image-tools")]
+pub use history::history;
+#[cfg(feature = "image-tools")]
+pub use prune::prune;
+#[cfg(feature = "image-tools")]
+pub use save::save;
 
 /// Lists images, newest first. Filters: `reference`, `dangling`, `label`, `before`, `since`.
 pub fn list(daemon: &Daemon, filters: &Filters) -> Result<Vec<ImageSummary>> {

@@ -38,6 +38,11 @@ pub fn parse(text: &str) -> Result<u64> {
 
 /// `1.5MB`: powers of 1000 and up to four digits, as docker prints progress.
 pub fn decimal(bytes: u64) -> String {
+    decimal_with(bytes, 4)
+}
+
+/// As [`decimal`] with up to this many digits; docker prints three in tables.
+pub fn decimal_with(bytes: u64, digits: usize) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for larger in ["kB", "MB", "GB", "TB", "PB"] {
@@ -46,8 +51,8 @@ pub fn decimal(bytes: u64) -> String {
         }
         (value, unit) = (value / 1000.0, larger);
     }
-    let digits = [10.0, 100.0, 1000.0].iter().filter(|limit| value < **limit).count();
-    let text = format!("{value:.digits$}");
+    let whole = 1 + [10.0, 100.0, 1000.0].iter().filter(|limit| value >= **limit).count();
+    let text = format!("{value:.*}", digits.saturating_sub(whole));
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{unit}")
 }
@@ -68,6 +73,7 @@ mod tests {
         ] {
             assert_eq!(decimal(bytes), want);
         }
+        assert_eq!((decimal_with(12_345_678, 3), decimal_with(1_234, 3)), ("12.3MB".into(), "1.23kB".into()));
     }
 
     #[test]

@@ -109,6 +109,11 @@ pub fn templates() -> Condition {
     built_with(cfg!(feature = "templates"), "templates")
 }
 
+/// history, save, export and image prune, an optional part of the build.
+pub fn image_tools() -> Condition {
+    built_with(cfg!(feature = "image-tools"), "image-tools")
+}
+
 /// The tests are compiled with the features of the binary under test: `make test MINIMAL=1`.
 fn built_with(present: bool, feature: &str) -> Condition {
     if present { Ok(()) } else { Err(format!("built without {feature}")) }

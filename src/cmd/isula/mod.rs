@@ -3,12 +3,16 @@
 //! Formats, messages and exit codes are those of the original where scripts may depend on them, and docker's elsewhere.
 //! A verb is one type with its flags and one function; `Command` lists them.
 
+#[cfg(feature = "image-tools")]
+mod archive;
 mod attach;
 mod audit;
 mod create;
 mod exec;
 mod failure;
 mod flags;
+#[cfg(feature = "image-tools")]
+mod history;
 mod images;
 mod inspect;
 mod lifecycle;
@@ -62,6 +66,12 @@ enum Command {
     Attach(attach::Attach),
     Create(flags::Create),
     Exec(exec::Exec),
+    #[cfg(feature = "image-tools")]
+    Export(archive::Export),
+    #[cfg(feature = "image-tools")]
+    History(history::History),
+    #[cfg(feature = "image-tools")]
+    Image(history::Image),
     Images(images::Images),
     Import(images::Import),
     Info(system::Info),
@@ -81,6 +91,8 @@ enum Command {
     Rm(lifecycle::Rm),
     Rmi(images::Rmi),
     Run(flags::Run),
+    #[cfg(feature = "image-tools")]
+    Save(archive::Save),
     Start(lifecycle::Start),
     Stats(stats::Stats),
     Stop(lifecycle::Stop),
@@ -92,8 +104,7 @@ enum Command {
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] =
-    &["cp", "events", "export", "network", "port", "rename", "save", "search", "update", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["cp", "events", "network", "port", "rename", "search", "update", "volume"];
 
 /// What a verb works with.
 struct Session {
@@ -169,6 +180,12 @@ impl Command {
             Command::Attach(verb) => verb.run(session),
             Command::Create(flags::Create(flags)) => run::create(session, &flags),
             Command::Exec(verb) => verb.run(session),
+            #[cfg(feature = "image-tools")]
+            Command::Export(verb) => verb.run(session),
+            #[cfg(feature = "image-tools")]
+            Command::History(verb) => verb.run(session),
+            #[cfg(feature = "image-tools")]
+            Command::Image(verb) => verb.run(session),
             Command::Images(verb) => verb.run(session),
             Command::Import(verb) => verb.run(session),
             Command::Info(verb) => verb.run(session),
@@ -188,6 +205,8 @@ impl Command {
             Command::Rm(verb) => verb.run(session),
             Command::Rmi(verb) => verb.run(session),
             Command::Run(flags::Run(flags)) => run::run(session, &flags),
+            #[cfg(feature = "image-tools")]
+            Command::Save(verb) => verb.run(session),
             Command::Start(verb) => verb.run(session),
             Command::Stats(verb) => verb.run(session),
             Command::Stop(verb) => verb.run(session),

@@ -59,7 +59,7 @@ pub fn spaced<const N: usize>(
 
 /// Lines with tabs: each column at least 10 wide and 3 wider than its widest cell; the last one is as it is. What
 /// docker does for `--format "table …"`.
-#[cfg(feature = "templates")]
+#[cfg(any(feature = "templates", feature = "image-tools"))]
 pub fn tabulate(lines: &[String]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     let cells: Vec<Vec<&str>> = lines.iter().map(|l| l.split('\t').collect()).collect();

@@ -2,7 +2,7 @@
 //!
 //! One process, one thread, one poll loop (`supervisor`). The daemon starts it with the watch socket as standard
 //! input; the conversation is in [`crate::api::shim`]. Further orders serve the daemon: `cleanup` ends what a container
-//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `seal` makes a read-only descriptor of
+//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `root` opens a container's root, `seal` makes a read-only descriptor of
 //! the executable on old kernels.
 
 mod buffer;
@@ -14,6 +14,8 @@ mod endpoint;
 mod exit;
 mod log;
 mod request;
+#[cfg(feature = "image-tools")]
+mod root;
 mod session;
 mod supervisor;
 #[cfg(test)]
@@ -50,6 +52,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             _ => Err(Error::invalid("cleanup CGROUP PID START_TIME: numbers are wanted")),
         },
         ["prune", path] => cgroup::prune(path),
+        #[cfg(feature = "image-tools")]
+        ["root"] => descriptor::take_standard_input().and_then(|fd| root::serve(fd.as_fd())),
         ["seal"] => descriptor::take_standard_input().and_then(|fd| sealed_exe::serve(fd.as_fd())),
         _ => Err(Error::invalid("isulad-shim is started by isulad")),
     };

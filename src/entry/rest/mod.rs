@@ -8,6 +8,7 @@ pub mod route;
 mod stats;
 pub mod status;
 mod system;
+mod tool;
 
 use super::connection::{Connection, Next};
 use super::exchange::{Exchange, Outcome};
@@ -37,6 +38,7 @@ impl Perform for Arc<Daemon> {
             Call::Exec(ExecCall { id, verb }) => exec::perform(self, &id, verb, exchange),
             Call::Image(ImageCall { name, verb }) => image::perform(self, &name, verb, exchange),
             Call::ImageList(filters) => image::list(self, &filters, exchange),
+            Call::Tool(call) => tool::perform(self, call, exchange),
             Call::Registry(call) => registry::perform(self, &call, exchange),
             Call::ImageImport(import) => image::import(self, &import, exchange),
             Call::ImageLoad { name } => image::load(self, name.as_deref(), exchange),

@@ -50,6 +50,8 @@ pub enum Call {
     },
     /// `/images/{name}/…`
     Image(ImageCall),
+    /// What only builds with `image-tools` do
+    Tool(ToolCall),
 }
 
 /// Something about one container.
@@ -127,6 +129,19 @@ pub enum ImageVerb {
     Inspect,
     Tag { target: String },
     Delete { force: bool },
+}
+
+/// What only builds with `image-tools` do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ToolCall {
+    /// `GET /images/{name}/history`
+    History(String),
+    /// `POST /images/prune`
+    Prune(Filters),
+    /// `GET /images/{name}/get` and `GET /images/get`: names of images
+    Save(Vec<String>),
+    /// `GET /containers/{id}/export`
+    Export(String),
 }
 
 /// An image to make from the request's body.
@@ -212,6 +227,7 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         (Get | Head | Put, ["containers", _, "archive"]) => Err(unsupported("copying to and from containers")),
         (Delete, ["containers", id]) => refuse(q, &["link"])
             .map(|()| container(id, ContainerVerb::Delete { force: q.flag("force"), volumes: q.flag("v") })),
+        (Get, ["containers", id, "export"]) => Ok(Call::Tool(ToolCall::Export((*id).into()))),
         (_, ["containers", id, verb]) => {
             return Some(container_verb(method, verb, q, now)?.map(|verb| container(id, verb)));
         }
@@ -230,6 +246,14 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         (Post, ["images", "load"]) => {
             refuse(q, &["platform"]).map(|()| Call::ImageLoad { name: q.get("name").map(str::to_owned) })
         }
+        (Get, ["images", "get"]) => refuse(q, &["platform"]).and_then(|()| image_save(q)),
+        (Get, ["images", name @ .., "get"]) if !name.is_empty() => {
+            refuse(q, &["platform"]).map(|()| Call::Tool(ToolCall::Save(vec![name.join("/")])))
+        }
+        (Get, ["images", name @ .., "history"]) if !name.is_empty() => {
+            refuse(q, &["platform"]).map(|()| Call::Tool(ToolCall::History(name.join("/"))))
+        }
+        (Post, ["images", "prune"]) => q.filters("filters").map(|filters| Call::Tool(ToolCall::Prune(filters))),
         (Get, ["images", name @ .., "json"]) if !name.is_empty() => {
             refuse(q, &["platform", "manifests"]).map(|()| image(name, ImageVerb::Inspect))
         }
@@ -362,6 +386,14 @@ fn image_create(q: &Query) -> Result<Call> {
         message: q.get("message").unwrap_or_default().into(),
         changes: q.all("changes").filter(|c| !c.is_empty()).map(str::to_owned).collect(),
     }))
+}
+
+fn image_save(q: &Query) -> Result<Call> {
+    let names: Vec<String> = q.all("names").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    match names.is_empty() {
+        true => Err(Error::invalid("parameter names is missing")),
+        false => Ok(Call::Tool(ToolCall::Save(names))),
+    }
 }
 
 fn image_tag(name: &[&str], q: &Query) -> Result<Call> {

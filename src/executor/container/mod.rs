@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 pub(super) mod attach;
 mod create;
+#[cfg(feature = "image-tools")]
+mod export;
 mod list;
 mod logs;
 pub(super) mod settle;
@@ -15,6 +17,8 @@ mod wait;
 
 pub use attach::attach;
 pub use create::create;
+#[cfg(feature = "image-tools")]
+pub use export::export;
 pub use list::{inspect, list};
 pub use logs::{has_terminal, logs};
 pub use signal::{kill, pause, resize, stats, unpause};

@@ -16,6 +16,8 @@ mod record;
 pub mod reference;
 #[cfg(feature = "registry")]
 pub mod registry;
+#[cfg(feature = "image-tools")]
+pub mod save;
 pub mod store;
 mod tree;
 pub mod unpack;

@@ -94,6 +94,12 @@ pub(super) fn update(directories: &Directories, image: &Image) -> Result<()> {
     replace(&directory.join(FILE), &json::to_vec(&Record::of(image, size)), 0o640, Durability::Durable)
 }
 
+/// The configuration document of an image, as it came.
+#[cfg(feature = "image-tools")]
+pub(super) fn config(directories: &Directories, id: &str) -> Result<Vec<u8>> {
+    read(&config_file(&directories.images.join(id), id))
+}
+
 /// Reads an image. Its names may be lost and it is still whole; its configuration may not.
 ///
 /// # Errors

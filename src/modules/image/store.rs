@@ -334,6 +334,17 @@ impl Store {
         (gone, garbage)
     }
 
+    /// Bytes of the files of each layer, bottom first.
+    pub fn layer_sizes(&self, image: &Image) -> Vec<u64> {
+        let index = self.index();
+        image.layers.iter().map(|id| index.layers.get(id).map_or(0, |layer| layer.unpacked_size)).collect()
+    }
+
+    /// Bytes of the files of every layer, by chain id.
+    pub fn all_layer_sizes(&self) -> HashMap<String, u64> {
+        self.index().layers.values().map(|layer| (layer.id.clone(), layer.unpacked_size)).collect()
+    }
+
     /// The read-only layers of an image as overlayfs wants them: topmost first.
     pub fn lower_directories(&self, image: &Image) -> Vec<PathBuf> {
         let index = self.index();

@@ -291,7 +291,7 @@ fn order(words: &[&str]) -> Result<()> {
     Err(Error::internal(text))
 }
 
-fn command() -> Result<Command> {
+pub(super) fn command() -> Result<Command> {
     let mut command = Command::new(sealed_exe::path(sealed_executable()?.as_fd()));
     command.arg0(NAME).env_clear();
     #[cfg(test)]

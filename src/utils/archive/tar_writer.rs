@@ -31,6 +31,25 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// What reading or writing gives.
     pub fn member(&mut self, member: &Member, data: &mut dyn Read) -> Result<()> {
+        self.head(member)?;
+        self.copy(member.size, data)
+    }
+
+    /// Writes a member whose data `make` writes: as many bytes as it says.
+    ///
+    /// # Errors
+    /// What `make` or writing gives; `Kind::Internal` for more or fewer bytes.
+    pub fn made(&mut self, member: &Member, make: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        self.head(member)?;
+        let mut counted = Counted { out: &mut self.out, bytes: 0 };
+        make(&mut counted)?;
+        if counted.bytes != member.size {
+            return Err(Error::internal(format!("{} bytes for a member of {}", counted.bytes, member.size)));
+        }
+        self.pad(member.size)
+    }
+
+    fn head(&mut self, member: &Member) -> Result<()> {
         let mut path = member.path.clone();
         if member.kind == Type::Directory && !path.ends_with(b"/") {
             path.push(b'/');
@@ -81,8 +100,7 @@ impl<W: Write> Writer<W> {
         if !records.is_empty() {
             self.extension(&records)?;
         }
-        self.write(header.as_bytes())?;
-        self.copy(member.size, data)
+        self.write(header.as_bytes())
     }
 
     fn extension(&mut self, records: &[u8]) -> Result<()> {
@@ -140,6 +158,24 @@ impl<W: Write> Writer<W> {
         self.write(&[0; 2 * BLOCK])?;
         self.out.flush().context(|| "write the archive".into())?;
         Ok(self.out)
+    }
+}
+
+/// Counts what goes through.
+struct Counted<'a, W> {
+    out: &'a mut W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
     }
 }
 

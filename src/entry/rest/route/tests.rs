@@ -41,6 +41,14 @@ fn every_endpoint() {
     for (line, want) in [
         ("GET /_ping", "Ping"),
         ("GET /info", "Info"),
+        ("GET /images/a/b:c/history", r#"Tool(History("a/b:c"))"#),
+        ("GET /images/a/b:c/get", r#"Tool(Save(["a/b:c"]))"#),
+        ("GET /images/get?names=a&names=b%3A1", r#"Tool(Save(["a", "b:1"]))"#),
+        ("GET /containers/a/export", r#"Tool(Export("a"))"#),
+        (
+            "POST /images/prune?filters=%7B%22dangling%22%3A%7B%22false%22%3Atrue%7D%7D",
+            r#"Tool(Prune({"dangling": ["false"]}))"#,
+        ),
         ("POST /containers/create?name=a", r#"ContainerCreate { name: Some("a") }"#),
         ("POST /containers/create", "ContainerCreate { name: None }"),
         ("GET /containers/json?all=1&limit=-1", "ContainerList(ListQuery { all: true, limit: None, filters: {} })"),

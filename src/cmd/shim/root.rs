@@ -1,0 +1,43 @@
+//! The order `root`: opens the root that a container's layers make, for whoever reads it as a whole.
+
+use crate::api::shim::{Overlay, RootOrder};
+use crate::engine::rootfs::overlay;
+use crate::error::{Context, Error, Result};
+use crate::utils::json;
+use crate::utils::sys::socket;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Takes the order from `connection` and sends the descriptor. The mount is in a namespace of this process alone, which
+/// ends with it; with the last descriptor the mount does.
+///
+/// # Errors
+/// The failing call, which is also sent.
+pub fn serve(connection: BorrowedFd<'_>) -> Result<()> {
+    let message = socket::recv(connection)?.ok_or_else(|| Error::internal("no order came"))?;
+    let opened = json::parse(&message.body).and_then(|RootOrder { overlay, target }| merged(overlay, &target));
+    match opened {
+        Ok(root) => socket::send(connection, b"", &[root.as_fd()]),
+        Err(e) => {
+            let _ = socket::send(connection, e.to_string().as_bytes(), &[]); // the daemon is gone
+            Err(e)
+        }
+    }
+}
+
+fn merged(mut layers: Overlay, target: &Path) -> Result<OwnedFd> {
+    unshare(CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context(|| "mount(\"/\", MS_PRIVATE)".into())?;
+    // The writable layer may be one's that runs: without an upper directory nobody else writes to it.
+    layers.lower.insert(0, std::mem::take(&mut layers.upper));
+    layers.work = PathBuf::new();
+    overlay::mount(&layers, target, "")?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    open(target, flags, Mode::empty()).context(|| format!("open({target:?})"))
+}
