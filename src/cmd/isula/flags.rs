@@ -269,7 +269,6 @@ pub static REFUSED: &[(&[&str], &[&str])] = &[
         "--device-write-bps", "--device-read-iops", "--device-write-iops", "--hugetlb-limit", "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",
     ]),
-    (&["images"], &["--digests"]),
 ];
 
 /// Whether `flag` of `command` is known and comes with a later release.

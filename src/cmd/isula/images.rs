@@ -18,6 +18,9 @@ use std::os::fd::AsFd;
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "images")]
 pub struct Images {
+    /// show digests
+    #[argh(switch)]
+    digests: bool,
     /// only those that match: dangling, label, before, since, reference
     #[argh(option, short = 'f', arg_name = "filter")]
     filter: Vec<String>,
@@ -54,7 +57,7 @@ impl Images {
     }
 
     fn screen(&self, list: &[ImageSummary], format: Option<Format>, offset: fn(i64) -> i64) -> Result<String, Failure> {
-        let mut rows: Vec<[String; 5]> = Vec::new();
+        let mut rows: Vec<[String; 6]> = Vec::new();
         let mut nodes: Vec<Node> = Vec::new();
         for image in list {
             let bare = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
@@ -64,7 +67,8 @@ impl Images {
             let tags = if image.repo_tags.is_empty() { &none[..] } else { &image.repo_tags };
             for tag in tags {
                 let (repository, tag) = split_tag(tag);
-                let row = [repository.to_owned(), tag.to_owned(), id.to_owned(), created.clone(), size(image.size)];
+                let digest = digest(image, repository);
+                let row = [repository, tag, digest, id, &created, &size(image.size)].map(str::to_owned);
                 if format.is_some() {
                     nodes.push(fields(image, &row));
                 }
@@ -72,11 +76,17 @@ impl Images {
             }
         }
         if self.quiet {
-            return Ok(rows.iter().map(|[_, _, id, ..]| format!("{id}\n")).collect());
+            return Ok(rows.iter().map(|[_, _, _, id, ..]| format!("{id}\n")).collect());
         }
         match format {
             Some(format) => format.render_rows(FIELDS, &nodes),
             None => {
+                if self.digests {
+                    let head = ["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
+                    return Ok(table::spaced([30, 10, 10, 20, 20, 10], head, &rows, true));
+                }
+                let less = |[repository, tag, _, id, created, size]: [String; 6]| [repository, tag, id, created, size];
+                let rows: Vec<[String; 5]> = rows.into_iter().map(less).collect();
                 let head = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
                 Ok(table::spaced([30, 10, 20, 20, 10], head, &rows, true))
             }
@@ -84,8 +94,13 @@ impl Images {
     }
 }
 
-fn fields(image: &ImageSummary, [repository, tag, id, created, size]: &[String; 5]) -> Node {
-    let digest = image.repo_digests.first().and_then(|d| d.split_once('@')).map_or(NONE, |(_, digest)| digest);
+/// The digest that an image has under a repository's name.
+fn digest<'a>(image: &'a ImageSummary, repository: &str) -> &'a str {
+    let mut digests = image.repo_digests.iter().filter_map(|d| d.split_once('@'));
+    digests.find(|(name, _)| *name == repository || repository == NONE).map_or(NONE, |(_, digest)| digest)
+}
+
+fn fields(image: &ImageSummary, [repository, tag, digest, id, created, size]: &[String; 6]) -> Node {
     let age = Timestamp::now().since(Timestamp::from_unix(image.created, 0));
     Node::texts([
         ("Repository", repository.clone()),
@@ -94,7 +109,7 @@ fn fields(image: &ImageSummary, [repository, tag, id, created, size]: &[String; 
         ("CreatedAt", created.clone()),
         ("CreatedSince", format!("{} ago", human_duration(age))),
         ("Size", size.clone()),
-        ("Digest", digest.to_owned()),
+        ("Digest", digest.clone()),
     ])
 }
 
@@ -281,7 +296,7 @@ mod tests {
     }
 
     fn flags() -> Images {
-        Images { filter: vec![], format: None, no_trunc: false, quiet: false }
+        Images { digests: false, filter: vec![], format: None, no_trunc: false, quiet: false }
     }
 
     #[test]
@@ -297,6 +312,14 @@ busybox                        latest     7803e7bbd995         2024-01-01 00:00:
         assert_eq!(screen(&Images { quiet: true, ..flags() }, &list[1..]), "1234567890ab\n");
         let format = Some("{{.Repository}}:{{.Tag}} {{.Size}} {{.Digest}}".to_owned());
         assert_eq!(screen(&Images { format, ..flags() }, &list[1..]), "<none>:<none> 1.891MB <none>\n");
+        let digests = vec!["other@sha256:1".into(), "busybox@sha256:2".into()];
+        let list = [ImageSummary { repo_digests: digests, ..list[0].clone() }];
+        let want = "\
+REPOSITORY                     TAG        DIGEST     IMAGE ID             CREATED              SIZE       
+bb                             two        <none>     7803e7bbd995         2024-01-01 00:00:00  1.891MB    
+busybox                        latest     sha256:2   7803e7bbd995         2024-01-01 00:00:00  1.891MB    
+";
+        assert_eq!(screen(&Images { digests: true, ..flags() }, &list), want);
     }
 
     #[test]

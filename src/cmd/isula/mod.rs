@@ -288,7 +288,6 @@ mod tests {
             ("run --nosuchflag busybox", "Unknown flag found:'--nosuchflag'"),
             ("ps --nosuch", "Unknown flag found:'--nosuch'"),
             ("ps --tls", "flag --tls is not available in this release"),
-            ("images --digests", "flag --digests is not available in this release"),
             ("run --rm --restart always x", "Conflicting options: --restart and --rm"),
             ("exec c", "\"exec\" requires a minimum of 2 arguments."),
             ("version x", "\"version\" requires 0 arguments."),

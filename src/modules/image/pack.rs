@@ -170,7 +170,10 @@ impl<W: Write> Packing<W> {
 
     fn attributes(&self, fd: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let all = xattr::all(fd)?.into_iter().map(|(name, value)| (name.into_bytes(), value));
-        let own = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+        // overlayfs's own, and what this machine's policy gave the file: neither is the tree's.
+        let own = |name: &[u8]| {
+            name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") || name == b"security.selinux"
+        };
         let mut kept: Vec<_> = all.filter(|(name, _)| !own(name)).collect();
         kept.sort();
         Ok(kept)
