@@ -1,4 +1,4 @@
-//! Images to an archive that docker, podman, skopeo and our own load read: an OCI image layout with docker's
+//! Images to an archive in docker's form, which skopeo and our own load read: an OCI image layout with docker's
 //! `manifest.json` beside its index, as docker itself writes it since version 25.
 //!
 //! The store keeps trees, not archives, so a layer is packed anew, and its bytes are not those that it came in. The
