@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod atomic_file;
+pub mod buffered;
 pub mod capability;
 pub mod digest;
 pub mod file_lock;

@@ -8,6 +8,7 @@ use super::unpack::{Unpacked, unpack};
 use crate::api::oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::{Decompressed, read_error, tar};
+use crate::utils::buffered;
 use crate::utils::digest::Hashing;
 use crate::utils::time::Timestamp;
 use nix::fcntl::{OFlag, open};
@@ -152,11 +153,7 @@ struct Chunks {
 
 impl Read for Chunks {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let available = self.fill_buf()?;
-        let n = available.len().min(out.len());
-        out[..n].copy_from_slice(&available[..n]);
-        self.consume(n);
-        Ok(n)
+        buffered::read(self, out)
     }
 }
 

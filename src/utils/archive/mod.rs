@@ -9,6 +9,7 @@ pub mod tar_writer;
 pub mod zstd;
 
 use crate::error::{Error, Kind, Result};
+use crate::utils::buffered;
 use std::io::{BufRead, BufReader, Chain, Cursor, ErrorKind, Read, Take};
 
 /// Compressions by the first bytes of their streams, known by name to say which one it is that cannot be read.
@@ -74,11 +75,7 @@ impl<'a> Decompressed<'a> {
 
 impl Read for Decompressed<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let available = self.fill_buf()?;
-        let n = available.len().min(out.len());
-        out[..n].copy_from_slice(&available[..n]);
-        self.consume(n);
-        Ok(n)
+        buffered::read(self, out)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The head of a frame is read here and not by the decoder alone: what it asks for is judged before memory is taken.
 
+use crate::utils::buffered;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::io::{BufRead, Error, ErrorKind, Read, Result};
 
@@ -186,11 +187,7 @@ impl<R: BufRead> Unzstd<R> {
 
 impl<R: BufRead> Read for Unzstd<R> {
     fn read(&mut self, out: &mut [u8]) -> Result<usize> {
-        let available = self.fill_buf()?;
-        let n = available.len().min(out.len());
-        out[..n].copy_from_slice(&available[..n]);
-        self.consume(n);
-        Ok(n)
+        buffered::read(self, out)
     }
 }
 
