@@ -2,8 +2,8 @@
 //!
 //! One process, one thread, one poll loop (`supervisor`). The daemon starts it with the watch socket as standard
 //! input; the conversation is in [`crate::api::shim`]. Further orders serve the daemon: `cleanup` ends what a container
-//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `root` opens a container's root, `seal` makes a read-only descriptor of
-//! the executable on old kernels.
+//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `root` opens a container's root, `seal`
+//! makes a read-only descriptor of the executable on old kernels.
 
 mod buffer;
 mod client;

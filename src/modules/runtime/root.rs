@@ -28,6 +28,8 @@ pub fn open(overlay: &Overlay, target: &Path) -> Result<OwnedFd> {
         .context(|| "spawn the helper that mounts a root".into())?;
     let order = RootOrder { overlay: overlay.clone(), target: target.to_owned() };
     let answer = socket::send(ours.as_fd(), &json::to_vec(&order), &[]).and_then(|()| socket::recv(ours.as_fd()));
+    // Without this end, a helper that waits for an order that could not be sent would wait for ever.
+    drop(ours);
     let _ = child.wait(); // its message says what matters
     let mut message =
         answer?.ok_or_else(|| Error::internal("the helper that mounts a root ended without an answer"))?;
