@@ -98,6 +98,9 @@ fn report(container: &Container) {
 /// Has the host configurations looked at, which no listing needs: so an operator sees what is damaged before it is used.
 /// Not now, when it would take a processor and the memory allocator from whoever waits for the daemon's start.
 fn check_documents(daemon: &Arc<Daemon>) {
+    if daemon.containers.all().is_empty() {
+        return;
+    }
     let owner = Arc::clone(daemon);
     let check = move || {
         std::thread::sleep(UNHURRIED);
