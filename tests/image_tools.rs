@@ -4,9 +4,12 @@ use crate::support::bed::{Bed, json};
 use crate::support::command::{self, Output};
 use crate::support::{IMAGE, contains, eventually, leaks, oci, rootfs};
 use crate::{requires, tests};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +18,7 @@ tests![
     history_of_imported_and_loaded_images,
     export_is_the_merged_root,
     export_leaves_nothing_when_interrupted,
+    an_interrupted_save_leaves_no_file,
     saved_images_are_loaded_again,
     save_shares_layers_and_is_stable,
     skopeo_reads_what_save_writes,
@@ -139,6 +143,36 @@ fn export_leaves_nothing_when_interrupted(bed: &mut Bed) {
     assert_eq!(leaks::mounts(), mounts);
     assert_eq!(bed.isula("exec aa echo well").ok(), "well");
     bed.isula("rm -f aa").ok();
+}
+
+/// A signal while the archive is written: it has no name yet, and what there is of it goes.
+fn an_interrupted_save_leaves_no_file(bed: &mut Bed) {
+    requires!(image_tools);
+    bed.start();
+    let large = bed.dir.join("large");
+    let mut archive = rootfs::Archive::create(&large);
+    archive.file("file", 0o644, &"x".repeat(64 << 20));
+    archive.finish();
+    bed.isula(&format!("import {} large:1", large.display())).ok();
+    let path = bed.dir.join("large.tar");
+    let mut interrupted = 0;
+    // One that is done before the signal comes is none.
+    for _ in 0..20 {
+        let _ = fs::remove_file(&path);
+        let mut client = bed.applet("isula").args(["save", "-o"]).arg(&path).arg("large:1").spawn().unwrap();
+        eventually("the file, or the end", || !no_temporaries(&bed.dir) || client.try_wait().unwrap().is_some());
+        if client.try_wait().unwrap().is_none() {
+            kill(Pid::from_raw(client.id() as i32), Signal::SIGINT).unwrap();
+        }
+        if client.wait().unwrap().signal() == Some(Signal::SIGINT as i32) {
+            interrupted += 1;
+            assert!(no_temporaries(&bed.dir), "an interrupted save left its file");
+        }
+    }
+    assert!(interrupted > 0, "no save was interrupted");
+    bed.isula(&format!("save -o {} large:1", path.display())).ok();
+    assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+    bed.isula("rmi large:1").ok();
 }
 
 fn saved_images_are_loaded_again(bed: &mut Bed) {

@@ -7,10 +7,15 @@ use crate::error::Error;
 use crate::utils::atomic_file::temporary_name;
 use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
+use nix::sys::signal::{SigSet, Signal, raise};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// Stack of the thread that waits for signals, in bytes.
+const STACK: usize = 64 << 10;
 
 /// write images to a tar archive that load and docker load take
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -51,8 +56,8 @@ impl Export {
     }
 }
 
-/// Has an archive written: to a file that gets its name when it is whole, to what else the path names, or to standard
-/// output.
+/// Has an archive written: to a file that gets its name when it is whole and on the disk, to what else the path names,
+/// or to standard output.
 fn write(
     session: &Session,
     path: Option<&Path>,
@@ -72,19 +77,35 @@ fn write(
     let special = path.metadata().is_ok_and(|m| !m.is_file());
     let target = if special { path.to_owned() } else { temporary_name(path) };
     let client = session.client()?;
-    let file = File::options().write(true).create_new(!special).open(&target).map_err(unusable)?;
+    if !special {
+        remove_when_ended(target.clone()).map_err(unusable)?;
+    }
+    // An image may hold what is not for everybody.
+    let file = File::options().write(true).create_new(!special).mode(0o600).open(&target).map_err(unusable)?;
     let mut out = Out { to: file, failed: None };
     let made = make(client, &mut out);
     let mut done = finish(made, out.failed, &name);
     if !special {
         if done.is_ok() {
-            done = std::fs::rename(&target, path).map_err(unusable).map(|()| 0);
+            done = out.to.sync_all().and_then(|()| std::fs::rename(&target, path)).map_err(unusable).map(|()| 0);
         }
         if done.is_err() {
             let _ = std::fs::remove_file(&target); // the failure that is told comes first
         }
     }
     done
+}
+
+/// Has a file removed when a signal is to end this process, which then ends by it.
+fn remove_when_ended(path: PathBuf) -> std::io::Result<()> {
+    let ends: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    ends.thread_block()?;
+    let wait = move || {
+        let Ok(signal) = ends.wait() else { return };
+        let _ = std::fs::remove_file(path); // it may not be there yet, or have its name
+        let _ = ends.thread_unblock().and_then(|()| raise(signal));
+    };
+    std::thread::Builder::new().stack_size(STACK).spawn(wait).map(drop)
 }
 
 fn finish(made: Result<(), Error>, failed: Option<std::io::Error>, name: &str) -> Result<u8, Failure> {
