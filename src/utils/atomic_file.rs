@@ -3,6 +3,7 @@
 //! Write a temporary file, `fsync` it, rename it over the name, `fsync` the directory (rename(2), fsync(2)).
 
 use crate::error::{Context, Result};
+use crate::utils::sys::descriptor::start_writeback;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -42,6 +43,36 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, durability: Durability) -
 /// # Errors
 /// The failing call.
 pub fn write_new(path: &Path, content: &[u8], mode: u32, durability: Durability) -> Result<()> {
+    let file = create_new(path, content, mode)?;
+    if durability == Durability::Durable {
+        file.sync_all().context(|| format!("fsync({path:?})"))?;
+    }
+    Ok(())
+}
+
+/// Fills a new directory with `files`, name and content each, like [`write_new`], and makes it durable as a whole. The
+/// disk is told of all the content before it is waited for: a journalled file system then commits once, not once for
+/// each file.
+///
+/// # Errors
+/// The failing call.
+pub fn fill_directory(directory: &Path, files: &[(&str, &[u8])], mode: u32, durability: Durability) -> Result<()> {
+    let mut written = Vec::with_capacity(files.len());
+    for (name, content) in files {
+        let path = directory.join(name);
+        let file = create_new(&path, content, mode)?;
+        if durability == Durability::Durable {
+            start_writeback(&file);
+            written.push((path, file));
+        }
+    }
+    for (path, file) in &written {
+        file.sync_all().context(|| format!("fsync({path:?})"))?;
+    }
+    if durability == Durability::Durable { sync_directory(directory) } else { Ok(()) }
+}
+
+fn create_new(path: &Path, content: &[u8], mode: u32) -> Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -49,10 +80,7 @@ pub fn write_new(path: &Path, content: &[u8], mode: u32, durability: Durability)
         .open(path)
         .context(|| format!("open({path:?}, O_CREAT|O_EXCL)"))?;
     file.write_all(content).context(|| format!("write({path:?})"))?;
-    if durability == Durability::Durable {
-        file.sync_all().context(|| format!("fsync({path:?})"))?;
-    }
-    Ok(())
+    Ok(file)
 }
 
 /// Makes the names in `directory` durable.
@@ -92,6 +120,20 @@ mod tests {
         assert!(replace(&dir.join("d"), b"x", 0o600, Durability::Volatile).is_err());
         let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_filled_and_nothing_in_it_is_written_over() {
+        let dir = std::env::temp_dir().join(format!("atomic-fill-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let files: [(&str, &[u8]); 2] = [("a", b"one"), ("b", b"")];
+        fill_directory(&dir, &files, 0o600, Durability::Durable).unwrap();
+        assert_eq!(std::fs::read(dir.join("a")).unwrap(), b"one");
+        assert_eq!(std::fs::read(dir.join("b")).unwrap(), b"");
+        let refused = fill_directory(&dir, &[("a", b"two")], 0o600, Durability::Volatile).unwrap_err();
+        assert_eq!(refused.errno(), Some(libc::EEXIST));
+        assert_eq!(std::fs::read(dir.join("a")).unwrap(), b"one");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

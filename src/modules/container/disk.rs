@@ -116,13 +116,9 @@ impl Disk {
         let last = self.directory(id);
         let made = make_directory(&temporary)
             .and_then(|()| {
-                let write = |name: &str, content: &[u8]| {
-                    atomic_file::write_new(&temporary.join(name), content, FILE_MODE, durability)
-                };
-                write(HOST_CONFIG, &json::to_vec(host))?;
-                write(NETWORK, b"{}")?;
-                write(CONFIG, &json::to_vec(document))?;
-                if durability == Durability::Durable { atomic_file::sync_directory(&temporary) } else { Ok(()) }
+                let (host, document) = (json::to_vec(host), json::to_vec(document));
+                let files = [(HOST_CONFIG, &host[..]), (NETWORK, b"{}"), (CONFIG, &document)];
+                atomic_file::fill_directory(&temporary, &files, FILE_MODE, durability)
             })
             .and_then(|()| std::fs::rename(&temporary, &last).context(|| format!("rename({temporary:?}, {last:?})")));
         if let Err(e) = made {

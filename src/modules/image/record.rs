@@ -6,7 +6,7 @@ use super::reference::Reference;
 use super::store::Image;
 use crate::api::oci::image::ImageConfig;
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::atomic_file::{Durability, replace, sync_directory, write_new};
+use crate::utils::atomic_file::{Durability, fill_directory, replace, sync_directory};
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
 use base64::Engine as _;
@@ -65,18 +65,21 @@ fn config_key(id: &str) -> String {
 
 /// A key that is not made of dots, digits and lower-case letters is a file name only in base 64.
 fn config_file(directory: &Path, id: &str) -> PathBuf {
-    directory.join(format!("={}", STANDARD.encode(config_key(id))))
+    directory.join(config_name(id))
+}
+
+fn config_name(id: &str) -> String {
+    format!("={}", STANDARD.encode(config_key(id)))
 }
 
 /// Writes an image that is not on disk yet. `layers` are its layers' directories, topmost first.
 pub(super) fn create(directories: &Directories, image: &Image, config: &[u8], layers: &[PathBuf]) -> Result<()> {
     let path = directories.images.join(&image.id);
     let new = Temporary::directory(&path)?;
-    write_new(&config_file(new.path(), &image.id), config, 0o640, Durability::Durable)?;
-    let record = json::to_vec(&Record::of(image, config.len() as u64));
-    write_new(&new.path().join(FILE), &record, 0o640, Durability::Durable)?;
     init_layer::make(&new.path().join(INIT), layers)?;
-    sync_directory(new.path())?;
+    let record = json::to_vec(&Record::of(image, config.len() as u64));
+    let files = [(&config_name(&image.id)[..], config), (FILE, &record)];
+    fill_directory(new.path(), &files, 0o640, Durability::Durable)?;
     new.rename(&path)?;
     sync_directory(&directories.images)
 }

@@ -36,6 +36,13 @@ pub fn kind(fd: BorrowedFd<'_>) -> Kind {
     }
 }
 
+/// Has the kernel begin to write a file's content to the disk and does not wait for it (sync_file_range(2)). A hint: an
+/// fsync(2) must follow, and a file system that does not know it writes then.
+pub fn start_writeback(file: &File) {
+    // SAFETY: takes no pointer; zero bytes from 0 on are the whole file.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
 /// Opens what `fd` refers to once more, non-blocking, as a description of its own: its flags are nobody else's.
 ///
 /// # Errors
