@@ -112,6 +112,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Checks the conditions, and makes the block ready for the entry's text.
+    #[inline(always)] // these three are most of what an entry costs when they are calls
     fn admit(&mut self, stream: Stream, time: &[u8; TIME_LENGTH], sink: &mut dyn Sink) -> Result<Admission> {
         if self.until.is_some_and(|until| *time > until) {
             self.flush(sink)?;
@@ -135,6 +136,7 @@ impl<'a> Decoder<'a> {
         Ok(Admission::Wanted)
     }
 
+    #[inline(always)]
     fn end_entry(&mut self, sink: &mut dyn Sink) -> Result<Flow> {
         if self.filled >= BLOCK {
             self.flush(sink)?;
@@ -148,12 +150,18 @@ impl<'a> Decoder<'a> {
     }
 
     /// Unused space of at least `length` bytes and a word.
+    #[inline(always)]
     fn room(&mut self, length: usize) -> &mut [u8] {
         let needed = self.filled + length + WORD;
         if self.block.len() < needed {
-            self.block.resize(needed.max(BLOCK + BLOCK / 4), 0);
+            self.grow(needed);
         }
-        &mut self.block[self.filled..]
+        self.block.split_at_mut(self.filled).1
+    }
+
+    #[cold]
+    fn grow(&mut self, needed: usize) {
+        self.block.resize(needed.max(BLOCK + BLOCK / 4), 0);
     }
 
     /// Passes on what is there.
