@@ -204,7 +204,7 @@ pub struct Launch {
     /// Milliseconds in which the container must have started; 0 is no limit.
     pub start_timeout_ms: u64,
     /// Clients that attached before the start, each with as many of the message's descriptors as
-    /// [`Streams::descriptors`] says, in order.
+    /// [`Streams::descriptors`] says, in order, behind the first, which is the listening socket.
     pub clients: Vec<Streams>,
 }
 

@@ -34,7 +34,6 @@ use session::Session;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use supervisor::{Listener, Parts, Supervisor, child_signals};
@@ -115,12 +114,9 @@ fn parse(body: &[u8]) -> Result<Launch> {
 
 /// Everything up to the point where the container runs.
 fn prepare(launch: Launch, fds: Vec<OwnedFd>, engine: &mut dyn Engine) -> Result<Parts> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&launch.state_directory)
-        .context(|| format!("mkdir({:?})", launch.state_directory))?;
-    let listener = Listener::open(&launch.state_directory)?;
+    let mut fds = fds.into_iter();
+    let listener = fds.next().ok_or_else(|| Error::invalid("a launch comes with the listening socket"))?;
+    let listener = Listener::of(listener, &launch.state_directory)?;
     let signals = child_signals()?;
     let spec = engine.configuration(&launch).map_err(request::not_ours)?;
     let process = spec.process.as_ref().ok_or_else(|| Error::invalid("the configuration has no process"))?;
@@ -164,12 +160,11 @@ fn prepare(launch: Launch, fds: Vec<OwnedFd>, engine: &mut dyn Engine) -> Result
     })
 }
 
-fn clients(launch: &Launch, fds: Vec<OwnedFd>, terminal: bool) -> Result<Vec<client::Client>> {
+fn clients(launch: &Launch, mut fds: std::vec::IntoIter<OwnedFd>, terminal: bool) -> Result<Vec<client::Client>> {
     let wanted: usize = launch.clients.iter().map(crate::api::shim::Streams::descriptors).sum();
     if wanted != fds.len() {
         return Err(Error::invalid(format!("{} descriptors for {wanted}", fds.len())));
     }
-    let mut fds = fds.into_iter();
     let of = |streams: &crate::api::shim::Streams| {
         let own = fds.by_ref().take(streams.descriptors()).collect();
         request::client(streams.clone(), own, terminal)

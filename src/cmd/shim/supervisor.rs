@@ -55,12 +55,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens in the state directory.
+    /// Of the socket that the daemon has put into the state directory.
     ///
     /// # Errors
     /// The failing call.
-    pub fn open(state_directory: &std::path::Path) -> Result<Listener> {
-        let fd = socket::listen_at(state_directory, crate::api::shim::SOCKET, 16)?;
+    pub fn of(fd: OwnedFd, state_directory: &std::path::Path) -> Result<Listener> {
         descriptor::set_nonblocking(fd.as_fd())?;
         let path = state_directory.join(crate::api::shim::SOCKET);
         let inode = std::fs::symlink_metadata(&path).map(|m| m.ino()).ok();

@@ -93,6 +93,8 @@ impl Engine for Fake {
     }
 }
 
+/// The file for which it waits first.
+const GATE: &str = "ISULABOX_TEST_SHIM_GATE";
 /// The variable that makes the test below a shim.
 const VARIABLE: &str = "ISULABOX_TEST_SHIM";
 
@@ -105,11 +107,16 @@ fn fake_shim() {
             SigSet::all().thread_block().unwrap();
             let words = |list: Vec<String>| list.into_iter().map(|w| CString::new(w).unwrap()).collect::<Vec<_>>();
             let argv = words(std::env::args().collect());
-            let env = words(vec![format!("{VARIABLE}=2")]);
+            let gate = std::env::var(GATE).map(|path| format!("{GATE}={path}"));
+            let env = words([format!("{VARIABLE}=2")].into_iter().chain(gate).collect());
             let Err(e) = nix::unistd::execve(c"/proc/self/exe", &argv, &env);
             panic!("{e}");
         }
         Ok("2") => {
+            let gate = std::env::var(GATE);
+            while gate.as_ref().is_ok_and(|path| !std::path::Path::new(path).exists()) {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
             let done = super::enter().and_then(|watch| super::run(watch, &mut Fake::default()));
             std::process::exit(i32::from(done.is_err()));
         }

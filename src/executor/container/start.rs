@@ -163,8 +163,8 @@ type Claimed = Vec<(Streams, Vec<OwnedFd>)>;
 
 /// Takes the waiting clients' descriptors: those that fit into the first message, and the others.
 fn claim(clients: &[Arc<PendingClient>]) -> (Claimed, Claimed) {
-    // A long message needs one descriptor for itself.
-    let mut room = MAX_DESCRIPTORS - 1;
+    // A long message needs one descriptor for itself, and the shim's listening socket is another.
+    let mut room = MAX_DESCRIPTORS - 2;
     let all = clients.iter().filter_map(|c| c.take().map(|w| (w.streams, w.fds)));
     all.partition(|(_, fds)| {
         let fits = fds.len() <= room;

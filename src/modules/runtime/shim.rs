@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// The applet.
 const NAME: &str = "isulad-shim";
+/// Connections that a shim has not taken yet.
+const BACKLOG: i32 = 16;
 /// For how long a running shim may think about a request. Freezing a cgroup takes 10 s at most, an exec as long as
 /// reading the program does.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,13 +42,17 @@ pub fn reap() {
     ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
-/// Spawns a shim from the sealed executable, sends the launch and waits for its answer.
+/// Spawns a shim from the sealed executable, sends the launch and waits for its answer. `fds` are those of the clients.
+///
+/// The shim is given its listening socket: it can be found from the moment on when it may begin to make a container, so
+/// that a daemon which is started then, after this one was killed, waits for what becomes of it.
 ///
 /// # Errors
 /// What the shim reports, with the kind of its class; `Kind::Timeout` past the start timeout. The shim has ended then
 /// and nothing is left behind.
 pub fn launch(launch: &Launch, fds: &[BorrowedFd<'_>]) -> Result<(Watch, Launched)> {
     reap();
+    let listener = socket::listen_at(&launch.state_directory, SOCKET, BACKLOG)?;
     let (socket, theirs) = socket::message_pair()?;
     let mut child = command()?
         .stdin(theirs)
@@ -56,7 +62,11 @@ pub fn launch(launch: &Launch, fds: &[BorrowedFd<'_>]) -> Result<(Watch, Launche
         .context(|| format!("spawn({NAME:?})"))?;
     let limit = (launch.start_timeout_ms > 0).then(|| Duration::from_millis(launch.start_timeout_ms));
     let request = json::to_vec(&Request::Launch(Box::new(launch.clone())));
-    let answer = socket::send(socket.as_fd(), &request, fds).and_then(|()| first_reply(&socket, limit));
+    let all: Vec<BorrowedFd<'_>> = std::iter::once(listener.as_fd()).chain(fds.iter().copied()).collect();
+    let sent = socket::send(socket.as_fd(), &request, &all);
+    drop(all);
+    drop(listener);
+    let answer = sent.and_then(|()| first_reply(&socket, limit));
     match answer {
         Ok(Reply::Launched(launched)) => match descriptor::set_nonblocking(socket.as_fd()) {
             Ok(()) => Ok((Watch { socket, child: Some(child) }, launched)),

@@ -14,6 +14,14 @@ use std::path::PathBuf;
 pub(super) fn run_fake(command: &mut Command) {
     command.args(["--exact", "cmd::shim::tests::fake_shim", "--nocapture", "--test-threads=1"]);
     command.env("ISULABOX_TEST_SHIM", "1");
+    if let Some(path) = GATE.with_borrow(Clone::clone) {
+        command.env("ISULABOX_TEST_SHIM_GATE", path);
+    }
+}
+
+thread_local! {
+    /// The file without which shims that this thread starts do nothing.
+    static GATE: std::cell::RefCell<Option<PathBuf>> = const { std::cell::RefCell::new(None) };
 }
 
 /// A container's directory, and its end when the test ends.
@@ -177,6 +185,29 @@ fn unframe(mut bytes: &[u8]) -> [Vec<u8>; 2] {
 
 fn end_line(bytes: &[u8]) -> StreamEnd {
     json::parse(bytes.strip_suffix(b"\n").unwrap()).unwrap()
+}
+
+/// A daemon that comes after one which was killed in the middle of a start waits for the end of that start.
+#[test]
+fn a_shim_is_found_before_it_has_done_anything() {
+    let order = order("early", &["sleep", "100"], false);
+    let (directory, gate) = (order.bundle.clone(), order.bundle.join("gate"));
+    let path = gate.clone();
+    let starting = std::thread::spawn(move || {
+        GATE.set(Some(path));
+        start(order, &[])
+    });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !socket::is_listening(&directory, SOCKET) {
+        assert!(Instant::now() < deadline, "nobody listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let later = std::thread::spawn(move || watch(&directory).unwrap());
+    std::fs::write(gate, "").unwrap();
+    let container = starting.join().unwrap();
+    let (_watch, launched) = later.join().unwrap();
+    assert_eq!(launched, container.launched);
+    container.kill();
 }
 
 #[test]
