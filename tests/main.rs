@@ -19,6 +19,7 @@ mod resources;
 mod restore;
 mod runtime;
 mod security;
+mod store;
 mod streams;
 mod support;
 mod users;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         image_tools::TESTS,
         images::TESTS,
         pull::TESTS,
+        store::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,

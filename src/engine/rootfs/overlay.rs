@@ -1,94 +1,101 @@
 //! Mounts the image's layers as the root (overlayfs, Documentation/filesystems/overlayfs.rst).
 //!
-//! mount(2) takes one page of options. More layers than fit go in one by one (fsconfig(2), `lowerdir+`, Linux 6.5), or
-//! where that is missing by short names relative to their common directory.
+//! mount(2) takes one page of options. Directories whose paths do not fit, be they many or long, are opened and go by
+//! the numbers of their descriptors, relative to `/proc/self/fd`: a few bytes each, on any kernel and without a name on
+//! any disk. fsconfig(2) would be no way out: it takes 255 bytes for a path.
 
 use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::sys::mount::{self, FileSystem};
+use crate::utils::sys::mount;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::ffi::{CString, OsStr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What mount(2) takes, with its terminating byte.
 const PAGE: usize = 4096;
+/// As many layers as the kernel stacks (OVL_MAX_STACK).
+const LAYERS: usize = 500;
+/// Where the descriptors of this process have names. It is the host's, and a container's first process is in it too.
+const DESCRIPTORS: &str = "/proc/self/fd";
 
-/// Mounts `overlay` on the directory `target`. May change the working directory.
+/// Mounts `overlay` on the directory `target`, an absolute path. May change the working directory.
 ///
 /// # Errors
-/// The failing call; `Kind::Unsupported` for more layers than this kernel can take.
+/// The failing call; `Kind::Unsupported` for more layers than the kernel stacks.
 pub fn mount(overlay: &Overlay, target: &Path, label: &str) -> Result<()> {
-    if overlay.lower.is_empty() {
-        return Err(Error::invalid("an overlay without layers"));
+    match overlay.lower.len() {
+        0 => return Err(Error::invalid("an overlay without layers")),
+        n if n > LAYERS => {
+            let text = format!("an overlay of {n} layers: the kernel stacks {LAYERS} at most");
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        _ => {}
     }
-    let options = options(overlay, label, Path::new(""));
+    let options = options(overlay, label);
     if options.len() < PAGE {
         return mount_page(options, target, overlay);
     }
-    match mount_by_parameters(overlay, target, label) {
-        Err(e) if matches!(e.errno(), Some(libc::ENOSYS | libc::EINVAL)) => {}
-        result => return result,
-    }
-    let common = common_directory(overlay);
-    let options = self::options(overlay, label, common);
-    if options.len() >= PAGE {
-        let text = format!("{} layers: their names do not fit the options of one mount", overlay.lower.len());
-        return Err(Error::new(Kind::Unsupported, text));
-    }
-    std::env::set_current_dir(common).context(|| format!("chdir({common:?})"))?;
-    mount_page(options, target, overlay)
+    let opened = Opened::open(overlay)?;
+    std::env::set_current_dir(DESCRIPTORS).context(|| format!("chdir({DESCRIPTORS:?})"))?;
+    mount_page(self::options(&opened.named(&overlay.options), label), target, overlay)
 }
 
 fn mount_page(options: Vec<u8>, target: &Path, overlay: &Overlay) -> Result<()> {
     let options = c_string(&options)?;
     let flags = 0;
-    mount::mount(Some(c"overlay"), &path(target)?, Some(c"overlay"), flags, Some(&options)).context(|| {
+    let target_path = c_string(target.as_os_str().as_bytes())?;
+    mount::mount(Some(c"overlay"), &target_path, Some(c"overlay"), flags, Some(&options)).context(|| {
         let top = &overlay.lower[0];
         format!("mount(\"overlay\", {target:?}, lowerdir={top:?} and {} more)", overlay.lower.len() - 1)
     })
 }
 
-fn mount_by_parameters(overlay: &Overlay, target: &Path, label: &str) -> Result<()> {
-    let call = || format!("mount(\"overlay\", {target:?}, {} layers)", overlay.lower.len());
-    let file_system = FileSystem::open(c"overlay").context(call)?;
-    for lower in &overlay.lower {
-        // Unlike in `lowerdir`, nothing is escaped here.
-        file_system.set(c"lowerdir+", Some(&path(lower)?)).context(call)?;
-    }
-    if !overlay.upper.as_os_str().is_empty() {
-        for (key, directory) in [(c"upperdir", &overlay.upper), (c"workdir", &overlay.work)] {
-            let mut value = Vec::new();
-            escape(&mut value, directory.as_os_str(), b"\\");
-            file_system.set(key, Some(&c_string(&value)?)).context(call)?;
-        }
-    }
-    let context = (!label.is_empty()).then(|| format!("context={label}"));
-    for option in overlay.options.iter().map(String::as_str).chain(context.as_deref()) {
-        let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
-        let value = value.map(|v| c_string(v.as_bytes())).transpose()?;
-        file_system.set(&c_string(key.as_bytes())?, value.as_deref()).context(call)?;
-    }
-    let tree = file_system.mount().context(call)?;
-    let root = crate::utils::path::Root::open(target).context(|| format!("open({target:?})"))?;
-    mount::move_mount(tree.as_fd(), root.as_fd()).context(call)
+/// The directories of an overlay.
+struct Opened {
+    lower: Vec<OwnedFd>,
+    /// The upper one and the work directory, when there are any.
+    writable: Option<[OwnedFd; 2]>,
 }
 
-/// The option string, with paths relative to `base`.
-fn options(overlay: &Overlay, label: &str, base: &Path) -> Vec<u8> {
-    let relative = |p: &'_ Path| p.strip_prefix(base).unwrap_or(p).as_os_str().to_owned();
+impl Opened {
+    fn open(overlay: &Overlay) -> Result<Opened> {
+        let directory = |path: &PathBuf| {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            open(path, flags, Mode::empty()).context(|| format!("open({path:?})"))
+        };
+        let lower = overlay.lower.iter().map(directory).collect::<Result<_>>()?;
+        let writable = match overlay.upper.as_os_str().is_empty() {
+            true => None,
+            false => Some([directory(&overlay.upper)?, directory(&overlay.work)?]),
+        };
+        Ok(Opened { lower, writable })
+    }
+
+    /// The same overlay in the directory of descriptors.
+    fn named(&self, options: &[String]) -> Overlay {
+        let name = |fd: &OwnedFd| PathBuf::from(fd.as_raw_fd().to_string());
+        let [upper, work] = self.writable.as_ref().map(|both| both.each_ref().map(name)).unwrap_or_default();
+        Overlay { lower: self.lower.iter().map(name).collect(), upper, work, options: options.to_vec() }
+    }
+}
+
+/// The option string.
+fn options(overlay: &Overlay, label: &str) -> Vec<u8> {
     let mut text = b"lowerdir=".to_vec();
     for (n, lower) in overlay.lower.iter().enumerate() {
         if n > 0 {
             text.push(b':');
         }
-        escape(&mut text, &relative(lower), b"\\:,");
+        escape(&mut text, lower.as_os_str(), b"\\:,");
     }
     if !overlay.upper.as_os_str().is_empty() {
         text.extend_from_slice(b",upperdir=");
-        escape(&mut text, &relative(&overlay.upper), b"\\,");
+        escape(&mut text, overlay.upper.as_os_str(), b"\\,");
         text.extend_from_slice(b",workdir=");
-        escape(&mut text, &relative(&overlay.work), b"\\,");
+        escape(&mut text, overlay.work.as_os_str(), b"\\,");
     }
     for option in &overlay.options {
         text.push(b',');
@@ -109,22 +116,6 @@ fn escape(out: &mut Vec<u8>, text: &OsStr, special: &[u8]) {
     }
 }
 
-/// The deepest directory that is above every layer.
-fn common_directory(overlay: &Overlay) -> &Path {
-    let mut common = overlay.lower[0].parent().unwrap_or(Path::new("/"));
-    while !overlay.lower.iter().all(|l| l.starts_with(common) && l != common) {
-        match common.parent() {
-            Some(parent) => common = parent,
-            None => break,
-        }
-    }
-    common
-}
-
-fn path(path: &Path) -> Result<CString> {
-    c_string(path.as_os_str().as_bytes())
-}
-
 fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| Error::invalid(format!("{:?} has a NUL byte", OsStr::from_bytes(bytes))))
 }
@@ -134,18 +125,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_escaped_and_shortened() {
-        let overlay = Overlay {
+    fn options_are_escaped() {
+        let mut overlay = Overlay {
             lower: vec!["/a/l/x:1".into(), "/a/l/y,2".into(), "/a/l\\3".into()],
             upper: "/u,p:per".into(),
             work: "/w".into(),
             options: vec!["volatile".into()],
         };
-        let text = |base: &Path| String::from_utf8(options(&overlay, "", base)).unwrap();
-        let tail = r",upperdir=/u\,p:per,workdir=/w,volatile";
-        assert_eq!(text(Path::new("")), format!(r"lowerdir=/a/l/x\:1:/a/l/y\,2:/a/l\\3{tail}"));
-        let common = common_directory(&overlay);
-        assert_eq!(common, Path::new("/a"));
-        assert_eq!(text(common), format!(r"lowerdir=l/x\:1:l/y\,2:l\\3{tail}"));
+        let text = |overlay: &Overlay| String::from_utf8(options(overlay, "")).unwrap();
+        let lower = r"lowerdir=/a/l/x\:1:/a/l/y\,2:/a/l\\3";
+        assert_eq!(text(&overlay), format!(r"{lower},upperdir=/u\,p:per,workdir=/w,volatile"));
+        (overlay.upper, overlay.work) = (PathBuf::new(), PathBuf::new());
+        assert_eq!(text(&overlay), format!("{lower},volatile"));
+    }
+
+    #[test]
+    fn as_many_layers_as_the_kernel_stacks_fit_by_number() {
+        let many = |n| Overlay { lower: vec!["/".into(); n], ..Overlay::default() };
+        let opened = Opened::open(&many(LAYERS)).unwrap();
+        let named = opened.named(&["index=off".into(), "volatile".into()]);
+        assert!(options(&named, "system_u:object_r:container_file_t:s0:c1,c2").len() < PAGE);
+        let e = mount(&many(LAYERS + 1), Path::new("/nosuch"), "").unwrap_err();
+        assert_eq!(e.kind(), Kind::Unsupported, "{e}");
     }
 }

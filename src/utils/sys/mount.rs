@@ -8,9 +8,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 // One number each on every architecture.
 const SYS_OPEN_TREE: libc::c_long = 428;
 const SYS_MOVE_MOUNT: libc::c_long = 429;
-const SYS_FSOPEN: libc::c_long = 430;
-const SYS_FSCONFIG: libc::c_long = 431;
-const SYS_FSMOUNT: libc::c_long = 432;
 const SYS_MOUNT_SETATTR: libc::c_long = 442;
 
 /// MOUNT_ATTR_* of mount_setattr(2).
@@ -139,49 +136,6 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: &Attributes, recursive:
         }
     })
     .map(drop)
-}
-
-/// A file system that is configured parameter by parameter (fsopen(2)), for options longer than the page that
-/// mount(2) takes.
-pub struct FileSystem(OwnedFd);
-
-impl FileSystem {
-    /// # Errors
-    /// ENOSYS before Linux 5.2.
-    pub fn open(kind: &CStr) -> nix::Result<FileSystem> {
-        learn(Feature::MountApi, || {
-            // SAFETY: the string is terminated; 1 is FSOPEN_CLOEXEC.
-            unsafe { libc::syscall(SYS_FSOPEN, kind.as_ptr(), 1) }
-        })
-        // SAFETY: the kernel just made this descriptor and nobody else owns it.
-        .map(|fd| FileSystem(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
-    }
-
-    /// Sets one parameter; without a value it is a flag.
-    ///
-    /// # Errors
-    /// The failing call.
-    pub fn set(&self, key: &CStr, value: Option<&CStr>) -> nix::Result<()> {
-        let command = if value.is_some() { 1 } else { 0 }; // FSCONFIG_SET_STRING, FSCONFIG_SET_FLAG
-        self.configure(command, key.as_ptr(), value.map_or(std::ptr::null(), CStr::as_ptr))
-    }
-
-    /// Makes the superblock and a detached mount of it.
-    ///
-    /// # Errors
-    /// The failing call.
-    pub fn mount(self) -> nix::Result<OwnedFd> {
-        self.configure(6, std::ptr::null(), std::ptr::null())?; // FSCONFIG_CMD_CREATE
-        // SAFETY: fsmount takes integers; 1 is FSMOUNT_CLOEXEC.
-        let fd = Errno::result(unsafe { libc::syscall(SYS_FSMOUNT, self.0.as_raw_fd(), 1, 0) })?;
-        // SAFETY: the kernel just made this descriptor and nobody else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-    }
-
-    fn configure(&self, command: i32, key: *const libc::c_char, value: *const libc::c_char) -> nix::Result<()> {
-        // SAFETY: the callers pass terminated strings that live through the call, or null.
-        Errno::result(unsafe { libc::syscall(SYS_FSCONFIG, self.0.as_raw_fd(), command, key, value, 0) }).map(drop)
-    }
 }
 
 /// Makes the call unless it is known to be missing, and notes when it is.
