@@ -1,14 +1,23 @@
 //! How layers become a root: many of them and long paths to them.
 
-use crate::support::bed::Bed;
+use crate::support::bed::{Bed, json as json_of};
+use crate::support::disk::LoopDevice;
 use crate::support::rootfs::{self, Archive};
-use crate::support::{contains, oci};
-use crate::tests;
+use crate::support::{PATIENCE, command, contains, oci};
+use crate::{requires, tests};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-tests![an_image_of_two_hundred_layers, a_graph_with_a_long_path, more_layers_than_the_kernel_stacks];
+tests![
+    an_image_of_two_hundred_layers,
+    a_graph_with_a_long_path,
+    more_layers_than_the_kernel_stacks,
+    an_external_directory_is_the_root,
+    an_external_device_is_the_root,
+    external_roots_that_are_refused,
+];
 
 /// Loads an image of the test's root file system and `layers` above it, each with what `fill` puts in by its number.
 fn load_stack(bed: &Bed, name: &str, layers: usize, fill: impl Fn(&mut Archive, usize)) {
@@ -50,7 +59,7 @@ fn an_image_of_two_hundred_layers(bed: &mut Bed) {
     if cfg!(feature = "image-tools") {
         let path = bed.dir.join("out.tar");
         bed.isula(&format!("export -o {} kept", path.display())).ok();
-        let list = std::process::Command::new("tar").arg("-tf").arg(&path).output().unwrap().stdout;
+        let list = Command::new("tar").arg("-tf").arg(&path).output().unwrap().stdout;
         let list = String::from_utf8(list).unwrap();
         assert_eq!(list.lines().filter(|l| l.starts_with("stack/") && !l.ends_with('/')).count(), 198, "{list}");
         assert!(list.lines().any(|l| l == "own") && list.lines().all(|l| l != "hidden/198"), "{list}");
@@ -100,4 +109,110 @@ fn more_layers_than_the_kernel_stacks(bed: &mut Bed) {
     let o = bed.isula(&format!("load -i {}", oci::archive(&layout).display()));
     o.fails(1, "more than 498 layers");
     assert_eq!(bed.isula("images -q").ok().lines().count(), 1);
+}
+
+/// Unpacks the test's root file system.
+fn unpack_root(directory: &Path) {
+    fs::create_dir_all(directory).unwrap();
+    let status = Command::new("tar").arg("-xf").arg(rootfs::archive()).arg("-C").arg(directory).status().unwrap();
+    assert!(status.success());
+}
+
+fn an_external_directory_is_the_root(bed: &mut Bed) {
+    bed.start();
+    let root = bed.dir.join("outside");
+    unpack_root(&root);
+    let line = |name: &str, flags: &str, command: &str| {
+        bed.isula(&format!("run --name {name} --external-rootfs {} {flags} none {command}", root.display()))
+    };
+    assert_eq!(line("aa", "", "sh -c 'cat /etc/marker /etc/mtab > /seen; echo own > /own; cat /own'").ok(), "own");
+    contains(&fs::read_to_string(root.join("seen")).unwrap(), "inside\n");
+    contains(&fs::read_to_string(root.join("seen")).unwrap(), " / ");
+    assert_eq!(fs::read_to_string(root.join("own")).unwrap(), "own\n");
+    // Another one on the same root sees it; a read-only one cannot write.
+    assert_eq!(line("bb", "--read-only", "cat /own").ok(), "own");
+    assert_eq!(line("cc", "--read-only", "sh -c 'echo x > /own'").code, 1);
+    assert_eq!(fs::read_to_string(root.join("own")).unwrap(), "own\n");
+    // What is known about it.
+    let text = |pointer: &str| bed.inspect("aa", pointer).as_str().unwrap_or_default().to_owned();
+    assert_eq!(text("/HostConfig/ExternalRootfs"), root.canonicalize().unwrap().display().to_string());
+    assert_eq!((text("/Image").as_str(), text("/Config/Image").as_str()), ("", "none"));
+    let listed = bed.isula("ps -a").ok();
+    assert_eq!(listed.lines().filter(|l| l.split_whitespace().nth(1) == Some("none")).count(), 3, "{listed}");
+    // The original's documents.
+    let id = text("/Id");
+    let stored = fs::read(bed.graph().join("engines/lcr").join(&id).join("config.v2.json")).unwrap();
+    assert_eq!(json_of(&stored)["CommonConfig"]["ImageType"], "external");
+    assert!(!bed.graph().join("storage/overlay").join(&id).exists(), "no layer is needed");
+    // An image may say what to run.
+    let configured = bed.dir.join("configured");
+    fs::write(&configured, "").unwrap();
+    bed.isula(&format!("import -c 'CMD [\"cat\",\"/own\"]' {} told", rootfs::archive().display())).ok();
+    let said = bed.isula(&format!("run --rm --external-rootfs {} told", root.display()));
+    assert_eq!(said.ok(), "own");
+    if cfg!(feature = "image-tools") {
+        let path = bed.dir.join("out.tar");
+        bed.isula(&format!("export -o {} aa", path.display())).ok();
+        let own = Command::new("tar").arg("-xOf").arg(&path).arg("own").output().unwrap().stdout;
+        assert_eq!(own, b"own\n");
+    }
+    // It outlives the daemon as well as its container.
+    bed.run_detached("other", "", "payload ready 1000");
+    bed.isula("stop -t 0 other").ok();
+    bed.kill();
+    bed.restart();
+    bed.isula("start aa").ok();
+    bed.isula("wait aa").ok();
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 0);
+    bed.isula("rm aa bb cc").ok();
+    assert_eq!(fs::read_to_string(root.join("own")).unwrap(), "own\n");
+    // No flag: the place of a variable.
+    let mut command = bed.applet("isula");
+    command.env("IMAGE_NONE_PATH", &root).args(["run", "--rm", "none", "cat", "/own"]);
+    assert_eq!(command::run(command, "isula run none".into(), b"", PATIENCE).ok(), "own");
+}
+
+fn an_external_device_is_the_root(bed: &mut Bed) {
+    requires!(loop_ext4);
+    bed.start();
+    let (root, disk) = (bed.dir.join("outside"), bed.dir.join("disk"));
+    unpack_root(&root);
+    let device = LoopDevice::ext4(&disk, 16 << 20, &["-d", root.to_str().unwrap()]);
+    let run = |flags: &str, command: &str| {
+        bed.isula(&format!("run --rm --external-rootfs {} {flags} none {command}", device.path().display()))
+    };
+    assert_eq!(
+        run("", "sh -c 'cat /etc/marker; echo own > /own; grep -c \" / ext4\" /proc/mounts'").out,
+        "inside\n1\n"
+    );
+    assert_eq!(run("--read-only", "cat /own").ok(), "own");
+    assert_eq!(run("--read-only", "sh -c 'echo x > /own'").code, 1);
+    let create = format!("run -d --name aa --external-rootfs {} none payload ready 1000", device.path().display());
+    bed.isula(&create).ok();
+    if cfg!(feature = "image-tools") {
+        contains(&bed.isula("export aa").out, "own");
+    }
+    bed.isula("rm -f aa").ok();
+    // Nothing that a kernel could mount.
+    fs::write(bed.dir.join("zeros"), vec![0; 1 << 20]).unwrap();
+    let empty = LoopDevice::attach(&bed.dir.join("zeros"));
+    bed.isula(&format!("run --rm --external-rootfs {} none true", empty.path().display()))
+        .fails(125, "holds no file system that this kernel has");
+}
+
+fn external_roots_that_are_refused(bed: &mut Bed) {
+    bed.start();
+    fs::write(bed.dir.join("file"), "").unwrap();
+    let file = bed.dir.join("file").display().to_string();
+    for (path, part) in [
+        ("outside", "want an absolute path"),
+        ("/nosuch/root", "No such file"),
+        (file.as_str(), "neither a directory nor a block device"),
+        ("/dev/null", "neither a directory nor a block device"),
+    ] {
+        bed.isula(&format!("run --rm --external-rootfs {path} none true")).fails(125, part);
+    }
+    bed.isula(&format!("run --rm --external-rootfs {} none", bed.dir.display())).fails(125, "No command specified");
+    bed.isula("pull none").fails(1, "none");
+    assert_eq!(bed.isula("ps -aq").ok(), "");
 }

@@ -277,8 +277,7 @@ pub struct HostConfig {
     /// Read so that it can be refused.
     #[serde(skip_serializing)]
     pub system_container: bool,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Absolute path of a directory or block device that is the root, in place of an image. The original's.
     pub external_rootfs: String,
     /// Read so that it can be refused.
     #[serde(skip_serializing)]

@@ -193,6 +193,10 @@ pub struct Launch {
     pub exit_durable: bool,
     /// The overlay that becomes the root, mounted inside the container's mount namespace at the bundle's root path.
     pub overlay: Option<Overlay>,
+    /// A block device with a file system that becomes the root, mounted there likewise. With neither, the root path is
+    /// a directory that is the root.
+    #[serde(default)]
+    pub device: Option<PathBuf>,
     /// Where output goes.
     pub log: Option<LogFile>,
     /// Whether the process has a standard input, kept open for clients; `/dev/null` otherwise.
@@ -227,7 +231,10 @@ pub struct Overlay {
 pub struct RootOrder {
     /// The layers. Nothing is written to any.
     pub overlay: Overlay,
-    /// Where they may be mounted for a moment.
+    /// A block device in place of layers.
+    #[serde(default)]
+    pub device: Option<PathBuf>,
+    /// Where it may be mounted for a moment.
     pub target: PathBuf,
 }
 

@@ -5,9 +5,9 @@ use super::process::parent::{self, ChildrenElsewhere, Newborn};
 use super::process::plan::Plan;
 use super::process::sync::{self, CallerEnd, FromInit, ToInit};
 use super::process::{child, sync::InitEnd};
+use super::rootfs::Base;
 use super::{cgroup, process, rlimit};
 use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
-use crate::api::shim::Overlay;
 use crate::engine::cgroup::Cgroup;
 use crate::engine::seccomp::agent::{About, Call};
 use crate::error::{Context, Error, Result};
@@ -24,8 +24,8 @@ pub struct Request<'a> {
     pub spec: &'a Spec,
     /// The bundle directory; relative paths of the configuration start here.
     pub bundle: &'a Path,
-    /// Mounted at the root path inside the new mount namespace when present.
-    pub overlay: Option<&'a Overlay>,
+    /// What is mounted at the root path inside the new mount namespace.
+    pub base: Base<'a>,
     /// Standard input, output and error; the caller's own when absent. Not used when the process has a terminal.
     pub stdio: Option<[OwnedFd; 3]>,
     /// MS_MOVE and chroot in place of pivot_root.

@@ -5,6 +5,7 @@ use super::create::{Created, Request, create};
 use super::exec::{self, exec};
 use crate::api::oci::runtime::*;
 use crate::api::shim::Overlay;
+use crate::engine::rootfs::Base;
 use crate::error::{Kind, Result};
 use crate::utils::sys::clone;
 use crate::utils::sys::probe::{self, Feature};
@@ -68,23 +69,23 @@ impl Bundle {
         self.0.join("rootfs").join(path)
     }
 
-    fn create(&self, spec: &Spec, overlay: Option<&Overlay>) -> (Result<Created>, File) {
+    fn create(&self, spec: &Spec, base: Base<'_>) -> (Result<Created>, File) {
         let (read, write) = std::io::pipe().unwrap();
         let write: OwnedFd = write.into();
         let null = File::open("/dev/null").unwrap().into();
         let stdio = [null, write.try_clone().unwrap(), write];
         let request =
-            Request { id: "t", spec, bundle: &self.0, overlay, stdio: Some(stdio), no_pivot: false, preserved_fds: 0 };
+            Request { id: "t", spec, bundle: &self.0, base, stdio: Some(stdio), no_pivot: false, preserved_fds: 0 };
         (create(request), File::from(OwnedFd::from(read)))
     }
 
     /// Exit code and output of the container.
     fn run(&self, spec: &Spec) -> Result<(i32, String)> {
-        self.run_over(spec, None)
+        self.run_over(spec, Base::Directory)
     }
 
-    fn run_over(&self, spec: &Spec, overlay: Option<&Overlay>) -> Result<(i32, String)> {
-        let (created, mut output) = self.create(spec, overlay);
+    fn run_over(&self, spec: &Spec, base: Base<'_>) -> Result<(i32, String)> {
+        let (created, mut output) = self.create(spec, base);
         let running = created?.start()?;
         let mut text = String::new();
         match running.init.terminal {
@@ -350,7 +351,7 @@ fn a_failure_names_its_step_and_leaves_nothing() {
             let e = bundle.run(&s).unwrap_err();
             assert!(e.kind() == kind && e.to_string().contains(text), "{e:?}, expected {kind:?} {text}");
         }
-        let (created, output) = bundle.create(&spec("true"), None);
+        let (created, output) = bundle.create(&spec("true"), Base::Directory);
         let created = created.unwrap();
         assert!(Path::new(&format!("/proc/{}", created.pid())).exists());
         drop((created, output));
@@ -364,7 +365,7 @@ fn a_container_that_was_not_started_ends_with_its_caller() {
         let bundle = Bundle::new("orphan");
         let (mut read, write) = std::io::pipe().unwrap();
         let caller = clone::spawn(0, None, |_| {
-            let (created, _output) = bundle.create(&spec("sleep 60"), None);
+            let (created, _output) = bundle.create(&spec("sleep 60"), Base::Directory);
             let created = created.unwrap();
             std::io::Write::write_all(&mut &write, &created.pid().to_ne_bytes()).unwrap();
             clone::exit(0) // without any destructor, as a process that is killed
@@ -440,7 +441,7 @@ fn further() {
         if user_namespace {
             map_users(&mut s);
         }
-        let (created, _output) = bundle.create(&s, None);
+        let (created, _output) = bundle.create(&s, Base::Directory);
         let running = created.unwrap().start().unwrap();
         let pid_namespace = fs::read_link("/proc/self/ns/pid_for_children").unwrap();
         let run = |script: &str, change: fn(&mut Process)| -> Result<(i32, String)> {
@@ -536,7 +537,7 @@ fn layers_become_the_root() {
         };
         let mut s = spec("cat /marker; touch /new; grep -c ' / overlay' /proc/mounts; ls -n /new");
         s.root.as_mut().unwrap().path = "mnt".into();
-        let (code, text) = bundle.run_over(&s, Some(&overlay)).unwrap();
+        let (code, text) = bundle.run_over(&s, Base::Overlay(&overlay)).unwrap();
         assert!(code == 0 && text.starts_with("from the top\n1\n"), "{text}");
         assert!(bundle.0.join("up,per:1\\/new").exists());
         assert_eq!(fs::read_dir(bundle.0.join("mnt")).unwrap().count(), 0);
@@ -544,7 +545,7 @@ fn layers_become_the_root() {
         map_users(&mut s);
         nix::unistd::chown(&overlay.upper, Some(200_000.into()), Some(200_000.into())).unwrap();
         fs::remove_file(bundle.0.join("up,per:1\\/new")).unwrap();
-        let (code, text) = bundle.run_over(&s, Some(&overlay)).unwrap();
+        let (code, text) = bundle.run_over(&s, Base::Overlay(&overlay)).unwrap();
         assert!(code == 0 && text.contains(" 1 0        0 "), "{text}");
         s.linux.as_mut().unwrap().namespaces.pop();
 
@@ -556,7 +557,7 @@ fn layers_become_the_root() {
         }
         overlay.upper = bundle.0.join("up2");
         fs::create_dir(&overlay.upper).unwrap();
-        let (code, text) = bundle.run_over(&s, Some(&overlay)).unwrap();
+        let (code, text) = bundle.run_over(&s, Base::Overlay(&overlay)).unwrap();
         assert!(code == 0 && text.starts_with("from the top\n1\n"), "{text}");
     });
 }
@@ -570,7 +571,7 @@ fn namespaces_are_joined() {
             if user_namespace {
                 map_users(&mut s);
             }
-            let (created, _output) = bundle.create(&s, None);
+            let (created, _output) = bundle.create(&s, Base::Directory);
             let peer = created.unwrap().start().unwrap();
             let kinds = ["pid", "network", "ipc", "uts", "user"];
             let names = ["pid", "net", "ipc", "uts", "user"];

@@ -4,6 +4,7 @@ pub mod bed;
 pub mod bundle;
 pub mod cgroup;
 pub mod command;
+pub mod disk;
 pub mod http;
 pub mod leaks;
 pub mod oci;

@@ -53,6 +53,15 @@ pub fn registry() -> Condition {
     ["docker-registry", "skopeo", "openssl", "htpasswd", "base64"].into_iter().try_for_each(program)
 }
 
+/// Loop devices, and a program that makes file systems for them.
+pub fn loop_ext4() -> Condition {
+    ["losetup", "mkfs.ext4"].into_iter().try_for_each(program)?;
+    match Path::new("/dev/loop-control").exists() {
+        true => Ok(()),
+        false => Err("no loop devices".into()),
+    }
+}
+
 /// A v1 memory controller that can limit swap, or cgroup v2.
 pub fn cgroup_memory() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();

@@ -1,5 +1,6 @@
 //! `run` and `create`, and what it takes to follow a container to its end.
 
+use super::create::is_none;
 use super::failure::{FAILED, Failure};
 use super::flags::ContainerFlags;
 use super::stream::{self, End, Link, Target};
@@ -55,13 +56,14 @@ pub fn run(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
 
 /// Makes the container and says what was left out.
 fn make(client: &Client, flags: &ContainerFlags, request: &CreateRequest) -> Result<CreateResponse, Failure> {
-    let policy = flags.pull.as_deref().unwrap_or("missing");
+    let policy = if is_none(&flags.image) { "never" } else { flags.pull.as_deref().unwrap_or("missing") };
     if policy == "always" {
         fetch(client, &flags.image)?;
     }
     let mut created = client.container_create(flags.name.as_deref(), request);
     if let Err(e) = &created
         && e.kind() == Kind::NotFound
+        && !is_none(&flags.image)
         && client.image_inspect(&flags.image).is_err_and(|e| e.kind() == Kind::NotFound)
     {
         output::complain(&format!("Unable to find image '{}' locally", flags.image));

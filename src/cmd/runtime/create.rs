@@ -5,6 +5,7 @@ use crate::cmd::runtime::foreground;
 use crate::cmd::runtime::record::{Claim, Record, Root, read_limited};
 use crate::cmd::runtime::run::write_pid_file;
 use crate::engine::create::{self, Created};
+use crate::engine::rootfs::Base;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
 use crate::utils::sys::process;
@@ -110,7 +111,7 @@ impl New {
             id: &self.record.id,
             spec: &self.spec,
             bundle: &self.record.bundle,
-            overlay: None,
+            base: Base::Directory,
             stdio: None,
             no_pivot,
             preserved_fds,

@@ -4,6 +4,7 @@ use crate::api::oci::runtime::{Process, Resources, Spec};
 use crate::api::shim::{Launch, Stats};
 use crate::engine::cgroup::Cgroup;
 use crate::engine::create::{self, Started};
+use crate::engine::rootfs::Base;
 use crate::engine::{exec, hook};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
@@ -121,7 +122,11 @@ impl Engine for Container {
             id: &launch.id,
             spec,
             bundle: &launch.bundle,
-            overlay: launch.overlay.as_ref(),
+            base: match (&launch.overlay, &launch.device) {
+                (Some(overlay), _) => Base::Overlay(overlay),
+                (None, Some(device)) => Base::Device(device),
+                (None, None) => Base::Directory,
+            },
             stdio,
             no_pivot: launch.no_pivot,
             preserved_fds: 0,

@@ -1,7 +1,7 @@
 //! The order `root`: opens the root that a container's layers make, for whoever reads it as a whole.
 
 use crate::api::shim::{Overlay, RootOrder};
-use crate::engine::rootfs::overlay;
+use crate::engine::rootfs::{disk, overlay};
 use crate::error::{Context, Error, Result};
 use crate::utils::json;
 use crate::utils::sys::socket;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// The failing call, which is also sent.
 pub fn serve(connection: BorrowedFd<'_>) -> Result<()> {
     let message = socket::recv(connection)?.ok_or_else(|| Error::internal("no order came"))?;
-    let opened = json::parse(&message.body).and_then(|RootOrder { overlay, target }| merged(overlay, &target));
+    let opened = json::parse(&message.body).and_then(open_root);
     match opened {
         Ok(root) => socket::send(connection, b"", &[root.as_fd()]),
         Err(e) => {
@@ -29,15 +29,22 @@ pub fn serve(connection: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-fn merged(mut layers: Overlay, target: &Path) -> Result<OwnedFd> {
+fn open_root(RootOrder { overlay, device, target }: RootOrder) -> Result<OwnedFd> {
     unshare(CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context(|| "mount(\"/\", MS_PRIVATE)".into())?;
+    match device {
+        None => mount_layers(overlay, &target)?,
+        Some(device) => disk::mount(&device, &target, true)?,
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    open(&target, flags, Mode::empty()).context(|| format!("open({target:?})"))
+}
+
+fn mount_layers(mut layers: Overlay, target: &Path) -> Result<()> {
     // The writable layer may be one's that runs: without an upper directory nobody else writes to it.
     layers.lower.insert(0, std::mem::take(&mut layers.upper));
     layers.work = PathBuf::new();
-    overlay::mount(&layers, target, "")?;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    open(target, flags, Mode::empty()).context(|| format!("open({target:?})"))
+    overlay::mount(&layers, target, "")
 }

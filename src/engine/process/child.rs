@@ -10,7 +10,7 @@ use super::program;
 use super::sync::{InitEnd, LastStep, ToInit};
 use crate::engine::label::ExecLabel;
 use crate::engine::namespace::{self, Joined};
-use crate::engine::rootfs::Opened;
+use crate::engine::rootfs::{Base, Opened};
 use crate::engine::seccomp::Program as Filter;
 use crate::engine::terminal::{self, Terminal};
 use crate::engine::user::{self, Identity};
@@ -99,7 +99,7 @@ fn outside(program: &Program<'_>) -> Result<()> {
 /// In the new mount namespace, with the rights of the caller: the sources of binds that cannot be opened later.
 fn prepare_mounts(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
     let sources = rootfs::isolate(&plan.rootfs)?;
-    rootfs::mount_overlay(&plan.rootfs)?;
+    rootfs::mount_base(&plan.rootfs)?;
     Ok(sources)
 }
 
@@ -121,7 +121,8 @@ fn init(
     let _ = prctl::join_session_keyring(&keyring); // a kernel without key rings has none to protect
     let label = ExecLabel::open(plan.program.process)?;
     // In a user namespace the mounts are locked together as they were inherited, and only a new one on top can move.
-    let root = rootfs::open(&plan.rootfs, user_namespace || plan.rootfs.overlay.is_none())?;
+    let is_mount = !matches!(plan.rootfs.base, Base::Directory);
+    let root = rootfs::open(&plan.rootfs, user_namespace || !is_mount)?;
     if user_namespace {
         rootfs::open_sources(&plan.rootfs, &mut sources)?;
         become_root(plan, sync)?;

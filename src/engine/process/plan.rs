@@ -142,7 +142,7 @@ fn rootfs_plan<'a>(
     };
     Ok(rootfs::Plan {
         root: bundle.join(&root.path),
-        overlay: request.overlay,
+        base: request.base,
         mounts,
         devices: (!host_dev).then_some(&linux.devices),
         masked: &linux.masked_paths,
@@ -187,7 +187,7 @@ mod tests {
             id: "a",
             spec: &spec,
             bundle,
-            overlay: None,
+            base: rootfs::Base::Directory,
             stdio: None,
             no_pivot: false,
             preserved_fds: 0,

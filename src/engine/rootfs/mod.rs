@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod device;
+pub mod disk;
 mod foreign;
 pub mod mask;
 pub mod mount;
@@ -28,8 +29,8 @@ use std::path::{Path, PathBuf};
 pub struct Plan<'a> {
     /// The directory that becomes the root, absolute.
     pub root: PathBuf,
-    /// Layers mounted there first.
-    pub overlay: Option<&'a Overlay>,
+    /// What is mounted there first.
+    pub base: Base<'a>,
     /// Mounts in order.
     pub mounts: Vec<Planned<'a>>,
     /// Nodes; `None` when the host's `/dev` is shown.
@@ -50,6 +51,17 @@ pub struct Plan<'a> {
     pub cgroup_namespace: bool,
     /// Whether it has another user namespace than the caller.
     pub user_namespace: bool,
+}
+
+/// Where the root's files come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Base<'a> {
+    /// They are there.
+    Directory,
+    /// The layers of an image.
+    Overlay(&'a Overlay),
+    /// A file system on this block device.
+    Device(&'a Path),
 }
 
 /// A bind's source that was opened before the bind is made.
@@ -107,12 +119,16 @@ fn shared_source(planned: &Planned<'_>) -> Result<Option<Opened>> {
     }
 }
 
-/// Mounts the layers, when there are any.
+/// Mounts the root, when it is not there already.
 ///
 /// # Errors
 /// The failing call.
-pub fn mount_overlay(plan: &Plan<'_>) -> Result<()> {
-    plan.overlay.map_or(Ok(()), |o| overlay::mount(o, &plan.root, plan.label))
+pub fn mount_base(plan: &Plan<'_>) -> Result<()> {
+    match plan.base {
+        Base::Directory => Ok(()),
+        Base::Overlay(layers) => overlay::mount(layers, &plan.root, plan.label),
+        Base::Device(device) => disk::mount(device, &plan.root, plan.read_only),
+    }
 }
 
 /// Opens the root; `bind` makes it a mount point first, which the change of root needs.

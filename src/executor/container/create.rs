@@ -1,11 +1,14 @@
 //! Making a container.
 
 use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig};
+use crate::api::oci::image::ImageConfig;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
-use crate::modules::container::document::{Common, Document, Extra, text};
+use crate::modules::container::document::{Common, Document, EXTERNAL, Extra, text};
+use crate::modules::container::external::External;
 use crate::modules::container::run::{Run, Verb, permit};
 use crate::modules::container::{Container, files, name, restriction};
+use crate::modules::image::reference::is_none;
 use crate::modules::image::store::Image;
 use crate::modules::spec;
 use crate::utils::atomic_file::Durability;
@@ -34,19 +37,39 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     }
     let logging = daemon.settings.logging.refine(&host.log_config)?;
     host.log_config = logging.config();
-    let image = daemon.images.find(&config.image)?;
+    let external = match host.external_rootfs.as_str() {
+        "" => None,
+        path => Some(External::find(path)?),
+    };
+    // With an external root an image only tells what to run, and `none` not even that.
+    let image = match external.is_some() && is_none(&config.image) {
+        true => None,
+        false => Some(daemon.images.find(&config.image)?),
+    };
+    if let Some(external) = &external {
+        host.external_rootfs = text(external.path());
+    }
     let mut warnings = spec::validate(&host, &config)?;
-    let image_has_check = merge(&mut config, &image)?;
+    let image_has_check = merge(&mut config, image.as_deref())?;
     if image_has_check {
         warnings.push("the image's health check is not carried out by this release".into());
     }
     resolve(daemon, &mut host)?;
 
-    let reservation = daemon.containers.reserve(&id, name, &image.id)?;
-    // Only now nobody can remove the image any more; it may have gone before.
-    daemon.images.find(&image.id)?;
-    let layer = Layer::create(daemon, &id, &image)?;
-    let document = document(daemon, &id, name, config, &host, &image, logging);
+    let reservation = daemon.containers.reserve(&id, name, image.as_ref().map_or("", |image| &image.id))?;
+    if let Some(image) = &image {
+        // Only now nobody can remove the image any more; it may have gone before.
+        daemon.images.find(&image.id)?;
+    }
+    let layer = Layer::create(daemon, &id, image.as_deref(), external.as_ref())?;
+    let mut document = document(daemon, &id, name, config, &host, image.as_deref(), logging);
+    if let Some(external) = external {
+        let common = &mut document.common_config;
+        common.image_type = EXTERNAL.into();
+        if let External::Directory(path) = external {
+            common.base_fs = text(&path);
+        }
+    }
     let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
     daemon.disk.create(&id, &document, &host, durability)?;
     layer.keep();
@@ -56,9 +79,9 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
 }
 
 /// Fills in what the image says. Gives whether the image has a health check that is left out.
-fn merge(config: &mut ContainerConfig, image: &Image) -> Result<bool> {
+fn merge(config: &mut ContainerConfig, image: Option<&Image>) -> Result<bool> {
     let own_check = config.healthcheck.take();
-    spec::merge_image(config, &image.config)?;
+    spec::merge_image(config, image.map_or(&ImageConfig::default(), |image| &image.config))?;
     // The user's word is NONE or nothing: others were refused.
     let dropped = own_check.is_none() && config.healthcheck.as_ref().is_some_and(|h| !h.test.is_empty());
     config.healthcheck = own_check;
@@ -102,14 +125,14 @@ fn document(
     name: &str,
     mut config: ContainerConfig,
     host: &HostConfig,
-    image: &Image,
+    image: Option<&Image>,
     logging: crate::modules::container::logging::Logging,
 ) -> Document {
     if !host.network_mode.starts_with("container:") && config.hostname.is_empty() {
         config.hostname = spec::host_name(id, &config, host);
     }
     if config.image_ref.is_empty() {
-        config.image_ref = image.digests.first().cloned().unwrap_or_default();
+        config.image_ref = image.and_then(|image| image.digests.first().cloned()).unwrap_or_default();
     }
     let mut words = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned();
     let path = words.next().unwrap_or_default();
@@ -119,7 +142,7 @@ fn document(
     let log_path = if logging.config().driver == "none" { String::new() } else { text(&daemon.disk.log(id)) };
     let image_name = config.image.clone();
     Document {
-        image: format!("sha256:{}", image.id),
+        image: image.map(|image| format!("sha256:{}", image.id)).unwrap_or_default(),
         common_config: Common {
             path,
             args,
@@ -140,7 +163,7 @@ fn document(
     }
 }
 
-/// The writable layer; removed again when dropped.
+/// The writable layer, or what stands for it; removed again when dropped.
 struct Layer<'a> {
     daemon: &'a Daemon,
     id: &'a str,
@@ -148,8 +171,18 @@ struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    fn create(daemon: &'a Daemon, id: &'a str, image: &Image) -> Result<Layer<'a>> {
-        daemon.images.create_container_layer(id, image)?;
+    fn create(
+        daemon: &'a Daemon,
+        id: &'a str,
+        image: Option<&Image>,
+        external: Option<&External>,
+    ) -> Result<Layer<'a>> {
+        match (external, image) {
+            (Some(External::Directory(_)), _) => {}
+            (Some(External::Device(_)), _) => daemon.images.create_mount_point(id)?,
+            (None, Some(image)) => drop(daemon.images.create_container_layer(id, image)?),
+            (None, None) => return Err(Error::internal("a container of nothing")),
+        }
         Ok(Layer { daemon, id, kept: false })
     }
 

@@ -1,9 +1,9 @@
 //! The root file system of a container as an archive.
 
+use super::root::Root;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
 use crate::modules::image::pack::{Form, pack};
-use crate::modules::runtime::root;
 use std::io::Write;
 
 /// Writes what a container sees as its root, without what is mounted in it, in any state of the container. What it
@@ -13,9 +13,9 @@ use std::io::Write;
 /// `Kind::NotFound`; `Kind::Conflict` when it is removed meanwhile; what reading the tree or writing gives.
 pub fn export(daemon: &Daemon, reference: &str, out: &mut dyn Write) -> Result<()> {
     let container = daemon.containers.find(reference)?;
-    let image = daemon.images.find(&container.head.image_id)?;
-    let overlay = daemon.images.container_layer(&container.id, &image)?;
-    let tree = root::open(&overlay, &daemon.images.mount_point(&container.id))?;
+    let document = daemon.disk.document(&container.id)?;
+    let root = Root::find(daemon, &container.id, &document, &daemon.disk.host_config(&container.id)?)?;
+    let tree = root.open()?;
     // Its end is told only when everything was there to its end.
     pack(tree, Form::Root, out)?;
     if container.state().removed {

@@ -1,6 +1,7 @@
 //! Listing and inspecting.
 
 use super::ListQuery;
+use super::root::Root;
 use crate::api::container::{
     ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount, SummaryExtra,
     SummaryHostConfig,
@@ -13,7 +14,6 @@ use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, status};
 use crate::utils::time::Timestamp;
 use serde_json::json;
-use std::sync::Arc;
 
 /// Lists containers, newest first. Each row is made when it is asked for.
 ///
@@ -40,7 +40,8 @@ fn summary(container: &Container, run: &Run, now: Timestamp) -> ContainerSummary
         // One whose document cannot be read has no name.
         names: if head.name.is_empty() { Vec::new() } else { vec![format!("/{}", head.name)] },
         image: head.image.clone(),
-        image_id: format!("sha256:{}", head.image_id),
+        // None for an external root.
+        image_id: if head.image_id.is_empty() { String::new() } else { format!("sha256:{}", head.image_id) },
         command: head.command.clone(),
         created: head.created.unix_seconds(),
         labels: head.labels.clone(),
@@ -70,7 +71,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
     let document = daemon.disk.document(&container.id)?;
     let host = daemon.disk.host_config(&container.id)?;
     let run = container.run();
-    let layer = layer(daemon, &container);
+    let layer = Root::find(daemon, &container.id, &document, &host).ok().and_then(|root| root.overlay);
     let size_rw = match &layer {
         Some(overlay) if size => Some(disk::tree_size(&overlay.upper)),
         _ => None,
@@ -134,11 +135,6 @@ fn state(run: &Run) -> ContainerState {
         started_at: run.started_at,
         finished_at: run.finished_at,
     }
-}
-
-fn layer(daemon: &Daemon, container: &Arc<Container>) -> Option<Overlay> {
-    let image = daemon.images.find(&container.head.image_id).ok()?;
-    daemon.images.container_layer(&container.id, &image).ok()
 }
 
 fn graph_driver(daemon: &Daemon, container: &Container, layer: Option<Overlay>) -> GraphDriver {

@@ -8,6 +8,7 @@ mod create;
 mod export;
 mod list;
 mod logs;
+mod root;
 pub(super) mod settle;
 pub(super) mod signal;
 pub(super) mod start;

@@ -1,5 +1,6 @@
 //! Starting a container.
 
+use super::root::Root;
 use super::settle::{remove, settle};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::shim::{Launch, Launched, Request, Streams, VERSION};
@@ -7,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::executor::{Change, Daemon};
 use crate::modules::container::document::Document;
 use crate::modules::container::run::{Verb, Verdict, permit};
-use crate::modules::container::{Container, PendingClient, files};
+use crate::modules::container::{Container, PendingClient, external, files};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::spec::{self, ContainerFiles, JoinedNamespaces, Mode};
 use crate::utils::atomic_file::Durability;
@@ -108,11 +109,13 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     let document = daemon.disk.document(id)?;
     let host = daemon.disk.host_config(id)?;
     let config = &document.common_config.config;
-    let image = daemon.images.find(document.image_id())?;
-    let mut overlay = daemon.images.container_layer(id, &image)?;
-    if host.auto_remove && kernel::version() >= (5, 10) {
+    let mut root = Root::find(daemon, id, &document, &host)?;
+    if let Some(overlay) = root.overlay.as_mut().filter(|_| host.auto_remove && kernel::version() >= (5, 10)) {
         // The layer goes with the container, so the kernel need not write it out when the overlay is unmounted.
         overlay.options.push("volatile".into());
+    }
+    if !host.external_rootfs.is_empty() && root.device.is_none() {
+        external::complete(&root.path)?;
     }
     let namespaces = join(daemon, container, &host)?;
     let (hostname, container_files) = write_files(daemon, container, &document, &host)?;
@@ -120,7 +123,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         id,
         config,
         host: &host,
-        rootfs: &daemon.images.mount_point(id),
+        rootfs: &root.path,
         files: &container_files,
         namespaces: &namespaces,
         defaults: &daemon.settings.defaults,
@@ -138,7 +141,8 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         exit_durable: !host.auto_remove,
         log: container.head.logging.file(&daemon.disk.log(id)),
         bundle,
-        overlay: Some(overlay),
+        overlay: root.overlay,
+        device: root.device,
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
         no_pivot: no_pivot(config, &host),

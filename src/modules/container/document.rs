@@ -12,13 +12,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The image type of a container whose root is not an image's.
+pub const EXTERNAL: &str = "external";
+
 /// `config.v2.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Document {
     /// Nearly everything.
     pub common_config: Common,
-    /// `sha256:…` of the image.
+    /// `sha256:…` of the image; empty for an external root without one.
     pub image: String,
     /// Always empty: the run state has a file of its own.
     pub state: Empty,
@@ -38,7 +41,7 @@ pub struct Common {
     pub created: Timestamp,
     /// As the user named it.
     pub image: String,
-    /// `oci`.
+    /// `oci` or [`EXTERNAL`].
     pub image_type: String,
     /// File on the host; empty when there is none.
     pub hostname_path: String,
@@ -90,6 +93,7 @@ struct BriefCommon {
     config: BriefConfig,
     created: Timestamp,
     image: String,
+    image_type: String,
     name: String,
     #[serde(rename = "id")]
     id: String,
@@ -170,7 +174,7 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         return Err(Error::corrupt(format!("the document is that of container {:?}", c.id)));
     }
     super::name::check(&c.name).map_err(damaged)?;
-    if !is_full_id(bare(&brief.image)) {
+    if !(is_full_id(bare(&brief.image)) || brief.image.is_empty() && c.image_type == EXTERNAL) {
         return Err(Error::corrupt(format!("invalid image id {:?}", brief.image)));
     }
     let extra = match c.extra {

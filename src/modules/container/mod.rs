@@ -8,6 +8,7 @@
 
 pub mod disk;
 pub mod document;
+pub mod external;
 pub mod files;
 pub mod filter;
 pub mod head;

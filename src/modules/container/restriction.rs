@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 26] = [
+    let rows: [(bool, &str); 25] = [
         (!matches!(host.restart_policy.name.as_str(), "" | "no"), "restart policy (--restart)"),
         (has_health_check(request), "health check (--health-cmd)"),
         (!host.port_bindings.is_empty(), "published port (--publish)"),
@@ -34,7 +34,6 @@ pub fn check(request: &CreateRequest) -> Result<()> {
         (!host.hook_spec.is_empty(), "hook file (--hook-spec)"),
         (!host.user_remap.is_empty(), "user remapping (--user-remap)"),
         (host.system_container, "system container (--system-container)"),
-        (!host.external_rootfs.is_empty(), "external root file system (--external-rootfs)"),
         (!host.env_target_file.is_empty(), "environment file inside the container (--env-target-file)"),
         (!host.ns_change_files.is_empty(), "writable kernel parameters (--ns-change-opt)"),
     ];

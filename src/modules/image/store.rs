@@ -393,6 +393,18 @@ impl Store {
         Ok(self.overlay(&path, image))
     }
 
+    /// Makes the directory on which something else than the layers of an image is mounted for a container.
+    ///
+    /// # Errors
+    /// The failing call. Nothing is left then.
+    pub fn create_mount_point(&self, container: &str) -> Result<()> {
+        let path = self.container_path(container)?;
+        let new = Temporary::directory(&path)?;
+        let place = new.path().join("merged");
+        DirBuilder::new().mode(PRIVATE).create(&place).context(|| format!("mkdir({place:?})"))?;
+        new.rename(&path)
+    }
+
     /// The overlay of an existing container.
     ///
     /// # Errors

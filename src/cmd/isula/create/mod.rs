@@ -18,6 +18,10 @@ pub use environment::environment;
 /// Most entries of a list on the command line.
 const MAX_LIST: usize = 1000;
 
+/// Where the root is for the image name `none` when no flag says it: a variable, and what stands in without that.
+const NONE_VARIABLE: &str = "IMAGE_NONE_PATH";
+const NONE_PATH: &str = "/dev/ram0";
+
 /// Makes the request. Reads the files that flags name.
 ///
 /// # Errors
@@ -91,9 +95,24 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         readonly_paths: security.unmask.then(Vec::new),
         cgroup_parent: text(&flags.cgroup_parent),
         log_config: LogConfig { driver: text(&flags.log_driver), config: pairs("log-opt", &flags.log_opt)? },
+        external_rootfs: external_root(flags),
         ..HostConfig::default()
     };
     Ok(CreateRequest { config, host_config })
+}
+
+/// What is the root in place of an image's: with the image name `none`, a place must be known.
+fn external_root(flags: &ContainerFlags) -> String {
+    match &flags.external_rootfs {
+        Some(path) => path.clone(),
+        None if is_none(&flags.image) => std::env::var(NONE_VARIABLE).unwrap_or_else(|_| NONE_PATH.into()),
+        None => String::new(),
+    }
+}
+
+/// Whether the image name says that there is none.
+pub fn is_none(image: &str) -> bool {
+    matches!(image, "none" | "none:latest")
 }
 
 /// Conflicts, and values that a later release has.

@@ -69,6 +69,7 @@ fn order(name: &str, args: &[&str], terminal: bool) -> Launch {
         exit_directory: directory.clone(),
         exit_durable: false,
         overlay: None,
+        device: None,
         log: Some(LogFile { path: directory.join("console.log"), max_size: 0, max_files: 1 }),
         open_stdin: false,
         stdin_once: false,

@@ -1,0 +1,54 @@
+//! What a container's root is made of.
+
+use crate::api::container::HostConfig;
+use crate::api::shim::Overlay;
+#[cfg(feature = "image-tools")]
+use crate::api::shim::RootOrder;
+use crate::error::Result;
+use crate::executor::Daemon;
+use crate::modules::container::document::Document;
+use crate::modules::container::external::External;
+use std::path::PathBuf;
+
+/// A container's root.
+pub struct Root {
+    /// Where it is, or is mounted in the container's mount namespace.
+    pub path: PathBuf,
+    /// Layers that are mounted there.
+    pub overlay: Option<Overlay>,
+    /// A block device that is mounted there.
+    pub device: Option<PathBuf>,
+}
+
+impl Root {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` for an image or a layer that is gone, `Kind::Invalid` for an external root that is.
+    pub fn find(daemon: &Daemon, id: &str, document: &Document, host: &HostConfig) -> Result<Root> {
+        let path = daemon.images.mount_point(id);
+        if host.external_rootfs.is_empty() {
+            let image = daemon.images.find(document.image_id())?;
+            let overlay = daemon.images.container_layer(id, &image)?;
+            return Ok(Root { path, overlay: Some(overlay), device: None });
+        }
+        Ok(match External::find(&host.external_rootfs)? {
+            External::Directory(path) => Root { path, overlay: None, device: None },
+            External::Device(device) => Root { path, overlay: None, device: Some(device) },
+        })
+    }
+
+    /// Opens it to be read as a whole. A container may run on it.
+    ///
+    /// # Errors
+    /// What mounting or opening it gives.
+    #[cfg(feature = "image-tools")]
+    pub fn open(self) -> Result<std::os::fd::OwnedFd> {
+        use crate::modules::runtime::root;
+        if self.overlay.is_none() && self.device.is_none() {
+            return root::open_directory(&self.path);
+        }
+        let overlay = self.overlay.unwrap_or_default();
+        root::open(&RootOrder { overlay, device: self.device, target: self.path })
+    }
+}
