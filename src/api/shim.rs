@@ -195,7 +195,7 @@ pub struct Launch {
     pub overlay: Option<Overlay>,
     /// A block device with a file system that becomes the root, mounted there likewise. With neither, the root path is
     /// a directory that is the root.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<PathBuf>,
     /// Where output goes.
     pub log: Option<LogFile>,
