@@ -119,7 +119,7 @@ deps: deps-build ## Installs the Debian packages that build and tests need (root
 deps-build:
 	@targets/deps cc:gcc readelf:binutils $(if $(MINIMAL),,'$(CC):$(CC_PACKAGE)')
 deps-bench:
-	@targets/deps crun:crun
+	@targets/deps crun:crun podman:podman containerd:containerd umoci:umoci
 
 clean: ## Removes what was built
 	cargo clean

@@ -1,11 +1,13 @@
-//! `make bench`: what the engine costs, as ratios against crun on the same root file system, measured in turns within
-//! one run. Absolute times are of this machine and of this minute; compare the ratios.
+//! `make bench`: what the engine costs, as ratios against crun on the same root file system, and against podman,
+//! containerd and skopeo with umoci for images (`image`), measured in turns within one run. Absolute times are of this machine and of this minute; compare the ratios.
 //!
 //! Words select measurements by name; `--rounds N` sets how often each is taken.
 
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod support;
+
+mod image;
 
 use std::fs;
 use std::io::Read;
@@ -45,7 +47,8 @@ fn main() -> ExitCode {
     bed.log_level = "error";
     // Before the daemon, which must see the same cgroup layout as crun.
     let bundle = make_bundle(&bed);
-    bed.start();
+    // Where the registry of the measurements of images will be.
+    bed.start_with(&["--insecure-registry", "127.0.0.0/8"]);
     let parent = bed.cgroup_parent();
     let mut bench = Bench { bed, bundle, rounds, words };
     // A failed measurement must not leave its containers behind either.
@@ -79,7 +82,7 @@ impl Disk {
     fn mount(directory: &Path) -> Disk {
         let (image, bed) = (directory.join("ext4"), directory.join("b"));
         let mut disk = Disk(Vec::new());
-        fs::File::create(&image).and_then(|f| f.set_len(4 << 30)).expect("a sparse file");
+        fs::File::create(&image).and_then(|f| f.set_len(8 << 30)).expect("a sparse file");
         let mut run = |program: &str, words: &[&str], at: &Path| {
             let status = Command::new(program).args(words).arg(at).status();
             assert!(status.is_ok_and(|s| s.success()), "{program} {words:?} {at:?}");
@@ -134,6 +137,11 @@ impl Bench {
         }
         if self.wants("stopped") {
             self.many_stopped();
+        }
+        if self.wants("image") {
+            // Archives and registry lie outside the disk that is measured.
+            let outside = self.bed.dir.parent().expect("it is below").to_owned();
+            image::measure(&self.bed, &outside);
         }
         let size = fs::metadata(binary()).expect("the binary").len();
         println!("{:<34} {:>7.2} MiB", "binary", size as f64 / 1_048_576.0);
