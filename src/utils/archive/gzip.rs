@@ -1,16 +1,9 @@
 //! gzip (RFC 1952): all members of a stream, as parallel compressors and seekable layers write many.
-//!
-//! The output ring is the window that inflate needs; slices of it are handed out, so nothing is copied in between.
 
-use super::crc32;
+use super::inflate::{Inflate, crc32};
 use crate::utils::buffered;
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use std::io::{BufRead, Error, ErrorKind, Read, Result};
 
-/// A power of two and at least the 32 KiB that a match may reach back.
-const RING: usize = 128 << 10;
 /// Most bytes in the optional fields of a member's head.
 const HEAD_LIMIT: usize = 128 << 10;
 
@@ -27,9 +20,8 @@ enum State {
 pub struct Gunzip<R> {
     source: R,
     state: State,
-    inflate: Box<DecompressorOxide>,
-    ring: Box<[u8]>,
-    /// What is decompressed and not consumed: `ring[from..to]`.
+    inflate: Inflate,
+    /// What is decompressed and not consumed, in the output of `inflate`.
     from: usize,
     to: usize,
     crc: u32,
@@ -46,8 +38,7 @@ impl<R: BufRead> Gunzip<R> {
         Gunzip {
             source,
             state: State::Head { first: true },
-            inflate: Box::default(),
-            ring: vec![0; RING].into_boxed_slice(),
+            inflate: Inflate::new(),
             from: 0,
             to: 0,
             crc: 0,
@@ -107,7 +98,7 @@ impl<R: BufRead> Gunzip<R> {
             self.byte()?;
             self.byte()?;
         }
-        self.inflate.init();
+        self.inflate.begin();
         (self.crc, self.length) = (0, 0);
         Ok(true)
     }
@@ -134,26 +125,24 @@ impl<R: BufRead> Gunzip<R> {
     }
 
     fn body(&mut self) -> Result<()> {
-        let at = self.to % RING;
         let input = self.source.fill_buf()?;
         if input.is_empty() {
             return Err(Error::new(ErrorKind::UnexpectedEof, "gzip stream ends early"));
         }
-        let (status, read, written) =
-            decompress(&mut self.inflate, input, &mut self.ring, at, TINFL_FLAG_HAS_MORE_INPUT);
-        self.source.consume(read);
-        (self.from, self.to) = (at, at + written);
-        self.crc = crc32::update(self.crc, &self.ring[at..at + written]);
-        self.length = self.length.wrapping_add(written as u32);
-        match status {
-            TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput => Ok(()),
-            TINFLStatus::Done => {
-                self.trailer()?;
-                self.state = State::Head { first: false };
-                Ok(())
-            }
-            _ => Err(corrupt("invalid deflate data")),
+        let step = self.inflate.step(input).ok_or_else(|| corrupt("invalid deflate data"))?;
+        self.source.consume(step.read);
+        if step.read == 0 && step.written.is_empty() && !step.ended {
+            return Err(corrupt("invalid deflate data")); // or it would be tried for ever
         }
+        (self.from, self.to) = (step.written.start, step.written.end);
+        let written = &self.inflate.output()[step.written];
+        self.crc = crc32(self.crc, written);
+        self.length = self.length.wrapping_add(written.len() as u32);
+        if step.ended {
+            self.trailer()?;
+            self.state = State::Head { first: false };
+        }
+        Ok(())
     }
 }
 
@@ -166,7 +155,7 @@ impl<R: BufRead> Read for Gunzip<R> {
 impl<R: BufRead> BufRead for Gunzip<R> {
     fn fill_buf(&mut self) -> Result<&[u8]> {
         self.refill()?;
-        Ok(&self.ring[self.from..self.to])
+        Ok(&self.inflate.output()[self.from..self.to])
     }
 
     fn consume(&mut self, n: usize) {
@@ -183,7 +172,7 @@ pub(crate) mod tests {
     pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
         let mut out = vec![0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 255, b'n', 0];
         out.extend(miniz_oxide::deflate::compress_to_vec(data, 6));
-        out.extend(crc32::update(0, data).to_le_bytes());
+        out.extend(crc32(0, data).to_le_bytes());
         out.extend((data.len() as u32).to_le_bytes());
         out
     }

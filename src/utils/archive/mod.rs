@@ -1,7 +1,7 @@
 //! Archives as streams: gzip, zstd and tar, each byte seen once, memory bounded whatever the input claims.
 
-pub mod crc32;
 pub mod gzip;
+mod inflate;
 pub mod pax;
 pub mod tar;
 pub mod tar_writer;

@@ -1,4 +1,51 @@
-//! CRC-32 as gzip has it (RFC 1952, section 8), eight bytes a step.
+//! With miniz_oxide, and CRC-32 eight bytes a step.
+
+use super::Step;
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
+
+/// Output is the window that matches reach back in: a power of two and at least 32 KiB. Slices of it are handed out, so
+/// that nothing is copied in between.
+const RING: usize = 128 << 10;
+
+/// The state of a stream.
+pub struct Inflate {
+    state: Box<DecompressorOxide>,
+    ring: Box<[u8]>,
+    at: usize,
+}
+
+impl Inflate {
+    /// For a stream that begins.
+    pub fn new() -> Inflate {
+        Inflate { state: Box::default(), ring: vec![0; RING].into_boxed_slice(), at: 0 }
+    }
+
+    /// Begins another stream.
+    pub fn begin(&mut self) {
+        self.state.init();
+    }
+
+    /// Decompresses some. `None` for data that is none.
+    pub fn step(&mut self, input: &[u8]) -> Option<Step> {
+        let from = self.at;
+        let (status, read, written) =
+            decompress(&mut self.state, input, &mut self.ring, from, TINFL_FLAG_HAS_MORE_INPUT);
+        self.at = (from + written) % RING;
+        let ended = match status {
+            TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput => false,
+            TINFLStatus::Done => true,
+            _ => return None,
+        };
+        Some(Step { read, written: from..from + written, ended })
+    }
+
+    /// What the last step gave is in here.
+    pub fn output(&self) -> &[u8] {
+        &self.ring
+    }
+}
 
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
@@ -30,8 +77,8 @@ const fn tables() -> [[u32; 256]; 8] {
     t
 }
 
-/// Continues a checksum, which begins with 0.
-pub fn update(crc: u32, bytes: &[u8]) -> u32 {
+/// Continues gzip's checksum (RFC 1952, section 8), which begins with 0.
+pub fn crc32(crc: u32, bytes: &[u8]) -> u32 {
     let mut c = !crc;
     let (words, rest) = bytes.as_chunks::<8>();
     for w in words {
@@ -49,18 +96,4 @@ pub fn update(crc: u32, bytes: &[u8]) -> u32 {
         c = TABLES[0][usize::from(c as u8 ^ b)] ^ (c >> 8);
     }
     !c
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn known_answer_in_any_pieces() {
-        assert_eq!(update(0, b"123456789"), 0xcbf4_3926);
-        let bytes: Vec<u8> = (0..100u8).collect();
-        for split in 0..100 {
-            assert_eq!(update(update(0, &bytes[..split]), &bytes[split..]), update(0, &bytes));
-        }
-    }
 }
