@@ -28,8 +28,15 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 pub fn replace(path: &Path, content: &[u8], mode: u32, durability: Durability) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let temporary = temporary_name(path);
-    let result = write_new(&temporary, content, mode, durability)
-        .and_then(|()| std::fs::rename(&temporary, path).context(|| format!("rename({temporary:?}, {path:?})")));
+    let written = match write_new(&temporary, content, mode, durability) {
+        // Left by a process with this one's id when it was interrupted: on a board ids are the same after each boot.
+        Err(e) if e.errno() == Some(libc::EEXIST) => std::fs::remove_file(&temporary)
+            .context(|| format!("unlink({temporary:?})"))
+            .and_then(|()| write_new(&temporary, content, mode, durability)),
+        written => written,
+    };
+    let result =
+        written.and_then(|()| std::fs::rename(&temporary, path).context(|| format!("rename({temporary:?}, {path:?})")));
     if let Err(e) = result {
         let _ = std::fs::remove_file(&temporary); // the write's own error is the one to report
         return Err(e);
@@ -94,6 +101,27 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
         .context(|| format!("fsync({directory:?})"))
 }
 
+/// Removes the temporary files of interrupted [`replace`]s in `directory`, of those names for which `of` holds. Nobody
+/// may be replacing these now.
+///
+/// # Errors
+/// The failing call.
+pub fn remove_temporaries(directory: &Path, of: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in std::fs::read_dir(directory).context(|| format!("opendir({directory:?})"))? {
+        let name = entry.context(|| format!("readdir({directory:?})"))?.file_name();
+        if name.to_str().and_then(replaced).is_some_and(&of) {
+            let path = directory.join(name);
+            std::fs::remove_file(&path).context(|| format!("unlink({path:?})"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The name that a temporary one stands for.
+fn replaced(temporary: &str) -> Option<&str> {
+    temporary.strip_prefix(TEMPORARY_PREFIX)?.rsplitn(3, '-').nth(2)
+}
+
 /// The temporary name beside `path`. Unique per process and call.
 pub fn temporary_name(path: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,6 +148,25 @@ mod tests {
         assert!(replace(&dir.join("d"), b"x", 0o600, Durability::Volatile).is_err());
         let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_an_interrupted_replace_left_is_no_obstacle() {
+        let dir = std::env::temp_dir().join(format!("atomic-left-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("a-file.json");
+        // Other tests take numbers meanwhile.
+        let next: u32 = temporary_name(&path).to_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        for n in next..next + 1000 {
+            std::fs::write(dir.join(format!("{TEMPORARY_PREFIX}a-file.json-{}-{n}", std::process::id())), "x").unwrap();
+        }
+        std::fs::write(dir.join(".tmp-other-1-1"), "").unwrap();
+        replace(&path, b"two", 0o600, Durability::Volatile).unwrap();
+        remove_temporaries(&dir, |name| name == "a-file.json").unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".tmp-other-1-1", "a-file.json"]);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -312,6 +312,15 @@ impl Disk {
         atomic_file::replace(&path, &json::to_vec(run), FILE_MODE, durability)
     }
 
+    /// Removes the files of writes that were interrupted when the daemon ended. The operation lock must be held. An exit
+    /// file is another process's: its own stays while that may write it.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn remove_temporaries(&self, id: &str, has_shim: bool) -> Result<()> {
+        atomic_file::remove_temporaries(&self.directory(id), |name| !(has_shim && name == EXIT_FILE))
+    }
+
     /// Makes the state last that was saved before. No error when the container is gone by now.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::layer::{Directories, Record};
 use super::record;
 use super::store::{Image, Index};
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::atomic_file::TEMPORARY_PREFIX;
+use crate::utils::atomic_file::{TEMPORARY_PREFIX, remove_temporaries};
 use crate::utils::id::{is_full_id, random_id};
 use crate::utils::json;
 use crate::utils::remove_tree::remove_tree;
@@ -91,6 +91,9 @@ pub(super) fn read(directories: &Directories) -> Result<Index> {
     for id in names(&directories.images)?.into_iter().filter(|n| is_full_id(n)) {
         match read_image(directories, &index, &id) {
             Ok(image) => {
+                if let Err(e) = remove_temporaries(&directories.images.join(&id), |_| true) {
+                    log::warn!("image {id}: garbage is left: {e}");
+                }
                 index.images.insert(id, Arc::new(image));
             }
             Err(e) if hopeless(&e) && certain => {
