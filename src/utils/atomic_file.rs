@@ -21,6 +21,9 @@ pub enum Durability {
 /// Prefix of temporary files and directories; whatever carries it at start-up is garbage.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
+/// Short temporary names that are tried.
+const SHORT_NAMES: u32 = 64;
+
 /// Replaces `path` with `content`, created with `mode`.
 ///
 /// # Errors
@@ -122,13 +125,39 @@ fn replaced(temporary: &str) -> Option<&str> {
     temporary.strip_prefix(TEMPORARY_PREFIX)?.rsplitn(3, '-').nth(2)
 }
 
+/// Gives `path` the temporary name `to` in the same directory, or a short one when the disk is full and the directory has
+/// no place for a name that long: what is removed must lose its name without anything being removed first. Gives the
+/// new name.
+///
+/// # Errors
+/// The failing call.
+pub fn rename_away(path: &Path, to: PathBuf) -> std::io::Result<PathBuf> {
+    let full = match std::fs::rename(path, &to) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => e,
+        result => return result.map(|()| to),
+    };
+    for _ in 0..SHORT_NAMES {
+        let short = path.with_file_name(format!("{TEMPORARY_PREFIX}{}", next_number()));
+        match std::fs::rename(path, &short) {
+            // Garbage of an earlier process has it; or there is no place in that block of the directory, of which the
+            // name decides.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOSPC)) => {}
+            result => return result.map(|()| short),
+        }
+    }
+    Err(full)
+}
+
 /// The temporary name beside `path`. Unique per process and call.
 pub fn temporary_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}-{}-{}", std::process::id(), next_number()))
+}
+
+fn next_number() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}-{}-{n}", std::process::id()))
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]

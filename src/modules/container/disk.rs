@@ -351,17 +351,17 @@ impl Disk {
     pub fn begin_removal(&self, id: &str, durability: Durability) -> Result<PathBuf> {
         let garbage = self.lasting.join(format!("{TEMPORARY_PREFIX}{id}"));
         let directory = self.directory(id);
-        let mut renamed = std::fs::rename(&directory, &garbage);
+        let mut renamed = atomic_file::rename_away(&directory, garbage.clone());
         if let Err(e) = &renamed
             && matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST))
         {
             remove_tree(&garbage); // of an earlier, interrupted removal under the same id
-            renamed = std::fs::rename(&directory, &garbage);
+            renamed = atomic_file::rename_away(&directory, garbage.clone());
         }
-        match renamed {
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
+        let garbage = match renamed {
+            Err(e) if e.kind() == ErrorKind::NotFound => garbage,
             other => other.context(|| format!("rename({directory:?}, {garbage:?})"))?,
-        }
+        };
         if durability == Durability::Durable {
             atomic_file::sync_directory(&self.lasting)?;
         }
