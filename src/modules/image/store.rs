@@ -13,6 +13,7 @@ use crate::api::image::DeleteEntry;
 use crate::api::oci::image::{ExecutionConfig, ImageConfig};
 use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::atomic_file::sync_directory;
 use crate::utils::digest;
 use crate::utils::id::is_full_id;
 use crate::utils::remove_tree::remove_tree;
@@ -310,8 +311,10 @@ impl Store {
         garbage.extend(more);
         // The names are gone; nobody needs to wait for the files.
         drop(operation);
+        // A power cut must not bring the image back, least of all without its files.
+        let synced = sync_directory(&self.directories.images);
         remove_all(garbage);
-        Ok(gone)
+        synced.map(|()| gone)
     }
 
     /// Takes those of `layers` that no image and no [`Assembly`] has out of the store, topmost first; gives their ids and what is left to
