@@ -148,6 +148,25 @@ pub fn rename_away(path: &Path, to: PathBuf) -> std::io::Result<PathBuf> {
     Err(full)
 }
 
+/// Writes over the content of a file that is to become `content` and has room for it, when there is none for a second
+/// file beside it. What is left of the old content is filled with line breaks. Durable; a power cut in between may
+/// spoil it, if the disk does not write a block as a whole.
+///
+/// # Errors
+/// ENOSPC for a file that is shorter; the failing call.
+pub fn overwrite(path: &Path, content: &[u8]) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let file = OpenOptions::new().write(true).open(path).context(|| format!("open({path:?}, O_WRONLY)"))?;
+    let length = file.metadata().context(|| format!("stat({path:?})"))?.len() as usize;
+    if length < content.len() {
+        return Err(crate::error::Error::os(format!("write({path:?})"), libc::ENOSPC));
+    }
+    let mut padded = content.to_vec();
+    padded.resize(length, b'\n');
+    file.write_all_at(&padded, 0).context(|| format!("write({path:?})"))?;
+    file.sync_all().context(|| format!("fsync({path:?})"))
+}
+
 /// The temporary name beside `path`. Unique per process and call.
 pub fn temporary_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -196,6 +215,9 @@ mod tests {
         let mut names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, [".tmp-other-1-1", "a-file.json"]);
+        overwrite(&path, b"1").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"1\n\n");
+        assert_eq!(overwrite(&path, b"1234").unwrap_err().errno(), Some(libc::ENOSPC));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

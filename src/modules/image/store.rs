@@ -217,9 +217,12 @@ impl Store {
         if let Some(name) = name
             && let Err(e) = self.take_name(name, &id)
         {
-            if known.is_none() {
-                self.index().images.remove(&id);
-                remove_all(unname(&self.directories.images.join(&id))?);
+            match &known {
+                Some(known) => self.give_back(known),
+                None => {
+                    self.index().images.remove(&id);
+                    remove_all(unname(&self.directories.images.join(&id))?);
+                }
             }
             return Err(e);
         }
@@ -238,6 +241,13 @@ impl Store {
         Ok(())
     }
 
+    /// Undoes a change of names after a failure: no name may have two owners.
+    fn give_back(&self, before: &Image) {
+        if let Err(e) = self.replace(before.clone()) {
+            log::warn!("image {}: its names are not as before: {e}", before.id);
+        }
+    }
+
     /// Writes an image's new names.
     fn replace(&self, image: Image) -> Result<()> {
         record::update(&self.directories, &image)?;
@@ -253,13 +263,18 @@ impl Store {
         let name = Reference::parse_name(target)?.normalised();
         let _operation = self.operate();
         let found = self.find(source)?;
-        if !found.has(&name) {
+        let new = !found.has(&name);
+        if new {
             // First the new owner: a crash in between leaves two, of which the next start keeps the newer.
             let mut image = Image::clone(&found);
             image.names.push(name.clone());
             self.replace(image)?;
         }
-        self.take_name(&name, &found.id)
+        self.take_name(&name, &found.id).inspect_err(|_| {
+            if new {
+                self.give_back(&found);
+            }
+        })
     }
 
     /// Removes a name, and the image with its unshared layers when that was the last one or an id was given.
