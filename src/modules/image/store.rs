@@ -488,6 +488,14 @@ impl Store {
         Ok(())
     }
 
+    /// The directories to be synced for what a container has here, or its mount point, to last: the innermost first.
+    pub fn container_directories(&self, container: &str) -> Vec<PathBuf> {
+        let path = self.directories.overlay.join(container);
+        let diff = path.join("diff");
+        let inner = diff.is_dir().then_some(diff);
+        inner.into_iter().chain([path, self.directories.overlay.clone()]).collect()
+    }
+
     /// The directory on which a container's overlay is mounted inside its mount namespace.
     pub fn mount_point(&self, container: &str) -> PathBuf {
         self.directories.overlay.join(container).join("merged")
