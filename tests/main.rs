@@ -5,6 +5,8 @@ mod bad_input;
 mod daemon_config;
 mod docker_client;
 mod exec;
+mod faults;
+mod full_disk;
 mod image_tools;
 mod images;
 mod isolation;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         images::TESTS,
         pull::TESTS,
         store::TESTS,
+        faults::TESTS,
+        full_disk::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,

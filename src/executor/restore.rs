@@ -96,6 +96,7 @@ fn report(container: &Container) {
 }
 
 /// Has the host configurations looked at, which no listing needs: so an operator sees what is damaged before it is used.
+/// And what writes of earlier daemons left beside them is removed.
 /// Not now, when it would take a processor and the memory allocator from whoever waits for the daemon's start.
 fn check_documents(daemon: &Arc<Daemon>) {
     if daemon.containers.all().is_empty() {
@@ -105,6 +106,7 @@ fn check_documents(daemon: &Arc<Daemon>) {
     let check = move || {
         std::thread::sleep(UNHURRIED);
         for container in owner.containers.all() {
+            remove_temporaries(&owner, &container);
             let Err(e) = owner.disk.host_config(&container.id) else { continue };
             let found = container.change(|s| {
                 let found = s.run.damage.is_empty() && s.run.phase() != Phase::Removing && !s.removed;
@@ -121,6 +123,17 @@ fn check_documents(daemon: &Arc<Daemon>) {
     // Not one of the workers, whose end a stop of the daemon awaits.
     if let Err(e) = std::thread::Builder::new().name("check".into()).stack_size(STACK).spawn(check) {
         log::warn!("the host configurations are not looked at before they are used: {e}");
+    }
+}
+
+fn remove_temporaries(daemon: &Daemon, container: &Container) {
+    let _operation = container.operate();
+    let (removed, has_shim) = {
+        let state = container.state();
+        (state.removed, state.run.running || state.unsettled.is_some())
+    };
+    if !removed && let Err(e) = daemon.disk.remove_temporaries(&container.id, has_shim) {
+        log::warn!("container {}: garbage is left: {e}", container.id);
     }
 }
 

@@ -21,6 +21,9 @@ pub enum Durability {
 /// Prefix of temporary files and directories; whatever carries it at start-up is garbage.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
+/// Short temporary names that are tried.
+const SHORT_NAMES: u32 = 64;
+
 /// Replaces `path` with `content`, created with `mode`.
 ///
 /// # Errors
@@ -28,8 +31,15 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 pub fn replace(path: &Path, content: &[u8], mode: u32, durability: Durability) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let temporary = temporary_name(path);
-    let result = write_new(&temporary, content, mode, durability)
-        .and_then(|()| std::fs::rename(&temporary, path).context(|| format!("rename({temporary:?}, {path:?})")));
+    let written = match write_new(&temporary, content, mode, durability) {
+        // Left by a process with this one's id when it was interrupted: on a board ids are the same after each boot.
+        Err(e) if e.errno() == Some(libc::EEXIST) => std::fs::remove_file(&temporary)
+            .context(|| format!("unlink({temporary:?})"))
+            .and_then(|()| write_new(&temporary, content, mode, durability)),
+        written => written,
+    };
+    let result =
+        written.and_then(|()| std::fs::rename(&temporary, path).context(|| format!("rename({temporary:?}, {path:?})")));
     if let Err(e) = result {
         let _ = std::fs::remove_file(&temporary); // the write's own error is the one to report
         return Err(e);
@@ -94,13 +104,79 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
         .context(|| format!("fsync({directory:?})"))
 }
 
+/// Removes the temporary files of interrupted [`replace`]s in `directory`, of those names for which `of` holds. Nobody
+/// may be replacing these now.
+///
+/// # Errors
+/// The failing call.
+pub fn remove_temporaries(directory: &Path, of: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in std::fs::read_dir(directory).context(|| format!("opendir({directory:?})"))? {
+        let name = entry.context(|| format!("readdir({directory:?})"))?.file_name();
+        if name.to_str().and_then(replaced).is_some_and(&of) {
+            let path = directory.join(name);
+            std::fs::remove_file(&path).context(|| format!("unlink({path:?})"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The name that a temporary one stands for.
+fn replaced(temporary: &str) -> Option<&str> {
+    temporary.strip_prefix(TEMPORARY_PREFIX)?.rsplitn(3, '-').nth(2)
+}
+
+/// Gives `path` the temporary name `to` in the same directory, or a short one when the disk is full and the directory has
+/// no place for a name that long: what is removed must lose its name without anything being removed first. Gives the
+/// new name.
+///
+/// # Errors
+/// The failing call.
+pub fn rename_away(path: &Path, to: PathBuf) -> std::io::Result<PathBuf> {
+    let full = match std::fs::rename(path, &to) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => e,
+        result => return result.map(|()| to),
+    };
+    for _ in 0..SHORT_NAMES {
+        let short = path.with_file_name(format!("{TEMPORARY_PREFIX}{}", next_number()));
+        match std::fs::rename(path, &short) {
+            // Garbage of an earlier process has it; or there is no place in that block of the directory, of which the
+            // name decides.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOSPC)) => {}
+            result => return result.map(|()| short),
+        }
+    }
+    Err(full)
+}
+
+/// Writes over the content of a file that is to become `content` and has room for it, when there is none for a second
+/// file beside it. What is left of the old content is filled with line breaks. Durable; a power cut in between may
+/// spoil it, if the disk does not write a block as a whole.
+///
+/// # Errors
+/// ENOSPC for a file that is shorter; the failing call.
+pub fn overwrite(path: &Path, content: &[u8]) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let file = OpenOptions::new().write(true).open(path).context(|| format!("open({path:?}, O_WRONLY)"))?;
+    let length = file.metadata().context(|| format!("stat({path:?})"))?.len() as usize;
+    if length < content.len() {
+        return Err(crate::error::Error::os(format!("write({path:?})"), libc::ENOSPC));
+    }
+    let mut padded = content.to_vec();
+    padded.resize(length, b'\n');
+    file.write_all_at(&padded, 0).context(|| format!("write({path:?})"))?;
+    file.sync_all().context(|| format!("fsync({path:?})"))
+}
+
 /// The temporary name beside `path`. Unique per process and call.
 pub fn temporary_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}-{}-{}", std::process::id(), next_number()))
+}
+
+fn next_number() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}-{}-{n}", std::process::id()))
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -120,6 +196,28 @@ mod tests {
         assert!(replace(&dir.join("d"), b"x", 0o600, Durability::Volatile).is_err());
         let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_an_interrupted_replace_left_is_no_obstacle() {
+        let dir = std::env::temp_dir().join(format!("atomic-left-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("a-file.json");
+        // Other tests take numbers meanwhile.
+        let next: u32 = temporary_name(&path).to_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        for n in next..next + 1000 {
+            std::fs::write(dir.join(format!("{TEMPORARY_PREFIX}a-file.json-{}-{n}", std::process::id())), "x").unwrap();
+        }
+        std::fs::write(dir.join(".tmp-other-1-1"), "").unwrap();
+        replace(&path, b"two", 0o600, Durability::Volatile).unwrap();
+        remove_temporaries(&dir, |name| name == "a-file.json").unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".tmp-other-1-1", "a-file.json"]);
+        overwrite(&path, b"1").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"1\n\n");
+        assert_eq!(overwrite(&path, b"1234").unwrap_err().errno(), Some(libc::ENOSPC));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -34,3 +34,108 @@ impl Drop for LoopDevice {
         let _ = Command::new("losetup").arg("--detach").arg(&self.0).status(); // goes with its last user then
     }
 }
+
+/// A file system in a file, mounted at a directory; the power of whose disk can be cut.
+pub struct Disk {
+    /// `mount -t`.
+    pub kind: &'static str,
+    /// Further options of its mounts.
+    pub options: &'static str,
+    file: PathBuf,
+    at: PathBuf,
+}
+
+impl Disk {
+    /// Makes one in a new file `file` and mounts it at `at`.
+    #[track_caller]
+    pub fn make(kind: &'static str, options: &'static str, file: &Path, megabytes: u64, at: &Path) -> Disk {
+        File::create(file).and_then(|f| f.set_len(megabytes << 20)).expect("a file");
+        let words: &[&str] = match kind {
+            // Nothing is to be written later on its own.
+            "ext4" => &["-q", "-F", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
+            _ => &["-q"],
+        };
+        run(Command::new(format!("mkfs.{kind}")).args(words).arg(file));
+        std::fs::create_dir_all(at).expect("a mount point");
+        let disk = Disk { kind, options, file: file.into(), at: at.into() };
+        disk.mount(file);
+        disk
+    }
+
+    /// Mounts a file with such a file system. Its loop device goes with the mount.
+    #[track_caller]
+    pub fn mount(&self, file: &Path) {
+        let options = format!("loop{}{}", if self.options.is_empty() { "" } else { "," }, self.options);
+        run(Command::new("mount").args(["-t", self.kind, "-o", &options]).arg(file).arg(&self.at));
+    }
+
+    /// Takes it away, in whatever state its users leave it.
+    #[track_caller]
+    pub fn unmount(&self) {
+        super::eventually("the disk is not in use", || nix::mount::umount(&self.at).is_ok());
+    }
+
+    /// Puts a copy of what was made first in the place of what is mounted.
+    #[track_caller]
+    pub fn renew(&self) {
+        self.unmount();
+        let work = self.file.with_extension("work");
+        copy(&self.file, &work);
+        self.mount(&work);
+    }
+
+    /// Where [`Disk::renew`] and [`Disk::power_up`] have their files, and the counts of the device in use.
+    pub fn plug(&self) -> Plug {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+        let at = self.at.to_str().expect("plain characters");
+        let line = mounts.lines().rfind(|l| l.split(' ').nth(1) == Some(at)).expect("it is mounted");
+        let device = line.split(' ').next().and_then(|d| d.strip_prefix("/dev/")).expect("a device");
+        let counts = format!("/sys/block/{device}/stat");
+        Plug { work: self.file.with_extension("work"), cut: self.file.with_extension("cut"), counts }
+    }
+
+    /// Mounts what was on the disk when [`Plug::pull`] was called.
+    #[track_caller]
+    pub fn power_up(&self) {
+        self.unmount();
+        self.mount(&self.file.with_extension("cut"));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.at, nix::mount::MntFlags::MNT_DETACH); // after a failure it may not be there
+    }
+}
+
+/// Takes the power from a disk.
+pub struct Plug {
+    work: PathBuf,
+    cut: PathBuf,
+    counts: String,
+}
+
+impl Plug {
+    /// Copies the disk as it is at one moment: what its file system has not written to it is lost. Reading the file behind
+    /// the device has nothing written. Who writes must have been stopped; what was under way then ends first.
+    pub fn pull(&self) {
+        let counts = || {
+            let text = std::fs::read_to_string(&self.counts).expect("a block device's counts");
+            let counts: Vec<u64> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+            // Documentation/block/stat.rst: writes, sectors written, in flight, flushes.
+            (counts[4], counts[6], counts[8], counts.get(15).copied())
+        };
+        loop {
+            let before = counts();
+            copy(&self.work, &self.cut);
+            if before.2 == 0 && counts() == before {
+                return;
+            }
+        }
+    }
+}
+
+/// Holes stay holes.
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to));
+}

@@ -14,7 +14,10 @@ pub mod registry;
 pub mod requires;
 pub mod rootfs;
 pub mod runner;
+pub mod stage;
+pub mod steps;
 pub mod sys;
+pub mod world;
 
 use std::time::{Duration, Instant};
 

@@ -62,6 +62,25 @@ pub fn loop_ext4() -> Condition {
     }
 }
 
+/// A kernel that asks before calls and can let them go on (Linux 5.5), and that says when nobody is left to ask for.
+pub fn stopped_calls() -> Condition {
+    match super::old_kernel::is_at_least(5, 9) && cfg!(target_endian = "little") {
+        true => Ok(()),
+        false => Err("no seccomp_unotify(2) with a way to go on".into()),
+    }
+}
+
+/// A file system of the kernel, and the program that makes it.
+pub fn file_system(kind: &str) -> Condition {
+    program("losetup")?;
+    program(&format!("mkfs.{kind}"))?;
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    match known.lines().any(|l| l.trim() == kind) && Path::new("/dev/loop-control").exists() {
+        true => Ok(()),
+        false => Err(format!("no {kind} on loop devices")),
+    }
+}
+
 /// A v1 memory controller that can limit swap, or cgroup v2.
 pub fn cgroup_memory() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();

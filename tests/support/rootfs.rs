@@ -74,6 +74,12 @@ impl Archive {
         self.link("escape-loop", "escape-loop");
     }
 
+    /// `bin/busybox` with links of these names.
+    pub fn busybox(&mut self, applets: &[&str]) {
+        self.program("bin/busybox", &busybox());
+        applets.iter().for_each(|applet| self.link(&format!("bin/{applet}"), "busybox"));
+    }
+
     pub fn directory(&mut self, path: &str) {
         let mut header = self.header(tar::EntryType::Directory, 0o755, 0);
         self.tar.append_data(&mut header, path, std::io::empty()).expect("a directory in the archive");

@@ -97,28 +97,93 @@ pub fn receive_with_descriptor(stream: &std::os::unix::net::UnixStream) -> (Vec<
     (bytes, unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Has the kernel stop and tell of the calls with these numbers, and of those in `opens` (number and the place of the
+/// flags among the arguments) that may create a file. For the calling thread and what it starts from now on; needs
+/// CAP_SYS_ADMIN. Little-endian machines only.
+pub fn notify_calls(calls: &[libc::c_long], opens: &[(libc::c_long, u32)]) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const HAS_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    /// Where the arguments are in `struct seccomp_data`.
+    const ARGUMENTS: u32 = 16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let tell = step(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF);
+    let mut program = vec![step(LOAD, 0, 0, 0)];
+    for &call in calls {
+        program.extend([step(EQUAL, 0, 1, call as u32), tell]);
+    }
+    for &(call, place) in opens {
+        program.extend([
+            step(EQUAL, 0, 4, call as u32),
+            step(LOAD, 0, 0, ARGUMENTS + 8 * place),
+            step(HAS_BITS, 0, 1, libc::O_CREAT as u32),
+            tell,
+            step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ]);
+    }
+    program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // SAFETY: the filter and its program live for the call, which copies them.
+    let fd = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made this descriptor and nobody else owns it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// A call that waits for an answer.
+pub struct StoppedCall {
+    id: u64,
+    /// The thread that makes it.
+    pub thread: u32,
+}
+
+/// Waits for a call that a seccomp filter stops; `None` when no process has the filter any more.
+pub fn next_call(filter: &std::os::fd::OwnedFd) -> Option<StoppedCall> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::{AsFd, AsRawFd};
+    // SECCOMP_IOCTL_NOTIF_RECV of linux/seccomp.h.
+    const RECEIVE: u64 = 0xc050_2100;
+    loop {
+        let mut fds = [PollFd::new(filter.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::NONE).unwrap();
+        if !fds[0].revents().unwrap().contains(PollFlags::POLLIN) {
+            return None; // POLLHUP, Linux 5.9
+        }
+        // SAFETY: plain numbers, for which zero is a value and which the request wants; it fills the structure.
+        let (asked, returned) = unsafe {
+            let mut asked: libc::seccomp_notif = std::mem::zeroed();
+            let returned = libc::ioctl(filter.as_raw_fd(), RECEIVE as _, &raw mut asked);
+            (asked, returned)
+        };
+        if returned == 0 {
+            return Some(StoppedCall { id: asked.id, thread: asked.pid });
+        }
+        // Otherwise it was killed meanwhile.
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOENT), "SECCOMP_IOCTL_NOTIF_RECV");
+    }
+}
+
+/// Lets a stopped call go on, or fail with an error number.
+pub fn answer(filter: &std::os::fd::OwnedFd, call: &StoppedCall, errno: Option<i32>) {
+    use std::os::fd::AsRawFd;
+    // SECCOMP_IOCTL_NOTIF_SEND of linux/seccomp.h.
+    const SEND: u64 = 0xc018_2101;
+    let (error, flags) = match errno {
+        Some(errno) => (-errno, 0),
+        None => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+    };
+    let answer = libc::seccomp_notif_resp { id: call.id, val: 0, error, flags };
+    // SAFETY: the request reads the structure. Whoever asked may be dead, so how it ends does not matter.
+    unsafe { libc::ioctl(filter.as_raw_fd(), SEND as _, &raw const answer) };
+}
+
 /// Waits for one call that a seccomp filter stopped and lets it fail with `errno`; `false` when no process has the filter
 /// any more.
 pub fn answer_notification(filter: &std::os::fd::OwnedFd, errno: i32) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::{AsFd, AsRawFd};
-    // SECCOMP_IOCTL_NOTIF_RECV and SECCOMP_IOCTL_NOTIF_SEND of linux/seccomp.h.
-    const RECEIVE: u64 = 0xc050_2100;
-    const SEND: u64 = 0xc018_2101;
-    let mut fds = [PollFd::new(filter.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::NONE).unwrap();
-    if !fds[0].revents().unwrap().contains(PollFlags::POLLIN) {
-        return false; // POLLHUP, Linux 5.9
-    }
-    // SAFETY: plain numbers, for which zero is a value and which the first request wants; each request fills or reads
-    // the one structure it is given.
-    unsafe {
-        let mut asked: libc::seccomp_notif = std::mem::zeroed();
-        if libc::ioctl(filter.as_raw_fd(), RECEIVE as _, &raw mut asked) < 0 {
-            return std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT); // it was killed meanwhile
-        }
-        let answer = libc::seccomp_notif_resp { id: asked.id, val: 0, error: -errno, flags: 0 };
-        libc::ioctl(filter.as_raw_fd(), SEND as _, &raw const answer);
-    }
-    true
+    next_call(filter).inspect(|call| answer(filter, call, Some(errno))).is_some()
 }

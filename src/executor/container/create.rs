@@ -4,6 +4,7 @@ use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, Host
 use crate::api::oci::image::ImageConfig;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
+use crate::modules::container::disk::New;
 use crate::modules::container::document::{Common, Document, EXTERNAL, Extra, text};
 use crate::modules::container::external::External;
 use crate::modules::container::run::{Run, Verb, permit};
@@ -14,6 +15,7 @@ use crate::modules::spec;
 use crate::utils::atomic_file::Durability;
 use crate::utils::time::Timestamp;
 use crate::utils::{id, signal};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bytes of /dev/shm.
@@ -71,7 +73,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         }
     }
     let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
-    daemon.disk.create(&id, &document, &host, durability)?;
+    daemon.disk.create(&New { id: &id, document: &document, host: &host, needs: &layer.directories }, durability)?;
     layer.keep();
     reservation.commit(Arc::new(Container::new(id.clone(), document.head(), Run::default())));
     log::info!("container {id}: created from {}", document.common_config.image);
@@ -167,6 +169,8 @@ fn document(
 struct Layer<'a> {
     daemon: &'a Daemon,
     id: &'a str,
+    /// What of it must be on disk before the container is.
+    directories: Vec<PathBuf>,
     kept: bool,
 }
 
@@ -177,13 +181,19 @@ impl<'a> Layer<'a> {
         image: Option<&Image>,
         external: Option<&External>,
     ) -> Result<Layer<'a>> {
-        match (external, image) {
-            (Some(External::Directory(_)), _) => {}
-            (Some(External::Device(_)), _) => daemon.images.create_mount_point(id)?,
-            (None, Some(image)) => drop(daemon.images.create_container_layer(id, image)?),
+        let directories = match (external, image) {
+            (Some(External::Directory(_)), _) => Vec::new(),
+            (Some(External::Device(_)), _) => {
+                daemon.images.create_mount_point(id)?;
+                daemon.images.container_directories(id)
+            }
+            (None, Some(image)) => {
+                daemon.images.create_container_layer(id, image)?;
+                daemon.images.container_directories(id)
+            }
             (None, None) => return Err(Error::internal("a container of nothing")),
-        }
-        Ok(Layer { daemon, id, kept: false })
+        };
+        Ok(Layer { daemon, id, directories, kept: false })
     }
 
     fn keep(mut self) {

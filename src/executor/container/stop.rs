@@ -44,7 +44,10 @@ fn stop_container(
             s.run.has_been_manually_stopped = true;
             (s.run.clone(), s.exits)
         });
-        daemon.disk.save_volatile(&container.id, &run)?;
+        if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
+            // Without room for a note it is stopped all the same; only the next daemon could start it again.
+            log::warn!("container {}: that it was stopped is not noted: {e}", container.id);
+        }
         exits
     };
     log::info!("container {}: stopping with signal {number}", container.id);

@@ -57,6 +57,18 @@ pub struct Inventory {
     pub garbage: Vec<PathBuf>,
 }
 
+/// A container that is to be written.
+pub struct New<'a> {
+    /// 64 digits.
+    pub id: &'a str,
+    /// Its configuration.
+    pub document: &'a Document,
+    /// Its host configuration.
+    pub host: &'a HostConfig,
+    /// Directories elsewhere without which it is none.
+    pub needs: &'a [PathBuf],
+}
+
 /// One container as read from disk.
 pub struct Loaded {
     /// Configuration; with nothing but a creation time when it cannot be read.
@@ -111,14 +123,20 @@ impl Disk {
     ///
     /// # Errors
     /// The failing call; nothing is left then.
-    pub fn create(&self, id: &str, document: &Document, host: &HostConfig, durability: Durability) -> Result<()> {
+    pub fn create(&self, new: &New<'_>, durability: Durability) -> Result<()> {
+        let id = new.id;
         let temporary = self.lasting.join(format!("{TEMPORARY_PREFIX}{id}"));
         let last = self.directory(id);
         let made = make_directory(&temporary)
             .and_then(|()| {
-                let (host, document) = (json::to_vec(host), json::to_vec(document));
+                let (host, document) = (json::to_vec(new.host), json::to_vec(new.document));
                 let files = [(HOST_CONFIG, &host[..]), (NETWORK, b"{}"), (CONFIG, &document)];
-                atomic_file::fill_directory(&temporary, &files, FILE_MODE, durability)
+                atomic_file::fill_directory(&temporary, &files, FILE_MODE, durability)?;
+                // Not every file system writes these with the files above (btrfs); to one that does, these are done.
+                match durability {
+                    Durability::Durable => new.needs.iter().try_for_each(|path| atomic_file::sync_directory(path)),
+                    Durability::Volatile => Ok(()),
+                }
             })
             .and_then(|()| std::fs::rename(&temporary, &last).context(|| format!("rename({temporary:?}, {last:?})")));
         if let Err(e) = made {
@@ -312,6 +330,15 @@ impl Disk {
         atomic_file::replace(&path, &json::to_vec(run), FILE_MODE, durability)
     }
 
+    /// Removes the files of writes that were interrupted when the daemon ended. The operation lock must be held. An exit
+    /// file is another process's: its own stays while that may write it.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn remove_temporaries(&self, id: &str, has_shim: bool) -> Result<()> {
+        atomic_file::remove_temporaries(&self.directory(id), |name| !(has_shim && name == EXIT_FILE))
+    }
+
     /// Makes the state last that was saved before. No error when the container is gone by now.
     ///
     /// # Errors
@@ -342,17 +369,17 @@ impl Disk {
     pub fn begin_removal(&self, id: &str, durability: Durability) -> Result<PathBuf> {
         let garbage = self.lasting.join(format!("{TEMPORARY_PREFIX}{id}"));
         let directory = self.directory(id);
-        let mut renamed = std::fs::rename(&directory, &garbage);
+        let mut renamed = atomic_file::rename_away(&directory, garbage.clone());
         if let Err(e) = &renamed
             && matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST))
         {
             remove_tree(&garbage); // of an earlier, interrupted removal under the same id
-            renamed = std::fs::rename(&directory, &garbage);
+            renamed = atomic_file::rename_away(&directory, garbage.clone());
         }
-        match renamed {
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
+        let garbage = match renamed {
+            Err(e) if e.kind() == ErrorKind::NotFound => garbage,
             other => other.context(|| format!("rename({directory:?}, {garbage:?})"))?,
-        }
+        };
         if durability == Durability::Durable {
             atomic_file::sync_directory(&self.lasting)?;
         }
@@ -482,16 +509,20 @@ mod tests {
         d
     }
 
+    fn new<'a>(id: &'a str, document: &'a Document, host: &'a HostConfig) -> New<'a> {
+        New { id, document, host, needs: &[] }
+    }
+
     #[test]
     fn a_container_is_there_whole_or_not_at_all() {
         let roots = Roots::new("create");
         let disk = roots.open();
         let id = "a".repeat(64);
         let host = HostConfig { memory: 5, ..HostConfig::default() };
-        disk.create(&id, &document(&id, "web"), &host, Durability::Durable).unwrap();
+        disk.create(&new(&id, &document(&id, "web"), &host), Durability::Durable).unwrap();
         assert_eq!(disk.load(&id, false).unwrap().head.name, "web");
         assert_eq!(disk.host_config(&id).unwrap().memory, 5);
-        assert!(disk.create(&id, &document(&id, "web"), &host, Durability::Volatile).is_err());
+        assert!(disk.create(&new(&id, &document(&id, "web"), &host), Durability::Volatile).is_err());
         let found = disk.inventory().unwrap();
         assert_eq!((found.ids, found.garbage.len()), (vec![id.clone()], 0));
 
@@ -507,7 +538,7 @@ mod tests {
         let roots = Roots::new("state");
         let disk = roots.open();
         let id = "b".repeat(64);
-        disk.create(&id, &document(&id, "web"), &HostConfig::default(), Durability::Volatile).unwrap();
+        disk.create(&new(&id, &document(&id, "web"), &HostConfig::default()), Durability::Volatile).unwrap();
         let run = |exit_code| Run { exit_code, ..Run::default() };
         disk.save(&id, &run(1), Durability::Durable).unwrap();
         disk.make_state_directory(&id).unwrap();
@@ -527,7 +558,7 @@ mod tests {
         let roots = Roots::new("lost");
         let disk = roots.open();
         let id = "d".repeat(64);
-        disk.create(&id, &document(&id, "web"), &HostConfig::default(), Durability::Volatile).unwrap();
+        disk.create(&new(&id, &document(&id, "web"), &HostConfig::default()), Durability::Volatile).unwrap();
         assert_eq!(disk.load(&id, false).unwrap().run, Run::default());
         disk.write_spec(&id, &Spec::default()).unwrap();
         for text in ["", "{\"Running\":tr", "[]", "{\"ExitCode\":\"0\"}"] {
@@ -546,7 +577,7 @@ mod tests {
         let roots = Roots::new("damage");
         let disk = roots.open();
         let id = "c".repeat(64);
-        disk.create(&id, &document(&id, "web"), &HostConfig::default(), Durability::Volatile).unwrap();
+        disk.create(&new(&id, &document(&id, "web"), &HostConfig::default()), Durability::Volatile).unwrap();
         for text in ["", "{", "null", "[]", "{\"CommonConfig\":7}"] {
             std::fs::write(disk.directory(&id).join(CONFIG), text).unwrap();
             let Loaded { head, run } = disk.load(&id, false).unwrap();

@@ -3,7 +3,7 @@
 //! A layer exists when both are there under their final names; the record is renamed into place last.
 
 use crate::error::{Context, Result};
-use crate::utils::atomic_file::{Durability, temporary_name, write_new};
+use crate::utils::atomic_file::{Durability, rename_away, temporary_name, write_new};
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
@@ -94,11 +94,10 @@ impl Directories {
 
 /// Gives a directory a temporary name, so that nobody sees it half removed. `None` when there is none.
 pub(super) fn unname(path: &Path) -> Result<Option<PathBuf>> {
-    let garbage = temporary_name(path);
-    match std::fs::rename(path, &garbage) {
-        Ok(()) => Ok(Some(garbage)),
+    match rename_away(path, temporary_name(path)) {
+        Ok(garbage) => Ok(Some(garbage)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).context(|| format!("rename({path:?}, {garbage:?})")),
+        Err(e) => Err(e).context(|| format!("rename({path:?})")),
     }
 }
 

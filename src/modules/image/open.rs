@@ -4,7 +4,7 @@ use super::layer::{Directories, Record};
 use super::record;
 use super::store::{Image, Index};
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::atomic_file::TEMPORARY_PREFIX;
+use crate::utils::atomic_file::{TEMPORARY_PREFIX, remove_temporaries, rename_away};
 use crate::utils::id::{is_full_id, random_id};
 use crate::utils::json;
 use crate::utils::remove_tree::remove_tree;
@@ -21,8 +21,7 @@ impl Garbage {
     pub fn take(&mut self, path: &Path) {
         let renamed = random_id().and_then(|id| {
             let to = path.with_file_name(format!("{TEMPORARY_PREFIX}garbage-{id}"));
-            std::fs::rename(path, &to).context(|| format!("rename({path:?}, {to:?})"))?;
-            Ok(to)
+            rename_away(path, to).context(|| format!("rename({path:?})"))
         });
         match renamed {
             Ok(to) => self.0.push(to),
@@ -91,6 +90,9 @@ pub(super) fn read(directories: &Directories) -> Result<Index> {
     for id in names(&directories.images)?.into_iter().filter(|n| is_full_id(n)) {
         match read_image(directories, &index, &id) {
             Ok(image) => {
+                if let Err(e) = remove_temporaries(&directories.images.join(&id), |_| true) {
+                    log::warn!("image {id}: garbage is left: {e}");
+                }
                 index.images.insert(id, Arc::new(image));
             }
             Err(e) if hopeless(&e) && certain => {

@@ -6,7 +6,7 @@ use super::reference::Reference;
 use super::store::Image;
 use crate::api::oci::image::ImageConfig;
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::atomic_file::{Durability, fill_directory, replace, sync_directory};
+use crate::utils::atomic_file::{Durability, fill_directory, overwrite, replace, sync_directory};
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
 use base64::Engine as _;
@@ -89,12 +89,16 @@ pub(super) fn init_layer(directories: &Directories, id: &str) -> Option<PathBuf>
     Some(directories.images.join(id).join(INIT)).filter(|path| path.is_dir())
 }
 
-/// Writes the names of an image.
+/// Writes the names of an image. Fewer of them need no room on the disk.
 pub(super) fn update(directories: &Directories, image: &Image) -> Result<()> {
     let directory = directories.images.join(&image.id);
     let config = config_file(&directory, &image.id);
     let size = std::fs::metadata(&config).context(|| format!("stat({config:?})"))?.len();
-    replace(&directory.join(FILE), &json::to_vec(&Record::of(image, size)), 0o640, Durability::Durable)
+    let (file, record) = (directory.join(FILE), json::to_vec(&Record::of(image, size)));
+    match replace(&file, &record, 0o640, Durability::Durable) {
+        Err(e) if matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT)) => overwrite(&file, &record).map_err(|_| e),
+        result => result,
+    }
 }
 
 /// The configuration document of an image, as it came.

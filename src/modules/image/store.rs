@@ -13,6 +13,7 @@ use crate::api::image::DeleteEntry;
 use crate::api::oci::image::{ExecutionConfig, ImageConfig};
 use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::atomic_file::sync_directory;
 use crate::utils::digest;
 use crate::utils::id::is_full_id;
 use crate::utils::remove_tree::remove_tree;
@@ -216,9 +217,12 @@ impl Store {
         if let Some(name) = name
             && let Err(e) = self.take_name(name, &id)
         {
-            if known.is_none() {
-                self.index().images.remove(&id);
-                remove_all(unname(&self.directories.images.join(&id))?);
+            match &known {
+                Some(known) => self.give_back(known),
+                None => {
+                    self.index().images.remove(&id);
+                    remove_all(unname(&self.directories.images.join(&id))?);
+                }
             }
             return Err(e);
         }
@@ -237,6 +241,13 @@ impl Store {
         Ok(())
     }
 
+    /// Undoes a change of names after a failure: no name may have two owners.
+    fn give_back(&self, before: &Image) {
+        if let Err(e) = self.replace(before.clone()) {
+            log::warn!("image {}: its names are not as before: {e}", before.id);
+        }
+    }
+
     /// Writes an image's new names.
     fn replace(&self, image: Image) -> Result<()> {
         record::update(&self.directories, &image)?;
@@ -252,13 +263,18 @@ impl Store {
         let name = Reference::parse_name(target)?.normalised();
         let _operation = self.operate();
         let found = self.find(source)?;
-        if !found.has(&name) {
+        let new = !found.has(&name);
+        if new {
             // First the new owner: a crash in between leaves two, of which the next start keeps the newer.
             let mut image = Image::clone(&found);
             image.names.push(name.clone());
             self.replace(image)?;
         }
-        self.take_name(&name, &found.id)
+        self.take_name(&name, &found.id).inspect_err(|_| {
+            if new {
+                self.give_back(&found);
+            }
+        })
     }
 
     /// Removes a name, and the image with its unshared layers when that was the last one or an id was given.
@@ -310,8 +326,10 @@ impl Store {
         garbage.extend(more);
         // The names are gone; nobody needs to wait for the files.
         drop(operation);
+        // A power cut must not bring the image back, least of all without its files.
+        let synced = sync_directory(&self.directories.images);
         remove_all(garbage);
-        Ok(gone)
+        synced.map(|()| gone)
     }
 
     /// Takes those of `layers` that no image and no [`Assembly`] has out of the store, topmost first; gives their ids and what is left to
@@ -468,6 +486,14 @@ impl Store {
         }
         garbage.remove();
         Ok(())
+    }
+
+    /// The directories to be synced for what a container has here, or its mount point, to last: the innermost first.
+    pub fn container_directories(&self, container: &str) -> Vec<PathBuf> {
+        let path = self.directories.overlay.join(container);
+        let diff = path.join("diff");
+        let inner = diff.is_dir().then_some(diff);
+        inner.into_iter().chain([path, self.directories.overlay.clone()]).collect()
     }
 
     /// The directory on which a container's overlay is mounted inside its mount namespace.

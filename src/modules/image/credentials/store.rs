@@ -3,7 +3,7 @@
 use super::seal::Key;
 use super::{Credentials, Secret, normalise, parse_config};
 use crate::error::{Context, Error, Result};
-use crate::utils::atomic_file::{Durability, replace};
+use crate::utils::atomic_file::{Durability, remove_temporaries, replace};
 use crate::utils::file_lock::FileLock;
 use crate::utils::json;
 use base64::Engine as _;
@@ -20,6 +20,7 @@ const ENTRIES: usize = 1000;
 /// For another login that is being written.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const FILE: &str = "auths.json";
 /// Largest file of credentials.
 const LARGEST: u64 = 4 << 20;
 
@@ -143,7 +144,7 @@ impl Store {
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join("auths.json")
+        self.directory.join(FILE)
     }
 
     fn key(&self) -> PathBuf {
@@ -162,6 +163,8 @@ impl Store {
     }
 
     fn save(&self, file: &File) -> Result<()> {
+        // A copy that an interrupted login left would outlive the logout.
+        remove_temporaries(&self.directory, |name| name == FILE)?;
         replace(&self.path(), &json::to_vec(file), 0o600, Durability::Durable)
     }
 }

@@ -120,8 +120,12 @@ mod store {
                 assert!(!bytes.windows(secret.len()).any(|w| w == secret), "{name} shows a secret");
             }
         }
+        // What a login left that was interrupted goes with the logout.
+        let left = directory.0.join(".tmp-auths.json-77-0");
+        std::fs::write(&left, "").unwrap();
         assert!(store.remove("board:5000").unwrap());
         assert_eq!(store.get("board:5000").unwrap(), None);
+        assert!(!left.exists());
     }
 
     #[test]
