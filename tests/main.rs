@@ -19,6 +19,7 @@ mod resources;
 mod restore;
 mod runtime;
 mod security;
+mod storage;
 mod store;
 mod streams;
 mod support;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         images::TESTS,
         pull::TESTS,
         store::TESTS,
+        storage::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,

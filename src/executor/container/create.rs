@@ -8,6 +8,7 @@ use crate::modules::container::document::{Common, Document, EXTERNAL, Extra, tex
 use crate::modules::container::external::External;
 use crate::modules::container::run::{Run, Verb, permit};
 use crate::modules::container::{Container, files, name, restriction};
+use crate::modules::image::driver;
 use crate::modules::image::reference::is_none;
 use crate::modules::image::store::Image;
 use crate::modules::spec;
@@ -49,6 +50,11 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     if let Some(external) = &external {
         host.external_rootfs = text(external.path());
     }
+    let size = driver::size_option(&host.storage_opt)?;
+    if size.is_some() && external.is_some() {
+        return Err(Error::invalid("a size (--storage-opt) goes with an image, not with an external root file system"));
+    }
+    let size = if external.is_some() { None } else { daemon.images.container_size(size)? };
     let mut warnings = spec::validate(&host, &config)?;
     let image_has_check = merge(&mut config, image.as_deref())?;
     if image_has_check {
@@ -61,7 +67,8 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         // Only now nobody can remove the image any more; it may have gone before.
         daemon.images.find(&image.id)?;
     }
-    let layer = Layer::create(daemon, &id, image.as_deref(), external.as_ref())?;
+    let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
+    let layer = Layer::create(daemon, &id, image.as_deref(), external.as_ref(), size, durability)?;
     let mut document = document(daemon, &id, name, config, &host, image.as_deref(), logging);
     if let Some(external) = external {
         let common = &mut document.common_config;
@@ -70,7 +77,6 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
             common.base_fs = text(&path);
         }
     }
-    let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
     daemon.disk.create(&id, &document, &host, durability)?;
     layer.keep();
     reservation.commit(Arc::new(Container::new(id.clone(), document.head(), Run::default())));
@@ -154,7 +160,7 @@ fn document(
             hosts_path,
             resolv_conf_path,
             log_path,
-            base_fs: text(&daemon.images.mount_point(id)),
+            base_fs: text(&daemon.images.container_copy(id).unwrap_or_else(|| daemon.images.mount_point(id))),
             name: name.into(),
             id: id.into(),
             extra: Some(Extra::new(host, logging)),
@@ -176,11 +182,13 @@ impl<'a> Layer<'a> {
         id: &'a str,
         image: Option<&Image>,
         external: Option<&External>,
+        size: Option<u64>,
+        durability: Durability,
     ) -> Result<Layer<'a>> {
         match (external, image) {
             (Some(External::Directory(_)), _) => {}
             (Some(External::Device(_)), _) => daemon.images.create_mount_point(id)?,
-            (None, Some(image)) => drop(daemon.images.create_container_layer(id, image)?),
+            (None, Some(image)) => daemon.images.create_container_layer(id, image, size, durability)?,
             (None, None) => return Err(Error::internal("a container of nothing")),
         }
         Ok(Layer { daemon, id, kept: false })

@@ -33,6 +33,9 @@ pub(super) struct Record {
     pub unpacked_size: u64,
     /// Whether it hides everything below it.
     pub opaque: bool,
+    /// Whether some of its deletions are in a form that overlayfs does not know.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub archive_signs: bool,
 }
 
 /// The chain id of a layer upon another (OCI image specification, config.md, "Layer ChainID"), without prefix.
@@ -102,6 +105,12 @@ pub(super) fn unname(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
+/// Removes a directory of this store that has lost its name, and the limit of what was a container's.
+pub(super) fn discard(path: &Path) -> Result<()> {
+    super::driver::release(path);
+    remove_tree(path)
+}
+
 /// A directory under a temporary name, removed when it is dropped before it got its own.
 pub(super) struct Temporary(PathBuf);
 
@@ -128,7 +137,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty()
-            && let Err(e) = remove_tree(&self.0)
+            && let Err(e) = discard(&self.0)
         {
             // The next start removes it.
             log::warn!("{e}");
@@ -145,6 +154,7 @@ pub(super) fn record(id: String, diff_id: String, diff_size: u64, unpacked: supe
         diff_size,
         unpacked_size: unpacked.size,
         opaque: unpacked.opaque,
+        archive_signs: unpacked.archive_signs,
         ..Record::default()
     }
 }

@@ -1,13 +1,12 @@
 //! Finding what is on disk when the store is opened, and clearing away what is not whole.
 
-use super::layer::{Directories, Record};
+use super::layer::{Directories, Record, discard};
 use super::record;
 use super::store::{Image, Index};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::TEMPORARY_PREFIX;
 use crate::utils::id::{is_full_id, random_id};
 use crate::utils::json;
-use crate::utils::remove_tree::remove_tree;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +37,7 @@ impl Garbage {
         }
         let remove = move || {
             for path in self.0 {
-                if let Err(e) = remove_tree(&path) {
+                if let Err(e) = discard(&path) {
                     log::warn!("garbage is left: {e}");
                 }
             }

@@ -3,8 +3,8 @@
 //! One directory is open at a time, whatever the depth; nothing is followed. Names come in order, so that the same tree
 //! gives the same archive.
 
+use super::signs::{OPAQUE_ATTRIBUTE, is_whiteout};
 use super::tree::{DIRECTORY, lstat, type_of};
-use super::unpack::{OPAQUE_ATTRIBUTE, is_whiteout};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::tar::{Member, Type};
 use crate::utils::archive::tar_writer::Writer;

@@ -1,10 +1,10 @@
 //! Unpacks one layer into an empty directory, in the form in which overlayfs wants layers.
 //!
 //! Whatever the archive says, its effects stay below that directory: see `super::tree` for the way there. The last
-//! component is never followed. Deletions become overlayfs's own signs (kernel documentation, overlayfs.rst): a
-//! character device 0:0 for a whiteout, the attribute `trusted.overlay.opaque` for an opaque directory; the same signs
-//! in the archive itself are not taken over, or a layer could redirect reads to other paths.
+//! component is never followed. Deletions become overlayfs's own signs (see `super::signs`); the same signs in the
+//! archive itself are not taken over, or a layer could redirect reads to other paths.
 
+use super::signs::{self, Form, OPAQUE, RECORDS, is_whiteout};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::tar::{Member, Reader, Type};
@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::FchmodatFlags;
 use nix::sys::stat::{
-    FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, makedev, mkdirat, mknodat, utimensat,
+    Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, makedev, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
@@ -23,10 +23,6 @@ use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Names that an older layer format kept its own records under.
-const RECORDS: &[u8] = b".wh..wh.";
-pub(super) const OPAQUE_ATTRIBUTE: &CStr = c"trusted.overlay.opaque";
 /// What the kernel's device numbers hold (linux/kdev_t.h).
 const MAJOR_LIMIT: u64 = 1 << 12;
 const MINOR_LIMIT: u64 = 1 << 20;
@@ -38,6 +34,8 @@ pub struct Unpacked {
     pub size: u64,
     /// Whether it hides everything below it. overlayfs merges roots always, so whoever stacks layers must stop here.
     pub opaque: bool,
+    /// Whether some of its deletions are in the form of archives, which overlayfs does not know.
+    pub archive_signs: bool,
 }
 
 /// Unpacks all members below the empty directory `root`.
@@ -116,7 +114,7 @@ impl Unpacking {
             mkdirat(here, name, Mode::S_IRWXU).context(|| "mkdirat()".into())?;
             if is_whiteout(before) {
                 // Deleted and made anew in one layer: what lower layers had in it stays hidden.
-                set_opaque(open_directory(here, name)?.as_fd())?;
+                self.result.archive_signs |= signs::set_opaque_at(here, name)? == Form::Archive;
             }
         }
         set_metadata(open_directory(here, name)?.as_fd(), member)?;
@@ -201,13 +199,22 @@ impl Unpacking {
         let here = self.tree.current();
         match lstat(here, name)? {
             None => {
-                mknodat(here, name, SFlag::S_IFCHR, Mode::empty(), 0).context(|| "mknodat(whiteout)".into())?;
+                let form = signs::white_out(here, name)?;
                 self.tree.changed();
-                Ok(())
+                self.note(form);
             }
-            Some(stat) if type_of(&stat) == SFlag::S_IFDIR => set_opaque(open_directory(here, name)?.as_fd()),
-            Some(_) => Ok(()),
+            Some(stat) if type_of(&stat) == SFlag::S_IFDIR => {
+                let form = signs::set_opaque_at(here, name)?;
+                self.note(form);
+            }
+            Some(_) => {}
         }
+        Ok(())
+    }
+
+    /// Notes the form of a sign that was made.
+    fn note(&mut self, form: Form) {
+        self.result.archive_signs |= form == Form::Archive;
     }
 
     fn opaque(&mut self, path: &[&[u8]]) -> Result<()> {
@@ -218,20 +225,17 @@ impl Unpacking {
             self.result.opaque = true;
             return Ok(());
         }
-        set_opaque(self.tree.current())
+        let form = signs::set_opaque(self.tree.current())?;
+        if form == Form::Archive {
+            self.tree.changed();
+        }
+        self.note(form);
+        Ok(())
     }
 }
 
 fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     openat(parent, name, DIRECTORY, Mode::empty()).context(|| "openat(O_DIRECTORY)".into())
-}
-
-fn set_opaque(directory: BorrowedFd<'_>) -> Result<()> {
-    xattr::set(directory, OPAQUE_ATTRIBUTE, b"y")
-}
-
-pub(super) fn is_whiteout(stat: &FileStat) -> bool {
-    type_of(stat) == SFlag::S_IFCHR && stat.st_rdev == 0
 }
 
 fn device(member: &Member) -> Result<libc::dev_t> {

@@ -2,6 +2,7 @@
 
 mod corpus;
 
+use super::super::signs::OPAQUE_ATTRIBUTE;
 use super::*;
 use crate::utils::archive::pax::tests::entry;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
