@@ -1,4 +1,4 @@
-//! Roots that are copied, sizes of containers.
+//! Roots that are copied, sizes of containers, layers that are verified after an unclean stop.
 
 use crate::support::bed::{Bed, engines, refused};
 use crate::support::disk::LoopDevice;
@@ -22,6 +22,7 @@ tests![
     mount_options_of_overlays,
     sizes_are_limits_on_ext4,
     sizes_are_limits_on_xfs,
+    damaged_layers_are_found_after_an_unclean_stop,
 ];
 
 const VFS: [&str; 2] = ["-s", "vfs"];
@@ -365,4 +366,46 @@ fn projects(bed: &Bed) -> Vec<u32> {
         found.push(next);
     }
     found
+}
+
+fn damaged_layers_are_found_after_an_unclean_stop(bed: &mut Bed) {
+    requires!(storage);
+    bed.start_with(&["--image-layer-check"]);
+    let marker = bed.graph().join("storage/NEED_CHECK");
+    assert!(marker.exists());
+    let path = bed.dir.join("other.tar");
+    let mut tar = Archive::create(&path);
+    tar.standard();
+    tar.file("victim", 0o644, "text that will be damaged\n");
+    tar.finish();
+    bed.isula(&format!("import {} other", path.display())).ok();
+    bed.isula("create --name ofother other true").ok();
+    bed.run_detached("good", "", "payload ready 1000");
+    let layer = layers(bed).into_iter().find(|path| path.join("diff/victim").exists()).expect("the layer");
+    // With a clean stop in between nobody looks.
+    bed.restart();
+    bed.kill();
+    bed.restart();
+    contains(&bed.log(), "layers verified");
+    assert_eq!(bed.isula("images -q").ok().lines().count(), 2);
+    let victim = layer.join("diff/victim");
+    let size = fs::metadata(&victim).unwrap().len();
+    fs::write(&victim, "?".repeat(size as usize)).unwrap();
+    bed.stop();
+    assert!(!marker.exists());
+    bed.restart();
+    assert_eq!(bed.isula("images -q").ok().lines().count(), 2, "a clean stop is trusted");
+    bed.kill();
+    bed.restart();
+    let images = bed.isula("images").ok();
+    assert!(images.lines().count() == 2 && !images.contains("other"), "{images}");
+    assert_eq!(bed.isula("exec good echo well").ok(), "well");
+    bed.isula("start ofother").fails(125, "damaged");
+    contains(&bed.isula("ps -a").ok(), "ofother");
+    contains(&bed.isula("info").err, "is damaged: its image sha256:");
+    assert_eq!(bed.run("", "echo well"), "well");
+    bed.isula("rm ofother").ok();
+    eventually("the layer is removed", || !layer.exists());
+    bed.isula(&format!("import {} other", path.display())).ok();
+    assert_eq!(bed.isula("run --rm other cat /victim").ok(), "text that will be damaged");
 }

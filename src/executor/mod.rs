@@ -110,6 +110,7 @@ impl Daemon {
     /// Lets background work end; containers go on without the daemon.
     pub fn close(&self) {
         self.workers.drain(Duration::from_secs(5));
+        self.images.close();
         // Another parent may be an operator's, with limits of its own. While the daemon runs it stays: making it anew
         // for each container would cost more than the container's own cgroup.
         let parent = &self.settings.defaults.cgroup_parent;

@@ -128,7 +128,7 @@ pub fn image_tools() -> Condition {
     built_with(cfg!(feature = "image-tools"), "image-tools")
 }
 
-/// Copied roots and sizes of containers, an optional part of the build.
+/// Copied roots, sizes of containers and the check of layers, an optional part of the build.
 pub fn storage() -> Condition {
     built_with(cfg!(feature = "storage"), "storage")
 }

@@ -36,6 +36,8 @@ pub struct File {
     pub max_concurrent_downloads: Option<u32>,
     /// `storage-opts`.
     pub storage_opts: Option<Vec<String>>,
+    /// `image-layer-check`.
+    pub image_layer_check: Option<bool>,
 }
 
 /// Keys whose value is one string.
@@ -68,7 +70,6 @@ const LATER: &[&str] = &[
     "enable-plugins",
     "enable-pod-events",
     "hook-spec",
-    "image-layer-check",
     "metrics-port",
     "network-plugin",
     "nri-support",
@@ -132,6 +133,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
             "insecure-registries" => file.insecure_registries = Some(strings(&key, value)?),
             "insecure-skip-verify-enforce" => file.insecure_skip_verify_enforce = Some(boolean(&key, &value)?),
             "storage-opts" => file.storage_opts = Some(strings(&key, value)?),
+            "image-layer-check" => file.image_layer_check = Some(boolean(&key, &value)?),
             "max-concurrent-downloads" => {
                 let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
                 file.max_concurrent_downloads = Some(number.ok_or_else(|| wrong(&key, "a whole number"))?);
@@ -264,7 +266,7 @@ mod tests {
         .unwrap();
         assert_eq!(f.hosts.unwrap(), ["unix:///a"]);
         assert_eq!((f.words.len(), f.words["graph"].as_str()), (WORDS.len(), "/g"));
-        assert_eq!(f.storage_opts.unwrap().len(), 1);
+        assert_eq!((f.storage_opts.unwrap().len(), f.image_layer_check), (1, Some(false)));
         assert_eq!(f.log_opts["max-size"], "30KB");
         assert_eq!(f.container_log.config["max-size"], "10k");
         assert_eq!(f.default_ulimits.unwrap(), [Ulimit { name: "nofile".into(), hard: 10, soft: 5 }]);
@@ -285,6 +287,7 @@ mod tests {
             (r#"{"default-ulimits":{"nofile":{"Hard":1,"Soft":1,"Name":"core"}}}"#, "default-ulimits.nofile.Name"),
             (r#"{"storage-driver":true}"#, "key \"storage-driver\": want a string"),
             (r#"{"storage-opts":{"overlay2.size":"1g"}}"#, "key \"storage-opts\": want a list"),
+            (r#"{"image-layer-check":"yes"}"#, "key \"image-layer-check\": want true or false"),
             (r#"{"default-runtime":"runc"}"#, "default-runtime"),
             (r#"{"hook-spec":"/h.json"}"#, "hook-spec"),
             (r#"{"enable-cri-v1":true}"#, "enable-cri-v1"),

@@ -72,6 +72,9 @@ pub struct Flags {
     /// overlay2.size=SIZE of a container that asks for none, overlay2.mountopt=OPTIONS; repeatable
     #[argh(option, long = "storage-opt")]
     pub storage_opts: Vec<String>,
+    /// verify the layers of images after an unclean stop
+    #[argh(switch)]
+    pub image_layer_check: bool,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -104,6 +107,7 @@ The daemon of the container engine.
       --start-timeout TIME       in which a container must have started, such as 2m (default none)
   -s, --storage-driver DRIVER    overlay2 (overlay) or vfs, a copy for each container (default overlay where it works)
       --storage-opt KEY=VALUE    overlay2.size, overlay2.mountopt; repeatable
+      --image-layer-check        verify the layers of images after an unclean stop
       --registry-mirrors HOST    [http://]HOST[:PORT], asked before docker's own registry; repeatable
       --insecure-registry HOST   HOST[:PORT] or network without TLS or with unverified certificates; repeatable
       --insecure-skip-verify-enforce  verify no registry's certificate
@@ -123,7 +127,6 @@ const LATER: &[&str] = &[
     "default-runtime",
     "enable-plugins",
     "hook-spec",
-    "image-layer-check",
     "metrics-port",
     "network-plugin",
     "pod-sandbox-image",
@@ -204,9 +207,9 @@ fn split(word: String, out: &mut Vec<String>) -> Result<()> {
         name => name,
     };
     match (name, value) {
-        ("debug" | "version", Some("false")) => return Ok(()),
-        ("debug" | "version", Some("true")) => out.push(format!("--{name}")),
-        ("debug" | "version", Some(other)) => {
+        ("debug" | "version" | "image-layer-check", Some("false")) => return Ok(()),
+        ("debug" | "version" | "image-layer-check", Some("true")) => out.push(format!("--{name}")),
+        ("debug" | "version" | "image-layer-check", Some(other)) => {
             return Err(Error::invalid(format!("Invalid boolean value {other:?} for flag --{name}")));
         }
         (name, value) => {
@@ -245,10 +248,12 @@ mod tests {
             "-s",
             "overlay2.size=1g",
             "--storage-opts=overlay2.skip_mount_home=true",
+            "--image-layer-check=true",
         ])
         .unwrap();
         assert_eq!(f.storage_driver.as_deref(), Some("vfs"));
         assert_eq!(f.storage_opts, ["overlay2.size=1g", "overlay2.skip_mount_home=true"]);
+        assert!(f.image_layer_check);
         assert_eq!(f.hosts, ["unix:///a", "tcp://127.0.0.1:1", "unix:///b"]);
         assert_eq!((f.graph, f.native_umask), (Some("/g".into()), Some("normal".into())));
         assert_eq!(f.log_opts, ["max-size=1m"]);

@@ -4,7 +4,7 @@
 use super::file::File;
 use super::flags::Flags;
 use crate::api::container::{LogConfig, Ulimit};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Settings;
 use crate::modules::container::logging::Logging;
 #[cfg(feature = "registry")]
@@ -97,6 +97,10 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let level = pick.word(if flags.debug { "--debug" } else { "--log-level" }, "log-level", level)?;
     let driver = pick.word("--storage-driver", "storage-driver", flags.storage_driver)?;
     let storage_opts = pick.list("--storage-opt", "storage-opts", flags.storage_opts, &file.storage_opts)?;
+    if flags.image_layer_check && file.image_layer_check == Some(false) {
+        return Err(pick.twice("--image-layer-check", "image-layer-check"));
+    }
+    let check_layers = flags.image_layer_check || file.image_layer_check == Some(true);
     let log_opts = pick.map("--log-opt", "log-opts", &flags.log_opts, &file.log_opts)?;
     let log_driver = pick.word("--log-driver", "log-driver", flags.log_driver)?;
     let umask = pick.word("--native.umask", "native.umask", flags.native_umask)?;
@@ -128,7 +132,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
                 ..Defaults::default()
             },
-            storage: storage(driver.as_deref(), &storage_opts)?,
+            storage: storage(driver.as_deref(), &storage_opts, check_layers)?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {
                 mirrors,
@@ -163,9 +167,12 @@ fn cgroup_parent(word: Option<String>) -> Result<String> {
     Ok(parent)
 }
 
-fn storage(driver: Option<&str>, options: &[String]) -> Result<Storage> {
+fn storage(driver: Option<&str>, options: &[String], check_layers: bool) -> Result<Storage> {
+    if check_layers && cfg!(not(feature = "storage")) {
+        return Err(Error::new(Kind::Unsupported, "image-layer-check: this build cannot verify layers"));
+    }
     let driver = driver.filter(|word| !word.is_empty()).map(Driver::parse).transpose()?;
-    let mut storage = Storage { driver, ..Storage::default() };
+    let mut storage = Storage { driver, check_layers, ..Storage::default() };
     options.iter().try_for_each(|option| storage.option(option))?;
     Ok(storage)
 }

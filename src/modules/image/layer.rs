@@ -36,6 +36,9 @@ pub(super) struct Record {
     /// Whether some of its deletions are in a form that overlayfs does not know.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub archive_signs: bool,
+    /// What its tree amounts to (module `tally`), 16 hexadecimal digits; empty for a layer that was made without.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tree_sum: String,
 }
 
 /// The chain id of a layer upon another (OCI image specification, config.md, "Layer ChainID"), without prefix.
@@ -155,6 +158,7 @@ pub(super) fn record(id: String, diff_id: String, diff_size: u64, unpacked: supe
         unpacked_size: unpacked.size,
         opaque: unpacked.opaque,
         archive_signs: unpacked.archive_signs,
+        tree_sum: unpacked.sum.map(|sum| format!("{sum:016x}")).unwrap_or_default(),
         ..Record::default()
     }
 }

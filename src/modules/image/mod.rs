@@ -2,6 +2,8 @@
 
 pub mod assembly;
 mod changes;
+#[cfg(feature = "storage")]
+mod check;
 mod container_layer;
 #[cfg(feature = "registry")]
 pub mod credentials;
@@ -25,5 +27,6 @@ pub mod registry;
 pub mod save;
 mod signs;
 pub mod store;
+mod tally;
 mod tree;
 pub mod unpack;

@@ -60,8 +60,8 @@ pub(super) fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads the index.
-pub(super) fn read(directories: &Directories) -> Result<Index> {
+/// Reads the index. `verify` has the layers' trees compared with what was unpacked.
+pub(super) fn read(directories: &Directories, verify: bool) -> Result<Index> {
     let mut garbage = Garbage::default();
     let mut index = Index::default();
     for directory in [&directories.images, &directories.layers, &directories.overlay] {
@@ -71,8 +71,9 @@ pub(super) fn read(directories: &Directories) -> Result<Index> {
     }
     // After a failed read nothing is known about who uses what, so no layer is thrown away.
     let mut certain = true;
+    let begin = std::time::Instant::now();
     for id in names(&directories.layers)?.into_iter().filter(|n| is_full_id(n)) {
-        match read_layer(directories, &id) {
+        match read_layer(directories, &id, verify) {
             Ok(record) => {
                 index.layers.insert(id, record);
             }
@@ -86,6 +87,9 @@ pub(super) fn read(directories: &Directories) -> Result<Index> {
                 certain = false;
             }
         }
+    }
+    if verify {
+        log::info!("after an unclean stop: {} layers verified in {:?}", index.layers.len(), begin.elapsed());
     }
     for id in names(&directories.images)?.into_iter().filter(|n| is_full_id(n)) {
         match read_image(directories, &index, &id) {
@@ -124,7 +128,7 @@ fn hopeless(e: &Error) -> bool {
     matches!(e.kind(), Kind::Corrupt | Kind::Invalid)
 }
 
-fn read_layer(directories: &Directories, id: &str) -> Result<Record> {
+fn read_layer(directories: &Directories, id: &str, verify: bool) -> Result<Record> {
     let path = directories.layers.join(id).join("layer.json");
     let layer: Record = json::parse(&record::read(&path)?).context(|| format!("{path:?}"))?;
     if layer.id != id {
@@ -133,6 +137,12 @@ fn read_layer(directories: &Directories, id: &str) -> Result<Record> {
     if !directories.diff(id).is_dir() {
         return Err(Error::corrupt(format!("{:?} is missing", directories.diff(id))));
     }
+    #[cfg(feature = "storage")]
+    if verify {
+        super::check::verify(directories, &layer)?;
+    }
+    #[cfg(not(feature = "storage"))]
+    let _ = verify;
     Ok(layer)
 }
 

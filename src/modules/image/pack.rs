@@ -206,7 +206,7 @@ fn identity(stat: &FileStat) -> (u64, u64) {
 }
 
 /// The names in a directory, last first.
-fn names(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+pub(super) fn names(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     let own = openat(fd, ".", DIRECTORY, Mode::empty()).context(|| "openat(\".\")".into())?;
     let mut directory = Dir::from_fd(own).context(|| "fdopendir()".into())?;
     let mut names = Vec::new();

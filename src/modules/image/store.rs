@@ -108,7 +108,11 @@ impl Store {
         if storage.size.is_some() {
             Quota::supported(&directories.overlay)?;
         }
-        let index = open::read(&directories)?;
+        #[cfg(feature = "storage")]
+        let unclean = super::check::begin(&directories, storage.check_layers)?;
+        #[cfg(not(feature = "storage"))]
+        let unclean = false;
+        let index = open::read(&directories, unclean && storage.check_layers)?;
         Ok(Store {
             directories,
             driver: Mutex::new(storage.driver),
@@ -118,6 +122,12 @@ impl Store {
             index: Mutex::new(index),
             making: Making::default(),
         })
+    }
+
+    /// Says that nothing changes here any more, so that the next start need not look for damage.
+    pub fn close(&self) {
+        #[cfg(feature = "storage")]
+        super::check::end(&self.directories);
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {

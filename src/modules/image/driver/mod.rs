@@ -71,6 +71,8 @@ pub struct Storage {
     pub size: Option<u64>,
     /// Further mount options of overlays.
     pub mount_options: Vec<String>,
+    /// Whether layers are verified after an unclean stop.
+    pub check_layers: bool,
 }
 
 /// Smallest size of a container, the original's.
