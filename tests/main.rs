@@ -21,6 +21,7 @@ mod resources;
 mod restore;
 mod runtime;
 mod security;
+mod storage;
 mod store;
 mod streams;
 mod support;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         store::TESTS,
         faults::TESTS,
         full_disk::TESTS,
+        storage::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,

@@ -20,7 +20,7 @@ tests![
 ];
 
 /// Loads an image of the test's root file system and `layers` above it, each with what `fill` puts in by its number.
-fn load_stack(bed: &Bed, name: &str, layers: usize, fill: impl Fn(&mut Archive, usize)) {
+pub fn load_stack(bed: &Bed, name: &str, layers: usize, fill: impl Fn(&mut Archive, usize)) {
     let directory = bed.dir.join("stack");
     fs::create_dir_all(&directory).unwrap();
     let above = (1..=layers).map(|n| {
@@ -42,7 +42,7 @@ fn load_stack(bed: &Bed, name: &str, layers: usize, fill: impl Fn(&mut Archive, 
 }
 
 /// Each layer leaves a file, and hides what the layer before left in another place.
-fn fill(tar: &mut Archive, n: usize) {
+pub fn fill(tar: &mut Archive, n: usize) {
     tar.file(&format!("stack/{n}"), 0o644, "");
     tar.file("stack-top", 0o644, &format!("{n}\n"));
     tar.file(&format!("hidden/{n}"), 0o644, "");

@@ -6,6 +6,7 @@ use crate::modules::container::index::Index;
 use crate::modules::container::logging::Logging;
 #[cfg(feature = "registry")]
 use crate::modules::image::credentials;
+use crate::modules::image::driver::Storage;
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, Registry};
 use crate::modules::image::store::Store;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub graph: PathBuf,
     /// Directory of what a reboot makes void.
     pub state: PathBuf,
+    /// How the roots of containers are made.
+    pub storage: Storage,
     /// Registries: mirrors, certificates, proxies.
     #[cfg(feature = "registry")]
     pub registry: registry::Settings,
@@ -83,7 +86,7 @@ impl Daemon {
     /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
     pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
         let daemon = Arc::new(Daemon {
-            images: Store::open(&settings.graph)?,
+            images: Store::open(&settings.graph, settings.storage.clone())?,
             disk: Disk::open(&settings.graph, &settings.state)?,
             containers: Index::default(),
             execs: exec::Sessions::default(),
@@ -107,6 +110,7 @@ impl Daemon {
     /// Lets background work end; containers go on without the daemon.
     pub fn close(&self) {
         self.workers.drain(Duration::from_secs(5));
+        self.images.close();
         // Another parent may be an operator's, with limits of its own. While the daemon runs it stays: making it anew
         // for each container would cost more than the container's own cgroup.
         let parent = &self.settings.defaults.cgroup_parent;

@@ -81,10 +81,26 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
             adopt(daemon, &container, &launched);
             daemon.monitor.add(&container, watch);
         }
-        Ok(None) => ended(daemon, &container, active),
+        Ok(None) => {
+            if let Some(damage) = lost_image(daemon, &container) {
+                container.change(|s| s.run.damage = damage);
+            }
+            ended(daemon, &container, active);
+        }
         Err(e) => container.change(|s| s.run.damage = e.to_string()),
     }
     report(&container);
+}
+
+/// What is wrong with a container whose image is not there, when it needs it. Images cannot be removed from under a
+/// container; they are lost when they are damaged.
+fn lost_image(daemon: &Daemon, container: &Container) -> Option<String> {
+    let id = &container.head.image_id;
+    if id.is_empty() || daemon.images.find(id).is_ok() || daemon.images.container_copy(&container.id).is_some() {
+        return None;
+    }
+    let host = daemon.disk.host_config(&container.id).ok()?;
+    host.external_rootfs.is_empty().then(|| format!("its image sha256:{id} is damaged or gone"))
 }
 
 /// Says in the log what is wrong with a container. It is listed, with its directory as it is, until a person removes it.

@@ -6,6 +6,7 @@ use crate::applet::BUILD_TIME;
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
 use crate::modules::container::run::Phase;
+use crate::modules::image::driver::Driver;
 use crate::utils::host;
 use crate::utils::time::Timestamp;
 use std::path::Path;
@@ -79,7 +80,7 @@ pub fn info(daemon: &Daemon) -> Info {
         containers_paused: paused,
         containers_stopped: stopped,
         images: daemon.images.list().len() as i64,
-        driver: "overlay".into(),
+        driver: daemon.images.driver().map_or("unknown", Driver::name).into(),
         driver_status: vec![
             ["Backing Filesystem".into(), host::filesystem(&daemon.settings.graph).into()],
             ["Supports d_type".into(), "true".into()],

@@ -105,6 +105,10 @@ pub fn filesystem(path: &Path) -> &'static str {
         0xF2F5_2010 => "f2fs",
         0x2405_1905 => "ubifs",
         0x2FC1_2FC1 => "zfs",
+        0x6969 => "nfs",
+        0x4D44 => "vfat",
+        0x72B6 => "jffs2",
+        0x6573_5546 => "fuse",
         _ => "unknown",
     }
 }

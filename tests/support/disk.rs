@@ -24,6 +24,14 @@ impl LoopDevice {
         LoopDevice::attach(file)
     }
 
+    /// The same with an XFS.
+    #[track_caller]
+    pub fn xfs(file: &Path, size: u64) -> LoopDevice {
+        File::create(file).and_then(|f| f.set_len(size)).expect("a file");
+        run(Command::new("mkfs.xfs").args(["-q", "-f"]).arg(file));
+        LoopDevice::attach(file)
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -81,6 +81,11 @@ pub fn file_system(kind: &str) -> Condition {
     }
 }
 
+/// The same for XFS.
+pub fn loop_xfs() -> Condition {
+    loop_ext4().and(program("mkfs.xfs"))
+}
+
 /// A v1 memory controller that can limit swap, or cgroup v2.
 pub fn cgroup_memory() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
@@ -140,6 +145,11 @@ pub fn templates() -> Condition {
 /// history, save, export and image prune, an optional part of the build.
 pub fn image_tools() -> Condition {
     built_with(cfg!(feature = "image-tools"), "image-tools")
+}
+
+/// Copied roots, sizes of containers and the check of layers, an optional part of the build.
+pub fn storage() -> Condition {
+    built_with(cfg!(feature = "storage"), "storage")
 }
 
 /// The tests are compiled with the features of the binary under test: `make test MINIMAL=1`.

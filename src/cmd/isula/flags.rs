@@ -69,6 +69,9 @@ pub struct ContainerFlags {
     /// directory or block device that is the root, in place of the image's (IMAGE: none)
     #[argh(option, arg_name = "string")]
     pub external_rootfs: Option<String>,
+    /// size=SIZE: bytes that the container may fill; repeatable
+    #[argh(option, arg_name = "option")]
+    pub storage_opt: Vec<String>,
     /// pull the image: always, missing, never
     #[argh(option, arg_name = "string")]
     pub pull: Option<String>,
@@ -267,7 +270,7 @@ pub static REFUSED: &[(&[&str], &[&str])] = &[
         "--hook-spec", "--env-target-file", "--health-cmd", "--health-interval", "--health-timeout",
         "--health-start-period", "--health-retries", "--health-exit-on-unhealthy", "--no-healthcheck", "--user-remap",
         "--no-pivot", "--system-container", "--ns-change-opt", "--host-channel", "--volumes-from",
-        "--storage-opt", "--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory", "--memory-swappiness",
+        "--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory", "--memory-swappiness",
         "--oom-kill-disable", "--files-limit", "--blkio-weight", "--blkio-weight-device", "--device-read-bps",
         "--device-write-bps", "--device-read-iops", "--device-write-iops", "--hugetlb-limit", "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",

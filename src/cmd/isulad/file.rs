@@ -34,6 +34,10 @@ pub struct File {
     pub insecure_skip_verify_enforce: Option<bool>,
     /// `max-concurrent-downloads`.
     pub max_concurrent_downloads: Option<u32>,
+    /// `storage-opts`.
+    pub storage_opts: Option<Vec<String>>,
+    /// `image-layer-check`.
+    pub image_layer_check: Option<bool>,
 }
 
 /// Keys whose value is one string.
@@ -47,6 +51,7 @@ const WORDS: &[&str] = &[
     "native.umask",
     "cgroup-parent",
     "start-timeout",
+    "storage-driver",
 ];
 
 /// Keys of later releases. A value that asks for nothing passes.
@@ -65,7 +70,6 @@ const LATER: &[&str] = &[
     "enable-plugins",
     "enable-pod-events",
     "hook-spec",
-    "image-layer-check",
     "metrics-port",
     "network-plugin",
     "nri-support",
@@ -77,7 +81,6 @@ const LATER: &[&str] = &[
     "runtimes",
     "selinux-enabled",
     "storage-enable-remote-layer",
-    "storage-opts",
     "sup-groups",
     "systemd-cgroup",
     "tls",
@@ -89,8 +92,7 @@ const LATER: &[&str] = &[
 ];
 
 /// Keys that only name what is built in.
-const BUILT_IN: &[(&str, &[&str])] =
-    &[("default-runtime", &["lcr"]), ("engine", &["lcr"]), ("storage-driver", &["overlay", "overlay2"])];
+const BUILT_IN: &[(&str, &[&str])] = &[("default-runtime", &["lcr"]), ("engine", &["lcr"])];
 
 /// Reads a file; a missing one sets nothing unless it was asked for.
 ///
@@ -129,9 +131,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
             "container-log" => file.container_log = container_log(value)?,
             "registry-mirrors" => file.registry_mirrors = Some(strings(&key, value)?),
             "insecure-registries" => file.insecure_registries = Some(strings(&key, value)?),
-            "insecure-skip-verify-enforce" => {
-                file.insecure_skip_verify_enforce = Some(value.as_bool().ok_or_else(|| wrong(&key, "true or false"))?);
-            }
+            "insecure-skip-verify-enforce" => file.insecure_skip_verify_enforce = Some(boolean(&key, &value)?),
+            "storage-opts" => file.storage_opts = Some(strings(&key, value)?),
+            "image-layer-check" => file.image_layer_check = Some(boolean(&key, &value)?),
             "max-concurrent-downloads" => {
                 let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
                 file.max_concurrent_downloads = Some(number.ok_or_else(|| wrong(&key, "a whole number"))?);
@@ -168,6 +170,10 @@ fn other(key: &str, value: Value) -> Result<()> {
 
 fn wrong(key: &str, want: &str) -> Error {
     Error::invalid(format!("key {key:?}: want {want}"))
+}
+
+fn boolean(key: &str, value: &Value) -> Result<bool> {
+    value.as_bool().ok_or_else(|| wrong(key, "true or false"))
 }
 
 fn string(key: &str, value: Value) -> Result<String> {
@@ -254,11 +260,13 @@ mod tests {
             "container-log":{"driver":"json-file","opts":{"max-size":"10k"}},"native.umask":"normal",
             "start-timeout":"2m","cgroup-parent":"/x","default-runtime":"lcr","storage-driver":"overlay2",
             "default-ulimits":{"nofile":{"Name":"nofile","Hard":10,"Soft":5}},
+            "storage-opts":["overlay2.override_kernel_check=true"],
             "registry-mirrors":[],"hook-spec":"","image-layer-check":false,"use-decrypted-key":true,"metrics-port":0}"#,
         )
         .unwrap();
         assert_eq!(f.hosts.unwrap(), ["unix:///a"]);
         assert_eq!((f.words.len(), f.words["graph"].as_str()), (WORDS.len(), "/g"));
+        assert_eq!((f.storage_opts.unwrap().len(), f.image_layer_check), (1, Some(false)));
         assert_eq!(f.log_opts["max-size"], "30KB");
         assert_eq!(f.container_log.config["max-size"], "10k");
         assert_eq!(f.default_ulimits.unwrap(), [Ulimit { name: "nofile".into(), hard: 10, soft: 5 }]);
@@ -277,7 +285,9 @@ mod tests {
             (r#"{"default-ulimits":{"nofile":{"Hard":1}}}"#, "default-ulimits.nofile"),
             (r#"{"default-ulimits":{"nofile":{"Hard":1,"Soft":"x"}}}"#, "default-ulimits.nofile.Soft"),
             (r#"{"default-ulimits":{"nofile":{"Hard":1,"Soft":1,"Name":"core"}}}"#, "default-ulimits.nofile.Name"),
-            (r#"{"storage-driver":"devicemapper"}"#, "devicemapper"),
+            (r#"{"storage-driver":true}"#, "key \"storage-driver\": want a string"),
+            (r#"{"storage-opts":{"overlay2.size":"1g"}}"#, "key \"storage-opts\": want a list"),
+            (r#"{"image-layer-check":"yes"}"#, "key \"image-layer-check\": want true or false"),
             (r#"{"default-runtime":"runc"}"#, "default-runtime"),
             (r#"{"hook-spec":"/h.json"}"#, "hook-spec"),
             (r#"{"enable-cri-v1":true}"#, "enable-cri-v1"),

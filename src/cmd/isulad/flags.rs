@@ -66,6 +66,15 @@ pub struct Flags {
     /// layers of one pull that are downloaded at once (default 2)
     #[argh(option)]
     pub max_concurrent_downloads: Option<u32>,
+    /// how containers get their root: overlay2 (the same as overlay) or vfs, a copy each (default overlay where it works)
+    #[argh(option, short = 's')]
+    pub storage_driver: Option<String>,
+    /// overlay2.size=SIZE of a container that asks for none, overlay2.mountopt=OPTIONS; repeatable
+    #[argh(option, long = "storage-opt")]
+    pub storage_opts: Vec<String>,
+    /// verify the layers of images after an unclean stop
+    #[argh(switch)]
+    pub image_layer_check: bool,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -96,6 +105,9 @@ The daemon of the container engine.
       --container-log-driver D   json-file or none (default json-file)
       --container-log-opts K=V   max-size, max-file, disable-log; repeatable
       --start-timeout TIME       in which a container must have started, such as 2m (default none)
+  -s, --storage-driver DRIVER    overlay2 (overlay) or vfs, a copy for each container (default overlay where it works)
+      --storage-opt KEY=VALUE    overlay2.size, overlay2.mountopt; repeatable
+      --image-layer-check        verify the layers of images after an unclean stop
       --registry-mirrors HOST    [http://]HOST[:PORT], asked before docker's own registry; repeatable
       --insecure-registry HOST   HOST[:PORT] or network without TLS or with unverified certificates; repeatable
       --insecure-skip-verify-enforce  verify no registry's certificate
@@ -115,13 +127,10 @@ const LATER: &[&str] = &[
     "default-runtime",
     "enable-plugins",
     "hook-spec",
-    "image-layer-check",
     "metrics-port",
     "network-plugin",
     "pod-sandbox-image",
     "selinux-enabled",
-    "storage-driver",
-    "storage-opt",
     "sup-groups",
     "systemd-cgroup",
     "tls",
@@ -155,7 +164,13 @@ pub fn parse(words: Vec<OsString>) -> Result<Parsed> {
     for word in words {
         split(word?, &mut plain)?;
     }
-    let words: Vec<&str> = plain.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = plain.iter().map(String::as_str).collect();
+    // The short flag is docker's for the driver and the original's for an option; no driver's name has this sign.
+    for n in 1..words.len() {
+        if words[n - 1] == "-s" && words[n].contains('=') {
+            words[n - 1] = "--storage-opt";
+        }
+    }
     match Flags::from_args(&["isulad"], &words) {
         Ok(flags) => Ok(Parsed::Run(Box::new(flags))),
         Err(early) if early.status.is_ok() => Ok(Parsed::Print(HELP.into())),
@@ -180,7 +195,7 @@ fn split(word: String, out: &mut Vec<String>) -> Result<()> {
         Some((name, value)) => (name, Some(value)),
         None => (rest, None),
     };
-    if LATER.contains(&name) || name.strip_suffix('s').is_some_and(|n| n == "storage-opt") {
+    if LATER.contains(&name) {
         return Err(Error::new(Kind::Unsupported, format!("flag --{name} comes with a later release")));
     }
     let name = match name {
@@ -188,12 +203,13 @@ fn split(word: String, out: &mut Vec<String>) -> Result<()> {
         "native.umask" => "native-umask",
         "container-log-opt" => "container-log-opts",
         "log-opts" => "log-opt",
+        "storage-opts" => "storage-opt",
         name => name,
     };
     match (name, value) {
-        ("debug" | "version", Some("false")) => return Ok(()),
-        ("debug" | "version", Some("true")) => out.push(format!("--{name}")),
-        ("debug" | "version", Some(other)) => {
+        ("debug" | "version" | "image-layer-check", Some("false")) => return Ok(()),
+        ("debug" | "version" | "image-layer-check", Some("true")) => out.push(format!("--{name}")),
+        ("debug" | "version" | "image-layer-check", Some(other)) => {
             return Err(Error::invalid(format!("Invalid boolean value {other:?} for flag --{name}")));
         }
         (name, value) => {
@@ -228,8 +244,16 @@ mod tests {
             "--log-opt",
             "max-size=1m",
             "--version=false",
+            "-s=vfs",
+            "-s",
+            "overlay2.size=1g",
+            "--storage-opts=overlay2.skip_mount_home=true",
+            "--image-layer-check=true",
         ])
         .unwrap();
+        assert_eq!(f.storage_driver.as_deref(), Some("vfs"));
+        assert_eq!(f.storage_opts, ["overlay2.size=1g", "overlay2.skip_mount_home=true"]);
+        assert!(f.image_layer_check);
         assert_eq!(f.hosts, ["unix:///a", "tcp://127.0.0.1:1", "unix:///b"]);
         assert_eq!((f.graph, f.native_umask), (Some("/g".into()), Some("normal".into())));
         assert_eq!(f.log_opts, ["max-size=1m"]);
@@ -242,7 +266,6 @@ mod tests {
         for (words, part) in [
             (&["--nosuch"][..], "--nosuch"),
             (&["--graph"], "--graph"),
-            (&["--storage-driver=overlay2"], "--storage-driver"),
             (&["--tls"], "--tls"),
             (&["--debug=perhaps"], "perhaps"),
             (&["word"], "word"),

@@ -4,11 +4,12 @@
 use super::file::File;
 use super::flags::Flags;
 use crate::api::container::{LogConfig, Ulimit};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Settings;
 use crate::modules::container::logging::Logging;
 #[cfg(feature = "registry")]
 use crate::modules::image::credentials;
+use crate::modules::image::driver::{Driver, Storage};
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::spec::{CGROUP_PARENT, Defaults, validate_cgroup_parent};
@@ -94,6 +95,12 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let pidfile = absolute("pidfile", &pick.word("--pidfile", "pidfile", path(&flags.pidfile))?, PIDFILE)?;
     let level = if flags.debug { Some("DEBUG".to_string()) } else { flags.log_level };
     let level = pick.word(if flags.debug { "--debug" } else { "--log-level" }, "log-level", level)?;
+    let driver = pick.word("--storage-driver", "storage-driver", flags.storage_driver)?;
+    let storage_opts = pick.list("--storage-opt", "storage-opts", flags.storage_opts, &file.storage_opts)?;
+    if flags.image_layer_check && file.image_layer_check == Some(false) {
+        return Err(pick.twice("--image-layer-check", "image-layer-check"));
+    }
+    let check_layers = flags.image_layer_check || file.image_layer_check == Some(true);
     let log_opts = pick.map("--log-opt", "log-opts", &flags.log_opts, &file.log_opts)?;
     let log_driver = pick.word("--log-driver", "log-driver", flags.log_driver)?;
     let umask = pick.word("--native.umask", "native.umask", flags.native_umask)?;
@@ -125,6 +132,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
                 ..Defaults::default()
             },
+            storage: storage(driver.as_deref(), &storage_opts, check_layers)?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {
                 mirrors,
@@ -157,6 +165,16 @@ fn cgroup_parent(word: Option<String>) -> Result<String> {
     let parent = word.filter(|p| !p.is_empty()).unwrap_or_else(|| CGROUP_PARENT.into());
     validate_cgroup_parent(&parent)?;
     Ok(parent)
+}
+
+fn storage(driver: Option<&str>, options: &[String], check_layers: bool) -> Result<Storage> {
+    if check_layers && cfg!(not(feature = "storage")) {
+        return Err(Error::new(Kind::Unsupported, "image-layer-check: this build cannot verify layers"));
+    }
+    let driver = driver.filter(|word| !word.is_empty()).map(Driver::parse).transpose()?;
+    let mut storage = Storage { driver, check_layers, ..Storage::default() };
+    options.iter().try_for_each(|option| storage.option(option))?;
+    Ok(storage)
 }
 
 /// Chooses between flag and file.

@@ -2,8 +2,8 @@
 //!
 //! One process, one thread, one poll loop (`supervisor`). The daemon starts it with the watch socket as standard
 //! input; the conversation is in [`crate::api::shim`]. Further orders serve the daemon: `cleanup` ends what a container
-//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `root` opens a container's root, `seal`
-//! makes a read-only descriptor of the executable on old kernels.
+//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `root` opens a container's root,
+//! `try-overlay` finds out whether overlayfs works, `seal` makes a read-only descriptor of the executable on old kernels.
 
 mod buffer;
 mod client;
@@ -20,6 +20,8 @@ mod session;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "storage")]
+mod try_overlay;
 mod watch;
 
 use crate::api::shim::{Launch, Launched, Request, VERSION, WATCH_FD};
@@ -53,6 +55,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         ["prune", path] => cgroup::prune(path),
         #[cfg(feature = "image-tools")]
         ["root"] => descriptor::take_standard_input().and_then(|fd| root::serve(fd.as_fd())),
+        #[cfg(feature = "storage")]
+        ["try-overlay"] => try_overlay::run(),
         ["seal"] => descriptor::take_standard_input().and_then(|fd| sealed_exe::serve(fd.as_fd())),
         _ => Err(Error::invalid("isulad-shim is started by isulad")),
     };
@@ -170,6 +174,15 @@ fn clients(launch: &Launch, mut fds: std::vec::IntoIter<OwnedFd>, terminal: bool
         request::client(streams.clone(), own, terminal)
     };
     launch.clients.iter().map(of).collect()
+}
+
+/// A mount namespace of this process alone.
+#[cfg(any(feature = "image-tools", feature = "storage"))]
+fn own_mounts() -> Result<()> {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context(|| "mount(\"/\", MS_PRIVATE)".into())
 }
 
 /// Asks the kernel to kill others before this process, and gives what it had before, for the processes that it starts.

@@ -6,8 +6,6 @@ use crate::error::{Context, Error, Result};
 use crate::utils::json;
 use crate::utils::sys::socket;
 use nix::fcntl::{OFlag, open};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -30,10 +28,7 @@ pub fn serve(connection: BorrowedFd<'_>) -> Result<()> {
 }
 
 fn open_root(RootOrder { overlay, device, target }: RootOrder) -> Result<OwnedFd> {
-    unshare(CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .context(|| "mount(\"/\", MS_PRIVATE)".into())?;
+    super::own_mounts()?;
     match device {
         None => mount_layers(overlay, &target)?,
         Some(device) => disk::mount(&device, &target, true)?,

@@ -89,6 +89,11 @@ const PROPAGATION: [(&str, c_ulong); 4] = [
     ("unbindable", libc::MS_UNBINDABLE),
 ];
 
+/// The flag of mount(2) that a word stands for, and whether the word clears it; `None` for a file system's own option.
+pub fn flag(word: &str) -> Option<(c_ulong, bool)> {
+    FLAGS.iter().find(|(w, ..)| *w == word).map(|(_, flag, clear)| (*flag, *clear))
+}
+
 /// Reads one mount. Relative bind sources start at `bundle`; `label` is the SELinux label of mounts.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! the numbers of their descriptors, relative to `/proc/self/fd`: a few bytes each, on any kernel and without a name on
 //! any disk. fsconfig(2) would be no way out: it takes 255 bytes for a path.
 
+use super::option;
 use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::mount;
@@ -45,7 +46,11 @@ pub fn mount(overlay: &Overlay, target: &Path, label: &str) -> Result<()> {
 
 fn mount_page(options: Vec<u8>, target: &Path, overlay: &Overlay) -> Result<()> {
     let options = c_string(&options)?;
-    let flags = 0;
+    let flags =
+        overlay.options.iter().filter_map(|word| option::flag(word)).fold(0, |flags, (flag, clear)| match clear {
+            true => flags & !flag,
+            false => flags | flag,
+        });
     let target_path = c_string(target.as_os_str().as_bytes())?;
     mount::mount(Some(c"overlay"), &target_path, Some(c"overlay"), flags, Some(&options)).context(|| {
         let top = &overlay.lower[0];
@@ -97,7 +102,8 @@ fn options(overlay: &Overlay, label: &str) -> Vec<u8> {
         text.extend_from_slice(b",workdir=");
         escape(&mut text, overlay.work.as_os_str(), b"\\,");
     }
-    for option in &overlay.options {
+    // The others are flags of mount(2).
+    for option in overlay.options.iter().filter(|word| option::flag(word).is_none()) {
         text.push(b',');
         text.extend_from_slice(option.as_bytes());
     }
@@ -130,7 +136,7 @@ mod tests {
             lower: vec!["/a/l/x:1".into(), "/a/l/y,2".into(), "/a/l\\3".into()],
             upper: "/u,p:per".into(),
             work: "/w".into(),
-            options: vec!["volatile".into()],
+            options: ["nodev", "volatile"].map(String::from).into(),
         };
         let text = |overlay: &Overlay| String::from_utf8(options(overlay, "")).unwrap();
         let lower = r"lowerdir=/a/l/x\:1:/a/l/y\,2:/a/l\\3";

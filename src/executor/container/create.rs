@@ -9,6 +9,7 @@ use crate::modules::container::document::{Common, Document, EXTERNAL, Extra, tex
 use crate::modules::container::external::External;
 use crate::modules::container::run::{Run, Verb, permit};
 use crate::modules::container::{Container, files, name, restriction};
+use crate::modules::image::driver;
 use crate::modules::image::reference::is_none;
 use crate::modules::image::store::Image;
 use crate::modules::spec;
@@ -51,6 +52,11 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     if let Some(external) = &external {
         host.external_rootfs = text(external.path());
     }
+    let size = driver::size_option(&host.storage_opt)?;
+    if size.is_some() && external.is_some() {
+        return Err(Error::invalid("a size (--storage-opt) goes with an image, not with an external root file system"));
+    }
+    let size = if external.is_some() { None } else { daemon.images.container_size(size)? };
     let mut warnings = spec::validate(&host, &config)?;
     let image_has_check = merge(&mut config, image.as_deref())?;
     if image_has_check {
@@ -63,7 +69,8 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         // Only now nobody can remove the image any more; it may have gone before.
         daemon.images.find(&image.id)?;
     }
-    let layer = Layer::create(daemon, &id, image.as_deref(), external.as_ref())?;
+    let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
+    let layer = Layer::create(daemon, &id, image.as_deref(), external.as_ref(), size, durability)?;
     let mut document = document(daemon, &id, name, config, &host, image.as_deref(), logging);
     if let Some(external) = external {
         let common = &mut document.common_config;
@@ -72,7 +79,6 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
             common.base_fs = text(&path);
         }
     }
-    let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
     daemon.disk.create(&New { id: &id, document: &document, host: &host, needs: &layer.directories }, durability)?;
     layer.keep();
     reservation.commit(Arc::new(Container::new(id.clone(), document.head(), Run::default())));
@@ -156,7 +162,7 @@ fn document(
             hosts_path,
             resolv_conf_path,
             log_path,
-            base_fs: text(&daemon.images.mount_point(id)),
+            base_fs: text(&daemon.images.container_copy(id).unwrap_or_else(|| daemon.images.mount_point(id))),
             name: name.into(),
             id: id.into(),
             extra: Some(Extra::new(host, logging)),
@@ -180,6 +186,8 @@ impl<'a> Layer<'a> {
         id: &'a str,
         image: Option<&Image>,
         external: Option<&External>,
+        size: Option<u64>,
+        durability: Durability,
     ) -> Result<Layer<'a>> {
         let directories = match (external, image) {
             (Some(External::Directory(_)), _) => Vec::new(),
@@ -188,7 +196,7 @@ impl<'a> Layer<'a> {
                 daemon.images.container_directories(id)
             }
             (None, Some(image)) => {
-                daemon.images.create_container_layer(id, image)?;
+                daemon.images.create_container_layer(id, image, size, durability)?;
                 daemon.images.container_directories(id)
             }
             (None, None) => return Err(Error::internal("a container of nothing")),

@@ -6,12 +6,12 @@ use crate::api::container::{
     ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount, SummaryExtra,
     SummaryHostConfig,
 };
-use crate::api::shim::Overlay;
 use crate::error::Result;
 use crate::executor::Daemon;
 use crate::modules::container::filter::Filter;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, status};
+use crate::modules::image::driver::Driver;
 use crate::utils::time::Timestamp;
 use serde_json::json;
 
@@ -71,11 +71,11 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
     let document = daemon.disk.document(&container.id)?;
     let host = daemon.disk.host_config(&container.id)?;
     let run = container.run();
-    let layer = Root::find(daemon, &container.id, &document, &host).ok().and_then(|root| root.overlay);
-    let size_rw = match &layer {
-        Some(overlay) if size => Some(disk::tree_size(&overlay.upper)),
-        _ => None,
-    };
+    let root = Root::find(daemon, &container.id, &document, &host).ok();
+    let copied = daemon.images.container_copy(&container.id);
+    let own = root.as_ref().and_then(|root| root.overlay.as_ref().map(|overlay| &overlay.upper)).or(copied.as_ref());
+    let size_rw = own.filter(|_| size).map(|path| disk::tree_size(path));
+    let driver = if copied.is_some() { Driver::Vfs } else { Driver::Overlay };
     let common = document.common_config;
     let seccomp = host.security_opt.iter().find_map(|o| o.strip_prefix("seccomp=").or(o.strip_prefix("seccomp:")));
     Ok(ContainerInspect {
@@ -95,7 +95,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         log_path: common.log_path,
         name: format!("/{}", container.head.name),
         restart_count: run.restart_count,
-        driver: "overlay".into(),
+        driver: driver.name().into(),
         platform: "linux".into(),
         // A whole profile may stand in the option: inspect shows that there is one.
         seccomp_profile: seccomp
@@ -103,7 +103,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
             .unwrap_or_default(),
         no_new_privileges: host.security_opt.iter().any(|o| is_no_new_privileges(o)),
         exec_ids: daemon.execs.running(&container.id),
-        graph_driver: graph_driver(daemon, &container, layer),
+        graph_driver: graph_driver(driver, root),
         size_rw: size_rw.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
         mounts: mounts(&host),
         host_config: host,
@@ -137,19 +137,23 @@ fn state(run: &Run) -> ContainerState {
     }
 }
 
-fn graph_driver(daemon: &Daemon, container: &Container, layer: Option<Overlay>) -> GraphDriver {
-    let mut driver = GraphDriver { name: "overlay".into(), ..GraphDriver::default() };
-    if let Some(overlay) = layer {
+fn graph_driver(driver: Driver, root: Option<Root>) -> GraphDriver {
+    let mut described = GraphDriver { name: driver.name().into(), ..GraphDriver::default() };
+    let Some(root) = root else { return described };
+    let merged = ("MergedDir".to_string(), document::text(&root.path));
+    if let Some(overlay) = root.overlay {
         let lower: Vec<String> = overlay.lower.iter().map(|p| document::text(p)).collect();
-        driver.data = [
+        described.data = [
             ("LowerDir".to_string(), lower.join(":")),
             ("UpperDir".to_string(), document::text(&overlay.upper)),
             ("WorkDir".to_string(), document::text(&overlay.work)),
-            ("MergedDir".to_string(), document::text(&daemon.images.mount_point(&container.id))),
+            merged,
         ]
         .into();
+    } else if driver == Driver::Vfs {
+        described.data = [merged].into();
     }
-    driver
+    described
 }
 
 fn mounts(host: &HostConfig) -> Vec<InspectMount> {

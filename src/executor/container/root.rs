@@ -24,10 +24,13 @@ impl Root {
     /// Finds it.
     ///
     /// # Errors
-    /// `Kind::NotFound` for an image or a layer that is gone, `Kind::Invalid` for an external root that is.
+    /// `Kind::NotFound` for an image or a layer that is gone and not copied, `Kind::Invalid` for an external root that is.
     pub fn find(daemon: &Daemon, id: &str, document: &Document, host: &HostConfig) -> Result<Root> {
         let path = daemon.images.mount_point(id);
         if host.external_rootfs.is_empty() {
+            if let Some(path) = daemon.images.container_copy(id) {
+                return Ok(Root { path, overlay: None, device: None });
+            }
             let image = daemon.images.find(document.image_id())?;
             let overlay = daemon.images.container_layer(id, &image)?;
             return Ok(Root { path, overlay: Some(overlay), device: None });

@@ -10,14 +10,13 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 25] = [
+    let rows: [(bool, &str); 24] = [
         (!matches!(host.restart_policy.name.as_str(), "" | "no"), "restart policy (--restart)"),
         (has_health_check(request), "health check (--health-cmd)"),
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
         (!host.volumes_from.is_empty(), "volumes of other containers (--volumes-from)"),
         (!request.config.volumes.is_empty(), "anonymous volume (--volume DST)"),
-        (!host.storage_opt.is_empty(), "storage option (--storage-opt)"),
         (host.init == Some(true), "init process (--init)"),
         (host.kernel_memory != 0, "kernel memory limit (--kernel-memory)"),
         (!host.blkio_weight_device.is_empty(), "weight of a block device (--blkio-weight-device)"),
@@ -113,7 +112,6 @@ mod tests {
             (r#"{"Binds":["data:/d"]}"#, "data:/d"),
             (r#"{"Mounts":[{"Type":"volume","Target":"/d"}]}"#, "volume"),
             (r#"{"Mounts":[{"Type":"squashfs","Target":"/d"}]}"#, "squashfs"),
-            (r#"{"StorageOpt":{"size":"1g"}}"#, "--storage-opt"),
             (r#"{"Init":true}"#, "--init"),
             (r#"{"NetworkMode":"bridge"}"#, "bridge"),
             (r#"{"NetworkMode":"container:"}"#, "container:"),

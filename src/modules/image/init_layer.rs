@@ -5,15 +5,14 @@
 //! overlay: that would copy the directory up each time. The layer has nothing else, and its `/etc` looks like the
 //! image's, as the topmost directory of a merge is the one that is seen.
 
+use super::likeness::imitate;
+use super::signs;
 use super::tree::{DIRECTORY, lstat, type_of};
-use super::unpack::{OPAQUE_ATTRIBUTE, is_whiteout};
 use crate::error::{Context, Result};
 use crate::utils::atomic_file::sync_directory;
-use crate::utils::sys::xattr;
 use nix::fcntl::{AT_FDCWD, openat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, futimens, mknodat};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, symlinkat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mknodat};
+use nix::unistd::symlinkat;
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -46,7 +45,10 @@ pub(super) fn make(path: &Path, layers: &[PathBuf]) -> Result<()> {
         made.context(|| format!("{name:?} in {etc:?}"))?;
     }
     match &found.directory {
-        Some(model) => imitate(&directory, model).context(|| format!("{etc:?}"))?,
+        Some(model) => {
+            let stat = fstat(model).context(|| "fstat()".into())?;
+            imitate(&directory, model, &stat).context(|| format!("{etc:?}"))?;
+        }
         None => fchmod(&directory, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({etc:?})"))?,
     }
     sync_directory(&etc)?;
@@ -69,9 +71,15 @@ impl Found {
         let mut found = Found { directory: None, missing: Vec::new() };
         for layer in layers {
             let root = open(layer)?;
-            let Some(stat) = lstat(root.as_fd(), b"etc")? else { continue };
+            let hidden = signs::hides(root.as_fd(), b"etc")?;
+            let Some(stat) = lstat(root.as_fd(), b"etc")? else {
+                if hidden {
+                    break;
+                }
+                continue;
+            };
             if type_of(&stat) != SFlag::S_IFDIR {
-                if found.directory.is_none() && !is_whiteout(&stat) {
+                if found.directory.is_none() && !signs::is_whiteout(&stat) {
                     return Ok(None);
                 }
                 break;
@@ -80,13 +88,14 @@ impl Found {
             let mut left = Vec::new();
             for name in open_names {
                 match lstat(directory.as_fd(), name.as_bytes())? {
+                    None if signs::hides(directory.as_fd(), name.as_bytes())? => found.missing.push(name),
                     None => left.push(name),
-                    Some(stat) if is_whiteout(&stat) => found.missing.push(name),
+                    Some(stat) if signs::is_whiteout(&stat) => found.missing.push(name),
                     Some(_) => {}
                 }
             }
             open_names = left;
-            let opaque = xattr::get(directory.as_fd(), OPAQUE_ATTRIBUTE)?.is_some();
+            let opaque = hidden || signs::is_opaque(directory.as_fd(), true)?;
             found.directory.get_or_insert(directory);
             if opaque {
                 break;
@@ -97,30 +106,18 @@ impl Found {
     }
 }
 
-/// Gives a directory owner, mode, attributes and time of modification of another.
-fn imitate(directory: &OwnedFd, model: &OwnedFd) -> Result<()> {
-    let stat = fstat(model).context(|| "fstat()".into())?;
-    for (name, value) in xattr::all(model.as_fd())? {
-        // Those say how a layer lies on others.
-        if !name.to_bytes().starts_with(b"trusted.overlay.") {
-            xattr::set(directory.as_fd(), &name, &value)?;
-        }
-    }
-    fchown(directory, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
-        .context(|| "fchown()".into())?;
-    fchmod(directory, Mode::from_bits_truncate(stat.st_mode)).context(|| "fchmod()".into())?;
-    let modified = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec as _);
-    futimens(directory, &TimeSpec::UTIME_OMIT, &modified).context(|| "futimens()".into())
-}
-
 fn open(path: &Path) -> Result<OwnedFd> {
     openat(AT_FDCWD, path, DIRECTORY, Mode::empty()).context(|| format!("open({path:?})"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::signs::OPAQUE_ATTRIBUTE;
     use super::*;
     use crate::utils::remove_tree::remove_tree;
+    use crate::utils::sys::xattr;
+    use nix::sys::stat::futimens;
+    use nix::sys::time::TimeSpec;
     use std::fs::{self, create_dir_all, read_link, write};
     use std::os::unix::fs::{MetadataExt, chown, symlink};
 

@@ -33,6 +33,12 @@ pub(super) struct Record {
     pub unpacked_size: u64,
     /// Whether it hides everything below it.
     pub opaque: bool,
+    /// Whether some of its deletions are in a form that overlayfs does not know.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub archive_signs: bool,
+    /// What its tree amounts to (module `tally`), 16 hexadecimal digits; empty for a layer that was made without.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tree_sum: String,
 }
 
 /// The chain id of a layer upon another (OCI image specification, config.md, "Layer ChainID"), without prefix.
@@ -101,6 +107,12 @@ pub(super) fn unname(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
+/// Removes a directory of this store that has lost its name, and the limit of what was a container's.
+pub(super) fn discard(path: &Path) -> Result<()> {
+    super::driver::release(path);
+    remove_tree(path)
+}
+
 /// A directory under a temporary name, removed when it is dropped before it got its own.
 pub(super) struct Temporary(PathBuf);
 
@@ -127,7 +139,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty()
-            && let Err(e) = remove_tree(&self.0)
+            && let Err(e) = discard(&self.0)
         {
             // The next start removes it.
             log::warn!("{e}");
@@ -144,6 +156,8 @@ pub(super) fn record(id: String, diff_id: String, diff_size: u64, unpacked: supe
         diff_size,
         unpacked_size: unpacked.size,
         opaque: unpacked.opaque,
+        archive_signs: unpacked.archive_signs,
+        tree_sum: unpacked.sum.map(|sum| format!("{sum:016x}")).unwrap_or_default(),
         ..Record::default()
     }
 }

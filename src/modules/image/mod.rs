@@ -2,11 +2,18 @@
 
 pub mod assembly;
 mod changes;
+#[cfg(feature = "storage")]
+mod check;
+mod container_layer;
 #[cfg(feature = "registry")]
 pub mod credentials;
+pub mod driver;
+#[cfg(feature = "storage")]
+mod flatten;
 mod import;
 mod init_layer;
 mod layer;
+mod likeness;
 pub mod load;
 mod manifest;
 mod open;
@@ -18,6 +25,8 @@ pub mod reference;
 pub mod registry;
 #[cfg(feature = "image-tools")]
 pub mod save;
+mod signs;
 pub mod store;
+mod tally;
 mod tree;
 pub mod unpack;

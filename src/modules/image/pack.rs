@@ -3,8 +3,8 @@
 //! One directory is open at a time, whatever the depth; nothing is followed. Names come in order, so that the same tree
 //! gives the same archive.
 
+use super::signs::{OPAQUE_ATTRIBUTE, is_whiteout};
 use super::tree::{DIRECTORY, lstat, type_of};
-use super::unpack::{OPAQUE_ATTRIBUTE, is_whiteout};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::tar::{Member, Type};
 use crate::utils::archive::tar_writer::Writer;
@@ -206,7 +206,7 @@ fn identity(stat: &FileStat) -> (u64, u64) {
 }
 
 /// The names in a directory, last first.
-fn names(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+pub(super) fn names(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     let own = openat(fd, ".", DIRECTORY, Mode::empty()).context(|| "openat(\".\")".into())?;
     let mut directory = Dir::from_fd(own).context(|| "fdopendir()".into())?;
     let mut names = Vec::new();

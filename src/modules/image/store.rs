@@ -6,28 +6,30 @@
 #[cfg(doc)]
 use super::assembly::Assembly;
 use super::assembly::Making;
-use super::layer::{Directories, PRIVATE, Record, Temporary, unname};
+use super::driver::{Driver, Quota, Storage};
+use super::layer::{Directories, Record, unname};
 use super::reference::{Reference, display, is_none, repository};
 use super::{changes, import, open, record};
 use crate::api::image::DeleteEntry;
 use crate::api::oci::image::{ExecutionConfig, ImageConfig};
-use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::sync_directory;
 use crate::utils::digest;
-use crate::utils::id::is_full_id;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
-use std::collections::{BTreeSet, HashMap};
-use std::fs::DirBuilder;
+use std::collections::HashMap;
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The store below `<graph>/storage`.
 pub struct Store {
     pub(super) directories: Directories,
+    /// How roots are made of layers.
+    pub(super) storage: Storage,
+    /// What was chosen where the operator chose nothing.
+    pub(super) driver: Mutex<Option<Driver>>,
+    pub(super) quota: Quota,
     /// Held while images and layers change on disk.
     operation: Mutex<()>,
     index: Mutex<Index>,
@@ -100,11 +102,33 @@ impl Store {
     /// log and left out. What takes time to remove goes on in the background.
     ///
     /// # Errors
-    /// When the directories cannot be made or read.
-    pub fn open(graph: &Path) -> Result<Store> {
+    /// When the directories cannot be made or read; `Kind::Unsupported` when containers cannot be limited to the size
+    /// that `storage` has.
+    pub fn open(graph: &Path, storage: Storage) -> Result<Store> {
         let directories = Directories::open(graph)?;
-        let index = open::read(&directories)?;
-        Ok(Store { directories, operation: Mutex::new(()), index: Mutex::new(index), making: Making::default() })
+        if storage.size.is_some() {
+            Quota::supported(&directories.overlay)?;
+        }
+        #[cfg(feature = "storage")]
+        let unclean = super::check::begin(&directories, storage.check_layers)?;
+        #[cfg(not(feature = "storage"))]
+        let unclean = false;
+        let index = open::read(&directories, unclean && storage.check_layers)?;
+        Ok(Store {
+            directories,
+            driver: Mutex::new(storage.driver),
+            storage,
+            quota: Quota::default(),
+            operation: Mutex::new(()),
+            index: Mutex::new(index),
+            making: Making::default(),
+        })
+    }
+
+    /// Says that nothing changes here any more, so that the next start need not look for damage.
+    pub fn close(&self) {
+        #[cfg(feature = "storage")]
+        super::check::end(&self.directories);
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
@@ -374,131 +398,6 @@ impl Store {
             }
         }
         lower
-    }
-
-    /// Makes the writable layer of a container. Not durable by itself: it is part of the container's creation.
-    ///
-    /// # Errors
-    /// `Kind::NotFound` when the image is gone; the failing call. Nothing is left then.
-    pub fn create_container_layer(&self, container: &str, image: &Image) -> Result<Overlay> {
-        let path = self.container_path(container)?;
-        // An image must not go between this look and the layer.
-        let _operation = self.operate();
-        if !self.index().images.contains_key(&image.id) {
-            return Err(Error::not_found(format!("No such image:{}", image.id)));
-        }
-        let new = Temporary::directory(&path)?;
-        let make = |name: &str, mode: u32| {
-            let path = new.path().join(name);
-            DirBuilder::new().mode(mode).create(&path).context(|| format!("mkdir({path:?})"))
-        };
-        for name in ["diff", "work", "merged"] {
-            make(name, PRIVATE)?;
-        }
-        match self.lower_directories(image).first() {
-            // The merged root shows the owner and mode of the uppermost layer, which is this one.
-            Some(top) => {
-                let metadata = top.metadata().context(|| format!("stat({top:?})"))?;
-                let diff = new.path().join("diff");
-                std::os::unix::fs::chown(&diff, Some(metadata.uid()), Some(metadata.gid()))
-                    .and_then(|()| std::fs::set_permissions(&diff, PermissionsExt::from_mode(metadata.mode() & 0o7777)))
-                    .context(|| format!("chown, chmod({diff:?})"))?;
-            }
-            // overlayfs wants at least one layer below.
-            None => make("empty", 0o755)?,
-        }
-        new.rename(&path)?;
-        Ok(self.overlay(&path, image))
-    }
-
-    /// Makes the directory on which something else than the layers of an image is mounted for a container.
-    ///
-    /// # Errors
-    /// The failing call. Nothing is left then.
-    pub fn create_mount_point(&self, container: &str) -> Result<()> {
-        let path = self.container_path(container)?;
-        let new = Temporary::directory(&path)?;
-        let place = new.path().join("merged");
-        DirBuilder::new().mode(PRIVATE).create(&place).context(|| format!("mkdir({place:?})"))?;
-        new.rename(&path)
-    }
-
-    /// The overlay of an existing container.
-    ///
-    /// # Errors
-    /// `Kind::NotFound` when there is none.
-    pub fn container_layer(&self, container: &str, image: &Image) -> Result<Overlay> {
-        let path = self.container_path(container)?;
-        let overlay = self.overlay(&path, image);
-        if let Some(missing) = overlay.lower.iter().chain([&overlay.upper, &overlay.work]).find(|p| !p.is_dir()) {
-            return Err(Error::not_found(format!("container {container}: {missing:?} is missing")));
-        }
-        Ok(overlay)
-    }
-
-    fn overlay(&self, path: &Path, image: &Image) -> Overlay {
-        let mut lower: Vec<PathBuf> = record::init_layer(&self.directories, &image.id).into_iter().collect();
-        lower.extend(self.lower_directories(image));
-        if lower.is_empty() {
-            lower.push(path.join("empty"));
-        }
-        // Where the kernel was built to keep an index, it ties upper and lower directories together for ever.
-        let index = Path::new("/sys/module/overlay/parameters/index").exists();
-        let options = if index { vec!["index=off".to_owned()] } else { Vec::new() };
-        Overlay { lower, upper: path.join("diff"), work: path.join("work"), options }
-    }
-
-    /// A container's directory; never one of a layer.
-    fn container_path(&self, container: &str) -> Result<PathBuf> {
-        if !is_full_id(container) || self.index().layers.contains_key(container) {
-            return Err(Error::invalid(format!("{container:?} is not the id of a container")));
-        }
-        Ok(self.directories.overlay.join(container))
-    }
-
-    /// Removes the writable layer of a container, however deep.
-    ///
-    /// # Errors
-    /// The first failing call after everything was tried; no error when there is none.
-    pub fn remove_container_layer(&self, container: &str) -> Result<()> {
-        unname(&self.container_path(container)?)?.map_or(Ok(()), |garbage| remove_tree(&garbage))
-    }
-
-    /// Removes layer directories that belong to nobody when these are all containers that there are: writable layers of
-    /// others, and image layers whose commit was interrupted before their record. To be called before anything is
-    /// created; what takes time goes on in the background.
-    ///
-    /// # Errors
-    /// The failing call.
-    pub fn remove_strays(&self, containers: &BTreeSet<String>) -> Result<()> {
-        let mut garbage = open::Garbage::default();
-        let index = self.index();
-        for id in open::names(&self.directories.overlay)? {
-            if !is_full_id(&id) || containers.contains(&id) || index.layers.contains_key(&id) {
-                continue;
-            }
-            let path = self.directories.overlay.join(&id);
-            // Where a record could not be read, its layer is not to be lost: only containers have a work directory.
-            if index.certain || path.join("work").is_dir() {
-                log::info!("layer {id} belongs to no container and no image and is removed");
-                garbage.take(&path);
-            }
-        }
-        garbage.remove();
-        Ok(())
-    }
-
-    /// The directories to be synced for what a container has here, or its mount point, to last: the innermost first.
-    pub fn container_directories(&self, container: &str) -> Vec<PathBuf> {
-        let path = self.directories.overlay.join(container);
-        let diff = path.join("diff");
-        let inner = diff.is_dir().then_some(diff);
-        inner.into_iter().chain([path, self.directories.overlay.clone()]).collect()
-    }
-
-    /// The directory on which a container's overlay is mounted inside its mount namespace.
-    pub fn mount_point(&self, container: &str) -> PathBuf {
-        self.directories.overlay.join(container).join("merged")
     }
 
     /// Where the files of a layer are.

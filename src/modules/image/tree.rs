@@ -42,6 +42,7 @@ struct Level {
     fd: OwnedFd,
     modified: TimeSpec,
     changed: bool,
+    group: u32,
 }
 
 impl Level {
@@ -52,6 +53,7 @@ impl Level {
             fd,
             modified: TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec as _),
             changed: false,
+            group: stat.st_gid,
         })
     }
 
@@ -69,15 +71,26 @@ pub(super) struct Tree {
     levels: Vec<Level>,
     /// The current directory when the way to it went through a link or deeper than the levels.
     aside: Option<Level>,
+    way: Way,
+}
+
+/// What the last way to a directory was like.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    /// Components of the last directory that had been there before. Those below it were made.
+    pub there: Option<usize>,
+    /// It went through a link, or made directories that are not as usual, or so deep that this does not tell them.
+    pub strayed: bool,
 }
 
 impl Tree {
     pub(super) fn new(root: OwnedFd) -> Result<Tree> {
-        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None })
+        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default() })
     }
 
     /// Goes to the directory with these components; false when a missing one stopped it.
     pub(super) fn enter(&mut self, components: &[&[u8]], missing: Missing) -> Result<bool> {
+        self.way = Way::default();
         self.leave_aside()?;
         let known = self.levels[1..].iter().zip(components).take_while(|(l, c)| l.name == **c).count();
         self.leave_to(known + 1)?;
@@ -92,15 +105,24 @@ impl Tree {
                 Err(Errno::ENOENT) => {
                     let fd = make_directory(parent, name)?;
                     self.changed();
+                    self.way.there.get_or_insert(n);
                     fd
                 }
                 // Whatever else it may be, the walk finds out.
                 Err(Errno::ENOTDIR | Errno::ELOOP) => return self.walk(components, missing),
                 Err(e) => return Err(Error::os(format!("openat({:?})", path_text(&components[..=n])), e as i32)),
             };
-            self.levels.push(Level::new(name, fd)?);
+            let level = Level::new(name, fd)?;
+            // Made in a directory that hands its group down.
+            self.way.strayed |= self.way.there.is_some() && level.group != 0;
+            self.levels.push(level);
         }
         Ok(true)
+    }
+
+    /// The way to the current directory.
+    pub(super) fn way(&self) -> Way {
+        self.way
     }
 
     /// The current directory.
@@ -153,7 +175,8 @@ impl Tree {
         // A link may lead to a directory that is open as a level: its time must be right before it is read again.
         self.leave_to(1)?;
         let root = fstat(self.root()).context(|| "fstat(root of a layer)".into())?;
-        let reopen = || openat(self.root(), ".", DIRECTORY, Mode::empty()).context(|| "openat(root of a layer)".into());
+        let top = self.levels[0].fd.as_fd();
+        let reopen = || openat(top, ".", DIRECTORY, Mode::empty()).context(|| "openat(root of a layer)".into());
         let mut here = reopen()?;
         let mut pending: Vec<Vec<u8>> = components.iter().rev().map(|c| c.to_vec()).collect();
         let (mut links, mut steps) = (0, 0);
@@ -175,6 +198,7 @@ impl Tree {
                 Err(Errno::ENOENT) => {
                     let mut parent = Level::new(b"", here)?;
                     here = make_directory(parent.fd.as_fd(), &name)?;
+                    self.way.strayed = true;
                     parent.changed = true;
                     // The root's time is kept by its own level.
                     parent.leave()?;
@@ -184,6 +208,7 @@ impl Tree {
                         Errno::EINVAL => Error::os(format!("a parent of {:?}", path_text(components)), libc::ENOTDIR),
                         e => Error::os(format!("readlinkat({:?})", String::from_utf8_lossy(&name)), e as i32),
                     })?;
+                    self.way.strayed = true;
                     links += 1;
                     if links > LINKS {
                         return Err(Error::os(format!("path {:?}", path_text(components)), libc::ELOOP));

@@ -1,10 +1,11 @@
 //! Unpacks one layer into an empty directory, in the form in which overlayfs wants layers.
 //!
 //! Whatever the archive says, its effects stay below that directory: see `super::tree` for the way there. The last
-//! component is never followed. Deletions become overlayfs's own signs (kernel documentation, overlayfs.rst): a
-//! character device 0:0 for a whiteout, the attribute `trusted.overlay.opaque` for an opaque directory; the same signs
-//! in the archive itself are not taken over, or a layer could redirect reads to other paths.
+//! component is never followed. Deletions become overlayfs's own signs (see `super::signs`); the same signs in the
+//! archive itself are not taken over, or a layer could redirect reads to other paths.
 
+use super::signs::{self, Form, OPAQUE, RECORDS, is_whiteout};
+use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::tar::{Member, Reader, Type};
@@ -14,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::FchmodatFlags;
 use nix::sys::stat::{
-    FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, makedev, mkdirat, mknodat, utimensat,
+    Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, makedev, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
@@ -23,10 +24,8 @@ use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Names that an older layer format kept its own records under.
-const RECORDS: &[u8] = b".wh..wh.";
-pub(super) const OPAQUE_ATTRIBUTE: &CStr = c"trusted.overlay.opaque";
+/// A directory that no member of the archive describes.
+const IMPLIED: Likeness = Likeness { mode: libc::S_IFDIR | 0o755, uid: 0, gid: 0, device: 0 };
 /// What the kernel's device numbers hold (linux/kdev_t.h).
 const MAJOR_LIMIT: u64 = 1 << 12;
 const MINOR_LIMIT: u64 = 1 << 20;
@@ -38,6 +37,10 @@ pub struct Unpacked {
     pub size: u64,
     /// Whether it hides everything below it. overlayfs merges roots always, so whoever stacks layers must stop here.
     pub opaque: bool,
+    /// Whether some of its deletions are in the form of archives, which overlayfs does not know.
+    pub archive_signs: bool,
+    /// What its tree amounts to, in builds that verify layers.
+    pub sum: Option<u64>,
 }
 
 /// Unpacks all members below the empty directory `root`.
@@ -46,19 +49,21 @@ pub struct Unpacked {
 /// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says; the failing
 /// call. The directory is to be thrown away then.
 pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpacked> {
-    let mut unpacking = Unpacking { tree: Tree::new(root)?, result: Unpacked::default() };
+    let top = root.try_clone().context(|| "dup()".into())?;
+    let mut unpacking = Unpacking { tree: Tree::new(root)?, result: Unpacked::default(), tally: Tally::default() };
     while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
             .map_err(|e| e.context(format!("unpack {:?}", String::from_utf8_lossy(&member.path))))?;
     }
     unpacking.tree.finish()?;
-    Ok(unpacking.result)
+    Ok(Unpacked { sum: unpacking.tally.finish(top.as_fd())?, ..unpacking.result })
 }
 
 struct Unpacking {
     tree: Tree,
     result: Unpacked,
+    tally: Tally,
 }
 
 impl Unpacking {
@@ -75,21 +80,35 @@ impl Unpacking {
             return self.whiteout(parent, hidden);
         }
         if member.kind == Type::HardLink {
-            return self.hard_link(parent, name, member);
+            return self.hard_link(&path, member);
         }
-        self.tree.enter(parent, Missing::Create)?;
+        self.enter(parent)?;
         if member.kind == Type::Directory {
-            return self.directory(name, member);
+            return self.directory(&path, member);
         }
         if member.kind == Type::Char && member.device == (0, 0) {
             return Ok(()); // overlayfs's whiteout: a layer has its own form for that
         }
-        if let Err(e) = self.make(name, member, archive) {
+        if let Err(e) = self.make(&path, member, archive) {
             if e.errno() != Some(libc::EEXIST) {
                 return Err(e);
             }
+            self.tally.lost();
             remove_at(self.tree.current(), name)?;
-            self.make(name, member, archive)?;
+            self.make(&path, member, archive)?;
+        }
+        Ok(())
+    }
+
+    /// Goes to a directory in which something is to be made, making it and those above it where they are missing.
+    fn enter(&mut self, directory: &[&[u8]]) -> Result<()> {
+        self.tree.enter(directory, Missing::Create)?;
+        let way = self.tree.way();
+        if way.strayed {
+            self.tally.lost();
+        }
+        for n in way.there.unwrap_or(directory.len())..directory.len() {
+            self.tally.node(&directory[..=n], IMPLIED);
         }
         Ok(())
     }
@@ -104,7 +123,8 @@ impl Unpacking {
         Ok(())
     }
 
-    fn directory(&mut self, name: &[u8], member: &Member) -> Result<()> {
+    fn directory(&mut self, path: &[&[u8]], member: &Member) -> Result<()> {
+        let name = last(path);
         let here = self.tree.current();
         let before = match mkdirat(here, name, Mode::S_IRWXU) {
             Ok(()) => None,
@@ -112,20 +132,30 @@ impl Unpacking {
             Err(e) => return Err(Error::os("mkdirat()", e as i32)),
         };
         if let Some(before) = before.as_ref().filter(|b| type_of(b) != SFlag::S_IFDIR) {
+            self.tally.lost();
             remove_at(here, name)?;
             mkdirat(here, name, Mode::S_IRWXU).context(|| "mkdirat()".into())?;
             if is_whiteout(before) {
                 // Deleted and made anew in one layer: what lower layers had in it stays hidden.
-                set_opaque(open_directory(here, name)?.as_fd())?;
+                self.result.archive_signs |= signs::set_opaque_at(here, name)? == Form::Archive;
             }
         }
+        if let Some(before) = before {
+            let (uid, gid) = (before.st_uid, before.st_gid);
+            self.tally.forget(path, Likeness { mode: before.st_mode, uid, gid, device: 0 });
+        }
         set_metadata(open_directory(here, name)?.as_fd(), member)?;
+        self.tally.node(path, likeness(SFlag::S_IFDIR, member, 0));
+        if rules_mode(member) {
+            self.tally.lost();
+        }
         self.tree.changed();
         Ok(())
     }
 
     /// Makes what is neither directory nor hard link; EEXIST when something is there.
-    fn make<R: BufRead>(&mut self, name: &[u8], member: &Member, archive: &mut Reader<R>) -> Result<()> {
+    fn make<R: BufRead>(&mut self, path: &[&[u8]], member: &Member, archive: &mut Reader<R>) -> Result<()> {
+        let name = last(path);
         let here = self.tree.current();
         match member.kind {
             Type::Regular => {
@@ -133,13 +163,17 @@ impl Unpacking {
                 let fd =
                     openat(here, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).context(|| "openat(O_CREAT)".into())?;
                 let file = File::from(fd);
-                write(&file, member, archive)?;
+                write(&file, member, archive, &mut self.tally)?;
                 set_metadata(file.as_fd(), member)?;
+                let capability = member.xattrs.iter().find(|(name, _)| name == b"security.capability");
+                let capability = capability.map(|(_, value)| value.as_slice());
+                self.tally.file(path, member.size, likeness(SFlag::S_IFREG, member, 0), capability);
                 self.result.size = self.result.size.saturating_add(member.size);
             }
             Type::Symlink => {
                 symlinkat(member.link.as_slice(), here, name).context(|| "symlinkat()".into())?;
                 set_metadata_at(here, name, member)?;
+                self.tally.link(path, &member.link, likeness(SFlag::S_IFLNK, member, 0));
             }
             Type::Char | Type::Block | Type::Fifo => {
                 let (kind, device) = match member.kind {
@@ -149,8 +183,12 @@ impl Unpacking {
                 };
                 mknodat(here, name, kind, Mode::S_IRUSR | Mode::S_IWUSR, device).context(|| "mknodat()".into())?;
                 set_metadata_at(here, name, member)?;
+                self.tally.node(path, likeness(kind, member, device));
             }
             Type::Directory | Type::HardLink => return Err(Error::internal("made elsewhere")),
+        }
+        if rules_mode(member) {
+            self.tally.lost();
         }
         self.tree.changed();
         Ok(())
@@ -158,7 +196,8 @@ impl Unpacking {
 
     /// A further name of what an earlier member made. Its own metadata is not applied; a link as target is not
     /// followed, the new name is a second one of the link.
-    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], member: &Member) -> Result<()> {
+    fn hard_link(&mut self, path: &[&[u8]], member: &Member) -> Result<()> {
+        let (name, parent) = (last(path), &path[..path.len() - 1]);
         let target = components(&member.link);
         let Some((&target_name, target_parent)) = target.split_last() else {
             return Err(Error::invalid("a hard link to the root"));
@@ -175,20 +214,22 @@ impl Unpacking {
         if is_whiteout(&stat) {
             return Err(missing());
         }
-        self.tree.enter(parent, Missing::Create)?;
+        self.enter(parent)?;
         let here = self.tree.current();
         if let Some(there) = lstat(here, name)? {
             if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
                 return Ok(());
             }
+            self.tally.lost();
             remove_at(here, name)?;
         }
         // What stood in the way may have been a directory with the target in it.
         match linkat(&old, target_name, here, name, AtFlags::empty()) {
-            Ok(()) => self.tree.changed(),
+            Ok(()) => self.tally.again(path, here, name)?,
             Err(Errno::ENOENT) => return Err(missing()),
             Err(e) => return Err(Error::os("linkat()", e as i32)),
         }
+        self.tree.changed();
         Ok(())
     }
 
@@ -197,41 +238,60 @@ impl Unpacking {
         if matches!(name, b"" | b"." | b"..") {
             return Err(Error::invalid("a whiteout that names nothing, its directory or the one above"));
         }
-        self.tree.enter(parent, Missing::Create)?;
+        self.enter(parent)?;
+        let path = [parent, &[name]].concat();
         let here = self.tree.current();
         match lstat(here, name)? {
             None => {
-                mknodat(here, name, SFlag::S_IFCHR, Mode::empty(), 0).context(|| "mknodat(whiteout)".into())?;
+                let form = signs::white_out(here, name)?;
+                let whiteout = Likeness { mode: libc::S_IFCHR, uid: 0, gid: 0, device: 0 };
+                self.tally.node(&path, whiteout);
                 self.tree.changed();
-                Ok(())
+                self.note(form);
             }
-            Some(stat) if type_of(&stat) == SFlag::S_IFDIR => set_opaque(open_directory(here, name)?.as_fd()),
-            Some(_) => Ok(()),
+            Some(stat) if type_of(&stat) == SFlag::S_IFDIR => {
+                let directory = open_directory(here, name)?;
+                if !signs::is_opaque(directory.as_fd(), true)? {
+                    self.tally.opaque(&path);
+                }
+                let form = signs::set_opaque(directory.as_fd())?;
+                self.note(form);
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Notes the form of a sign that was made. That of archives is a file, which the tally does not know of.
+    fn note(&mut self, form: Form) {
+        if form == Form::Archive {
+            self.result.archive_signs = true;
+            self.tally.lost();
         }
     }
 
     fn opaque(&mut self, path: &[&[u8]]) -> Result<()> {
-        self.tree.enter(path, Missing::Create)?;
+        self.enter(path)?;
         let here = fstat(self.tree.current()).context(|| "fstat()".into())?;
         let root = fstat(self.tree.root()).context(|| "fstat()".into())?;
         if (here.st_dev, here.st_ino) == (root.st_dev, root.st_ino) {
             self.result.opaque = true;
             return Ok(());
         }
-        set_opaque(self.tree.current())
+        if !signs::is_opaque(self.tree.current(), true)? {
+            self.tally.opaque(path);
+        }
+        let form = signs::set_opaque(self.tree.current())?;
+        if form == Form::Archive {
+            self.tree.changed();
+        }
+        self.note(form);
+        Ok(())
     }
 }
 
 fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     openat(parent, name, DIRECTORY, Mode::empty()).context(|| "openat(O_DIRECTORY)".into())
-}
-
-fn set_opaque(directory: BorrowedFd<'_>) -> Result<()> {
-    xattr::set(directory, OPAQUE_ATTRIBUTE, b"y")
-}
-
-pub(super) fn is_whiteout(stat: &FileStat) -> bool {
-    type_of(stat) == SFlag::S_IFCHR && stat.st_rdev == 0
 }
 
 fn device(member: &Member) -> Result<libc::dev_t> {
@@ -243,8 +303,8 @@ fn device(member: &Member) -> Result<libc::dev_t> {
 }
 
 /// Copies the data of the current member, leaving holes where the archive has none.
-fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>) -> Result<()> {
-    let mut copy = |mut left: u64| -> Result<()> {
+fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>, tally: &mut Tally) -> Result<()> {
+    let mut copy = |mut offset: u64, mut left: u64| -> Result<()> {
         let mut file = file;
         while left > 0 {
             let data = archive.data()?;
@@ -253,17 +313,34 @@ fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>) -> R
                 return Err(Error::corrupt("a file has less data than it says"));
             }
             file.write_all(&data[..n]).context(|| "write()".into())?;
+            tally.data(offset, &data[..n]);
+            offset += n as u64;
             archive.advance(n);
             left -= n as u64;
         }
         Ok(())
     };
-    let Some(pieces) = &member.sparse else { return copy(member.size) };
+    let Some(pieces) = &member.sparse else { return copy(0, member.size) };
     for &(offset, length) in pieces {
         (&mut &*file).seek(SeekFrom::Start(offset)).context(|| "lseek()".into())?;
-        copy(length)?;
+        copy(offset, length)?;
     }
     file.set_len(member.size).context(|| "ftruncate()".into())
+}
+
+/// The last component.
+fn last<'a>(path: &[&'a [u8]]) -> &'a [u8] {
+    path.last().copied().unwrap_or_default()
+}
+
+fn likeness(kind: SFlag, member: &Member, device: libc::dev_t) -> Likeness {
+    let mode = kind.bits() | (member.mode as libc::mode_t & 0o7777);
+    Likeness { mode, uid: member.uid, gid: member.gid, device }
+}
+
+/// Whether attributes of a member, access control lists, change its mode.
+fn rules_mode(member: &Member) -> bool {
+    member.xattrs.iter().any(|(name, _)| name.starts_with(b"system."))
 }
 
 fn modified(member: &Member) -> TimeSpec {

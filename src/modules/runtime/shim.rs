@@ -284,21 +284,34 @@ pub fn prune(path: &str) -> Result<()> {
     order(&["prune", path]).context(|| format!("removing the empty cgroup {path:?}"))
 }
 
+/// Tries whether overlayfs works on the file system of `directory`, which is empty and is left full. `None` when it does,
+/// else why not.
+///
+/// # Errors
+/// When there can be no process that tries it.
+#[cfg(feature = "storage")]
+pub fn try_overlay(directory: &Path) -> Result<Option<String>> {
+    let mut command = command()?;
+    command.arg("try-overlay").current_dir(directory);
+    Ok(ordered(command)?.err())
+}
+
 /// Runs the shim applet for one order.
 fn order(words: &[&str]) -> Result<()> {
-    let output = command()?
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .context(|| format!("spawn({NAME:?})"))?;
+    let mut command = command()?;
+    command.args(words);
+    ordered(command)?.map_err(Error::internal)
+}
+
+/// Waits for a process with an order; the inner error is what it says.
+fn ordered(mut command: Command) -> Result<std::result::Result<(), String>> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = command.output().context(|| format!("spawn({NAME:?})"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    let text = text.trim().strip_prefix("isulad-shim: ").unwrap_or(text.trim());
-    Err(Error::internal(text))
+    Ok(Err(text.trim().strip_prefix("isulad-shim: ").unwrap_or(text.trim()).to_owned()))
 }
 
 pub(super) fn command() -> Result<Command> {

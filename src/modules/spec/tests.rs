@@ -243,10 +243,6 @@ fn requests_that_break_a_rule() {
         (HostConfig { userns_mode: "container:x".into(), ..host() }, "is not supported"),
         (HostConfig { init: Some(true), ..host() }, "an init as first process"),
         (HostConfig { volumes_from: vec!["x".into()], ..host() }, "volumes of another container"),
-        (
-            HostConfig { storage_opt: [("size".to_string(), "1".to_string())].into(), ..host() },
-            "storage option \"size\"",
-        ),
         (HostConfig { publish_all_ports: true, ..host() }, "publishing ports"),
         (HostConfig { publish_all_ports: true, network_mode: "container:x".into(), ..host() }, "conflicting options"),
         (HostConfig { shm_size: -1, ..host() }, "SHM size"),

@@ -101,9 +101,6 @@ fn refuse_unknown_ground(host: &HostConfig, config: &ContainerConfig) -> Result<
     if let Some(from) = host.volumes_from.first() {
         return no(format!("volumes of another container ({from:?})"));
     }
-    if let Some(option) = host.storage_opt.keys().next() {
-        return no(format!("storage option {option:?}"));
-    }
     let probe = config.healthcheck.as_ref().and_then(|h| h.test.first());
     if probe.is_some_and(|word| word != "NONE") {
         return no("a health check".into());

@@ -19,6 +19,8 @@ pub enum Feature {
     CloseRange = 16,
     /// setns(2) with a pidfd, Linux 5.8: `/proc/PID/ns` instead.
     PidfdSetns = 32,
+    /// quotactl_fd(2), Linux 5.14: quotactl(2) with a node of the block device instead.
+    QuotactlFd = 64,
 }
 
 static MISSING: AtomicU32 = AtomicU32::new(0);

@@ -96,6 +96,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         cgroup_parent: text(&flags.cgroup_parent),
         log_config: LogConfig { driver: text(&flags.log_driver), config: pairs("log-opt", &flags.log_opt)? },
         external_rootfs: external_root(flags),
+        storage_opt: pairs("storage-opt", &flags.storage_opt)?,
         ..HostConfig::default()
     };
     Ok(CreateRequest { config, host_config })

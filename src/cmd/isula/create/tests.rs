@@ -78,6 +78,7 @@ fn each_flag_reaches_its_field() {
     assert_eq!((h.cgroup_parent.as_str(), h.security_opt.join("")), ("/p", "no-new-privileges".into()));
     assert_eq!((h.binds.join(""), h.mounts.len(), h.network_mode.as_str()), ("/a:/b:ro".into(), 1, "none"));
     assert_eq!((h.log_config.driver.as_str(), h.log_config.config["max-size"].as_str()), ("json-file", "1m"));
+    assert_eq!(make("run --storage-opt size=64m img").host_config.storage_opt["size"], "64m");
     assert_eq!(make("run --cpus 1.5 img").host_config.nano_cpus, 1_500_000_000);
     let rule = request(&parse(&["run", "--device-cgroup-rule", "c 1:3 r", "img"])).unwrap();
     assert_eq!(rule.host_config.device_cgroup_rules, ["c 1:3 r"]);
@@ -107,6 +108,7 @@ fn texts_of_the_original() {
             "run --name= busybox",
             "Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 1024 characters",
         ),
+        ("run --storage-opt size busybox", "Invalid storage-opt \"size\": want KEY=VALUE"),
         ("run --sysctl x busybox", "Invalid sysctl \"x\": want KEY=VALUE"),
     ] {
         assert_eq!(refusal(line), want, "{line}");

@@ -3,7 +3,10 @@
 use super::super::unpack::tests::archive;
 use super::*;
 use crate::utils::archive::gzip::tests::gzip;
+use crate::utils::atomic_file::Durability;
 use crate::utils::remove_tree::remove_tree;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 
 /// A graph that goes away with the value.
 pub(crate) struct Graph(pub PathBuf);
@@ -17,7 +20,11 @@ impl Graph {
     }
 
     pub(crate) fn open(&self) -> Store {
-        Store::open(&self.0).unwrap()
+        self.open_with(Driver::Overlay)
+    }
+
+    pub(crate) fn open_with(&self, driver: Driver) -> Store {
+        Store::open(&self.0, Storage { driver: Some(driver), ..Storage::default() }).unwrap()
     }
 
     fn entries(&self, directory: &str) -> Vec<String> {
@@ -185,7 +192,7 @@ fn what_is_not_whole_goes_at_the_next_start_and_the_rest_is_served() {
     let no_config = import(&store, &archive("F c x"), "no-config").unwrap();
     let no_names = import(&store, &archive("F d x"), "no-names").unwrap();
     let container = "c".repeat(64);
-    store.create_container_layer(&container, &good).unwrap();
+    store.create_container_layer(&container, &good, None, Durability::Durable).unwrap();
     drop(store);
     let storage = graph.0.join("storage");
     remove_tree(&storage.join("overlay").join(&no_layer.layers[0])).unwrap();
@@ -243,20 +250,21 @@ fn container_layers() {
     bytes.extend(archive("F x y"));
     let image = import(&store, &bytes, "x").unwrap();
     let id = "d".repeat(64);
-    let overlay = store.create_container_layer(&id, &image).unwrap();
+    let create = |store: &Store| store.create_container_layer(&id, &image, None, Durability::Durable);
+    create(&store).unwrap();
+    let overlay = store.container_layer(&id, &image).unwrap();
     let above = graph.0.join("storage/overlay-images").join(&image.id).join("init");
     assert!(above.join("etc/mtab").is_symlink());
     assert_eq!(overlay.lower, [above, store.layer_directory(&image.layers[0])]);
     let root = overlay.upper.metadata().unwrap();
     assert_eq!((root.mode() & 0o7777, root.uid(), root.gid()), (0o1770, 7, 8));
-    assert_eq!(store.container_layer(&id, &image).unwrap(), overlay);
-    assert!(store.mount_point(&id).is_dir());
-    assert!(store.create_container_layer(&id, &image).is_err());
+    assert!(store.container_copy(&id).is_none() && store.mount_point(&id).is_dir());
+    assert!(create(&store).is_err());
     store.remove_strays(&BTreeSet::from([id.clone()])).unwrap();
     assert_eq!(store.container_layer(&id, &image).unwrap(), overlay);
     store.remove_strays(&BTreeSet::new()).unwrap();
     assert_eq!(store.container_layer(&id, &image).unwrap_err().kind(), Kind::NotFound);
-    store.create_container_layer(&id, &image).unwrap();
+    create(&store).unwrap();
     store.remove_container_layer(&id).unwrap();
     store.remove_container_layer(&id).unwrap();
     assert_eq!(store.container_layer(&id, &image).unwrap_err().kind(), Kind::NotFound);
@@ -264,8 +272,44 @@ fn container_layers() {
         assert!(store.remove_container_layer(bad).is_err(), "{bad}");
     }
     store.delete("x", false, &nobody).unwrap();
-    assert_eq!(store.create_container_layer(&id, &image).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(create(&store).unwrap_err().kind(), Kind::NotFound);
     assert!(graph.settled("overlay").is_empty());
+}
+
+#[cfg(feature = "storage")]
+#[test]
+fn copies_for_containers() {
+    let graph = Graph::new();
+    let store = graph.open_with(Driver::Vfs);
+    let mut bytes = super::super::unpack::tests::member("D", "./", "", 0o1770, &[("uid", b"7"), ("gid", b"8")]);
+    bytes.extend(archive("F x y"));
+    let image = import(&store, &bytes, "x").unwrap();
+    let id = "d".repeat(64);
+    let create = |store: &Store| store.create_container_layer(&id, &image, None, Durability::Durable);
+    create(&store).unwrap();
+    let copy = store.container_copy(&id).unwrap();
+    let root = copy.metadata().unwrap();
+    assert_eq!((root.mode() & 0o7777, root.uid(), root.gid()), (0o1770, 7, 8));
+    assert_eq!(std::fs::read_to_string(copy.join("x")).unwrap(), "y");
+    assert!(copy.join("etc/mtab").is_symlink(), "the init layer");
+    assert!(create(&store).is_err());
+    assert_eq!(std::fs::read_to_string(copy.join("x")).unwrap(), "y");
+    // It is told by its directory, whatever the driver is next time.
+    let other = graph.open();
+    other.remove_strays(&BTreeSet::from([id.clone()])).unwrap();
+    assert_eq!(other.container_copy(&id).as_ref(), Some(&copy));
+    let second = "e".repeat(64);
+    other.create_container_layer(&second, &image, None, Durability::Volatile).unwrap();
+    assert!(other.container_copy(&second).is_none() && store.container_layer(&second, &image).is_ok());
+    store.remove_container_layer(&second).unwrap();
+    other.remove_container_layer(&id).unwrap();
+    assert!(store.container_copy(&id).is_none());
+    // One that cannot be completed leaves nothing.
+    let layer = store.layer_directory(&image.layers[0]);
+    std::fs::rename(&layer, layer.with_extension("away")).unwrap();
+    assert!(create(&store).is_err());
+    std::fs::rename(layer.with_extension("away"), &layer).unwrap();
+    assert_eq!(graph.entries("overlay"), image.layers);
 }
 
 #[test]

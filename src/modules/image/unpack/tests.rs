@@ -2,6 +2,7 @@
 
 mod corpus;
 
+use super::super::signs::OPAQUE_ATTRIBUTE;
 use super::*;
 use crate::utils::archive::pax::tests::entry;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -104,7 +105,20 @@ impl Place {
 
     fn unpack(&self, bytes: &[u8]) -> Result<Unpacked> {
         let root = nix::fcntl::open(&self.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
-        unpack(&mut Reader::new(bytes), root)
+        let unpacked = unpack(&mut Reader::new(bytes), root)?;
+        self.check_sum(&unpacked);
+        Ok(unpacked)
+    }
+
+    /// The sum that was made along is that of the tree.
+    fn check_sum(&self, unpacked: &Unpacked) {
+        #[cfg(feature = "storage")]
+        {
+            let root = nix::fcntl::open(&self.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
+            assert_eq!(unpacked.sum, Some(super::super::tally::of_tree(root).unwrap()));
+        }
+        #[cfg(not(feature = "storage"))]
+        assert_eq!(unpacked.sum, None);
     }
 
     fn path(&self, path: &str) -> PathBuf {

@@ -33,6 +33,9 @@ fn compare(place: &Place, name: &str, bytes: &[u8], want: Want) {
     let mut source = bytes;
     let result = unpack(&mut Reader::new(Decompressed::detect(&mut source).unwrap()), root);
     place.check();
+    if let Ok(unpacked) = &result {
+        place.check_sum(unpacked);
+    }
     let have = result.map(|_| tree(place)).map_err(|e| e.to_string());
     assert_eq!(have, want.map(str::to_owned).map_err(str::to_owned), "{name}");
 }
