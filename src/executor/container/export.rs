@@ -4,6 +4,7 @@ use super::root::Root;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
 use crate::modules::image::pack::{Form, pack};
+use crate::modules::remap::Ids;
 use std::io::Write;
 
 /// Writes what a container sees as its root, without what is mounted in it, in any state of the container. What it
@@ -17,7 +18,7 @@ pub fn export(daemon: &Daemon, reference: &str, out: &mut dyn Write) -> Result<(
     let root = Root::find(daemon, &container.id, &document, &daemon.disk.host_config(&container.id)?)?;
     let tree = root.open()?;
     // Its end is told only when everything was there to its end.
-    pack(tree, Form::Root, out)?;
+    pack(tree, Form::Root, Ids::Same, out)?;
     if container.state().removed {
         return Err(Error::conflict(format!("container {} was removed while it was read", container.id)));
     }

@@ -13,6 +13,7 @@ use crate::api::image::DeleteEntry;
 use crate::api::oci::image::{ExecutionConfig, ImageConfig};
 use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
+use crate::modules::remap::Remap;
 use crate::utils::digest;
 use crate::utils::id::is_full_id;
 use crate::utils::remove_tree::remove_tree;
@@ -95,13 +96,14 @@ pub struct Import<'a> {
 }
 
 impl Store {
-    /// Opens the store, making it when it is not there. Removes what is not whole; damaged images are reported in the
+    /// Opens the store, making it when it is not there; all that it unpacks is for containers with the user namespace
+    /// `remap`. Removes what is not whole; damaged images are reported in the
     /// log and left out. What takes time to remove goes on in the background.
     ///
     /// # Errors
     /// When the directories cannot be made or read.
-    pub fn open(graph: &Path) -> Result<Store> {
-        let directories = Directories::open(graph)?;
+    pub fn open(graph: &Path, remap: Option<Remap>) -> Result<Store> {
+        let directories = Directories::open(graph, remap)?;
         let index = open::read(&directories)?;
         Ok(Store { directories, operation: Mutex::new(()), index: Mutex::new(index), making: Making::default() })
     }
@@ -387,7 +389,10 @@ impl Store {
                     .context(|| format!("chown, chmod({diff:?})"))?;
             }
             // overlayfs wants at least one layer below.
-            None => make("empty", 0o755)?,
+            None => {
+                make("empty", 0o755)?;
+                ["empty", "diff"].iter().try_for_each(|name| self.directories.give(&new.path().join(name)))?;
+            }
         }
         new.rename(&path)?;
         Ok(self.overlay(&path, image))

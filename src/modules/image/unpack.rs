@@ -7,6 +7,7 @@
 
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
 use crate::error::{Context, Error, Result};
+use crate::modules::remap::Remap;
 use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::remove_tree::remove_at;
 use crate::utils::sys::xattr;
@@ -18,6 +19,7 @@ use nix::sys::stat::{
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
@@ -40,13 +42,14 @@ pub struct Unpacked {
     pub opaque: bool,
 }
 
-/// Unpacks all members below the empty directory `root`.
+/// Unpacks all members below the empty directory `root`, for containers whose user namespace is `remap`.
 ///
 /// # Errors
-/// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says; the failing
-/// call. The directory is to be thrown away then.
-pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpacked> {
-    let mut unpacking = Unpacking { tree: Tree::new(root)?, result: Unpacked::default() };
+/// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says, or whose
+/// owner the user namespace has not; the failing call. The directory is to be thrown away then.
+pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, remap: Option<&Remap>) -> Result<Unpacked> {
+    let owner = remap.map(Remap::root).unwrap_or_default();
+    let mut unpacking = Unpacking { tree: Tree::new(root, owner)?, remap, result: Unpacked::default() };
     while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
@@ -56,12 +59,13 @@ pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpa
     Ok(unpacking.result)
 }
 
-struct Unpacking {
+struct Unpacking<'a> {
     tree: Tree,
+    remap: Option<&'a Remap>,
     result: Unpacked,
 }
 
-impl Unpacking {
+impl Unpacking<'_> {
     fn member<R: BufRead>(&mut self, member: &Member, archive: &mut Reader<R>) -> Result<()> {
         let path = components(&member.path);
         let Some((&name, parent)) = path.split_last() else { return self.root(member) };
@@ -99,7 +103,7 @@ impl Unpacking {
         if member.kind != Type::Directory {
             return Err(Error::invalid("a member other than a directory stands for the root"));
         }
-        set_metadata(self.tree.root(), member)?;
+        set_metadata(self.tree.root(), member, self.remap)?;
         self.tree.set_root_time(modified(member));
         Ok(())
     }
@@ -119,7 +123,7 @@ impl Unpacking {
                 set_opaque(open_directory(here, name)?.as_fd())?;
             }
         }
-        set_metadata(open_directory(here, name)?.as_fd(), member)?;
+        set_metadata(open_directory(here, name)?.as_fd(), member, self.remap)?;
         self.tree.changed();
         Ok(())
     }
@@ -134,12 +138,12 @@ impl Unpacking {
                     openat(here, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).context(|| "openat(O_CREAT)".into())?;
                 let file = File::from(fd);
                 write(&file, member, archive)?;
-                set_metadata(file.as_fd(), member)?;
+                set_metadata(file.as_fd(), member, self.remap)?;
                 self.result.size = self.result.size.saturating_add(member.size);
             }
             Type::Symlink => {
                 symlinkat(member.link.as_slice(), here, name).context(|| "symlinkat()".into())?;
-                set_metadata_at(here, name, member)?;
+                set_metadata_at(here, name, member, self.remap)?;
             }
             Type::Char | Type::Block | Type::Fifo => {
                 let (kind, device) = match member.kind {
@@ -148,7 +152,7 @@ impl Unpacking {
                     _ => (SFlag::S_IFIFO, 0),
                 };
                 mknodat(here, name, kind, Mode::S_IRUSR | Mode::S_IWUSR, device).context(|| "mknodat()".into())?;
-                set_metadata_at(here, name, member)?;
+                set_metadata_at(here, name, member, self.remap)?;
             }
             Type::Directory | Type::HardLink => return Err(Error::internal("made elsewhere")),
         }
@@ -270,26 +274,36 @@ fn modified(member: &Member) -> TimeSpec {
     TimeSpec::new(member.mtime.0 as _, member.mtime.1 as _)
 }
 
-fn owner(member: &Member) -> (Option<Uid>, Option<Gid>) {
-    (Some(Uid::from_raw(member.uid)), Some(Gid::from_raw(member.gid)))
+/// The owner on the disk.
+fn owner(member: &Member, remap: Option<&Remap>) -> Result<(u32, u32)> {
+    match remap {
+        None => Ok((member.uid, member.gid)),
+        Some(remap) => Ok((remap.uids.to_host("user", member.uid)?, remap.gids.to_host("group", member.gid)?)),
+    }
+}
+
+/// An attribute's value on the disk.
+fn on_disk<'a>(name: &[u8], value: &'a [u8], remap: Option<&Remap>) -> Result<Cow<'a, [u8]>> {
+    remap.map_or(Ok(Cow::Borrowed(value)), |remap| remap.attribute(name, value).map(Cow::Owned))
 }
 
 /// Owner first, since a change of it takes set-id bits and capabilities away; the time last.
-fn set_metadata(fd: BorrowedFd<'_>, member: &Member) -> Result<()> {
-    let (uid, gid) = owner(member);
-    fchown(fd, uid, gid).context(|| format!("fchown({}, {})", member.uid, member.gid))?;
+fn set_metadata(fd: BorrowedFd<'_>, member: &Member, remap: Option<&Remap>) -> Result<()> {
+    let (uid, gid) = owner(member, remap)?;
+    fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).context(|| format!("fchown({uid}, {gid})"))?;
     fchmod(fd, Mode::from_bits_truncate(member.mode as _)).context(|| format!("fchmod({:o})", member.mode))?;
     for (name, value) in &member.xattrs {
-        set_attribute(name, member.kind, |name| xattr::set(fd, name, value))?;
+        let value = on_disk(name, value, remap)?;
+        set_attribute(name, member.kind, |name| xattr::set(fd, name, &value))?;
     }
     futimens(fd, &TimeSpec::UTIME_OMIT, &modified(member)).context(|| "futimens()".into())
 }
 
 /// The same for what cannot be opened: links and devices.
-fn set_metadata_at(parent: BorrowedFd<'_>, name: &[u8], member: &Member) -> Result<()> {
-    let (uid, gid) = owner(member);
-    fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
-        .context(|| format!("fchownat({}, {})", member.uid, member.gid))?;
+fn set_metadata_at(parent: BorrowedFd<'_>, name: &[u8], member: &Member, remap: Option<&Remap>) -> Result<()> {
+    let (uid, gid) = owner(member, remap)?;
+    fchownat(parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_SYMLINK_NOFOLLOW)
+        .context(|| format!("fchownat({uid}, {gid})"))?;
     if member.kind != Type::Symlink {
         // Not a link: it was made a moment ago, in a tree that nobody else changes.
         fchmodat(parent, name, Mode::from_bits_truncate(member.mode as _), FchmodatFlags::FollowSymlink)
@@ -300,7 +314,8 @@ fn set_metadata_at(parent: BorrowedFd<'_>, name: &[u8], member: &Member) -> Resu
         path.extend_from_slice(name);
         let path = CString::new(path).map_err(|_| Error::invalid("a name with a NUL"))?;
         for (name, value) in &member.xattrs {
-            set_attribute(name, member.kind, |name| xattr::set_link(&path, name, value))?;
+            let value = on_disk(name, value, remap)?;
+            set_attribute(name, member.kind, |name| xattr::set_link(&path, name, &value))?;
         }
     }
     utimensat(parent, name, &TimeSpec::UTIME_OMIT, &modified(member), UtimensatFlags::NoFollowSymlink)

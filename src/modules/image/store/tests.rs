@@ -17,7 +17,7 @@ impl Graph {
     }
 
     pub(crate) fn open(&self) -> Store {
-        Store::open(&self.0).unwrap()
+        Store::open(&self.0, None).unwrap()
     }
 
     fn entries(&self, directory: &str) -> Vec<String> {

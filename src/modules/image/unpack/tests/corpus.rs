@@ -31,7 +31,7 @@ fn bytes(rows: &[(&str, Vec<u8>, Want)]) {
 fn compare(place: &Place, name: &str, bytes: &[u8], want: Want) {
     let root = nix::fcntl::open(&place.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
     let mut source = bytes;
-    let result = unpack(&mut Reader::new(Decompressed::detect(&mut source).unwrap()), root);
+    let result = unpack(&mut Reader::new(Decompressed::detect(&mut source).unwrap()), root, None);
     place.check();
     let have = result.map(|_| tree(place)).map_err(|e| e.to_string());
     assert_eq!(have, want.map(str::to_owned).map_err(str::to_owned), "{name}");
