@@ -15,6 +15,7 @@ mod multicall;
 mod pull;
 #[cfg(feature = "registry")]
 mod registry;
+mod remap;
 mod resources;
 mod restore;
 mod runtime;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         isolation::TESTS,
         security::TESTS,
         users::TESTS,
+        remap::TESTS,
         mounts::TESTS,
         resources::TESTS,
         restore::TESTS,

@@ -83,7 +83,7 @@ impl Daemon {
     /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
     pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
         let daemon = Arc::new(Daemon {
-            images: Store::open(&settings.graph, None)?,
+            images: Store::open(&settings.graph, settings.defaults.remap)?,
             disk: Disk::open(&settings.graph, &settings.state)?,
             containers: Index::default(),
             execs: exec::Sessions::default(),

@@ -47,6 +47,7 @@ const WORDS: &[&str] = &[
     "native.umask",
     "cgroup-parent",
     "start-timeout",
+    "userns-remap",
 ];
 
 /// Keys of later releases. A value that asks for nothing passes.
@@ -84,7 +85,6 @@ const LATER: &[&str] = &[
     "tls-config",
     "tls-verify",
     "use-decrypted-key",
-    "userns-remap",
     "websocket-server-listening-port",
 ];
 
