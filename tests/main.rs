@@ -17,6 +17,7 @@ mod multicall;
 mod pull;
 #[cfg(feature = "registry")]
 mod registry;
+mod remap;
 mod resources;
 mod restore;
 mod runtime;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         isolation::TESTS,
         security::TESTS,
         users::TESTS,
+        remap::TESTS,
         mounts::TESTS,
         resources::TESTS,
         restore::TESTS,

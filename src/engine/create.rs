@@ -103,6 +103,9 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         Some(path) => cgroup.begin(path)?,
         None => None,
     };
+    if let Some(stdio) = &request.stdio {
+        process::give(stdio, plan.linux);
+    }
     let child = spawn(&plan, birth.as_ref(), request.stdio.as_ref(), (&caller, &init_end))?;
     let in_cgroup = child.in_cgroup;
     let mut newborn = Newborn::new(child);
@@ -115,6 +118,11 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         let entry = cgroup.complete(path, plan.linux.resources.as_ref())?;
         files.extend(process::late_entry(&entry, in_cgroup)?);
         files.extend(entry.join);
+    }
+    if plan.namespaces.has_user() && plan.program.privileged {
+        // Before Linux 5.16 it counts who writes, not who opened, and inside nobody has the right.
+        cgroup::join(&files.iter().map(AsFd::as_fd).collect::<Vec<_>>(), newborn.pid())?;
+        files.clear();
     }
     caller.send(&ToInit::Enter(files))?;
     let terminal = parent::await_ready(&mut newborn, &caller, |pid| {

@@ -61,6 +61,9 @@ pub fn exec(request: Request<'_>) -> Result<Started> {
     // With an agent: it must be there before the filter is.
     let wait = kinds & libc::CLONE_NEWUSER != 0 || agent::asking(request.spec).is_some();
     let directory = entry.as_ref().and_then(|e| e.clone_into.as_ref());
+    if let Some(stdio) = &request.stdio {
+        super::process::give(stdio, linux);
+    }
     let child = clone::spawn(0, directory.map(AsFd::as_fd), |in_cgroup| {
         caller.close_copy();
         let (cgroup, init_fd) = (entry.as_ref(), init_fd.as_ref().map(AsFd::as_fd));

@@ -86,7 +86,7 @@ impl Daemon {
     /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
     pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
         let daemon = Arc::new(Daemon {
-            images: Store::open(&settings.graph, settings.storage.clone())?,
+            images: Store::open(&settings.graph, settings.defaults.remap, settings.storage.clone())?,
             disk: Disk::open(&settings.graph, &settings.state)?,
             containers: Index::default(),
             execs: exec::Sessions::default(),

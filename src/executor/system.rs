@@ -112,11 +112,14 @@ pub fn info(daemon: &Daemon) -> Info {
         default_runtime: "lcr".into(),
         live_restore_enabled: true,
         swarm: Swarm { local_node_state: "inactive".into() },
-        security_options: if Path::new("/proc/sys/kernel/seccomp").exists() {
-            vec!["name=seccomp,profile=builtin".into()]
-        } else {
-            Vec::new()
-        },
+        security_options: [
+            ("name=seccomp,profile=builtin", Path::new("/proc/sys/kernel/seccomp").exists()),
+            ("name=userns", daemon.settings.defaults.remap.is_some()),
+        ]
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(option, _)| option.to_owned())
+        .collect(),
         warnings,
         hugetlb_pagesize: host::huge_page_size(),
         system_time: Timestamp::now().rfc3339(),

@@ -2,5 +2,6 @@
 
 pub mod container;
 pub mod image;
+pub mod remap;
 pub mod runtime;
 pub mod spec;

@@ -98,7 +98,7 @@ mod tests {
     fn content_and_holes() {
         let base = std::env::temp_dir().join(format!("file-copy-{}", std::process::id()));
         std::fs::create_dir_all(&base).unwrap();
-        let open = |name: &str| File::options().create(true).read(true).append(false).write(true).open(base.join(name));
+        let open = |name: &str| File::options().create_new(true).read(true).write(true).open(base.join(name));
         for (n, pieces, size) in [
             (0, &[][..], 0),
             (1, &[(0, "whole")], 5),

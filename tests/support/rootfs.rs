@@ -90,6 +90,20 @@ impl Archive {
         self.tar.append_data(&mut header, path, content.as_bytes()).expect("a file in the archive");
     }
 
+    /// A file of somebody.
+    pub fn owned(&mut self, path: &str, mode: u32, (uid, gid): (u64, u64)) {
+        let mut header = self.header(tar::EntryType::Regular, mode, 0);
+        header.set_uid(uid);
+        header.set_gid(gid);
+        self.tar.append_data(&mut header, path, std::io::empty()).expect("a file in the archive");
+    }
+
+    /// An extended attribute of the next member.
+    pub fn attribute(&mut self, name: &str, value: &[u8]) {
+        let record = format!("SCHILY.xattr.{name}");
+        self.tar.append_pax_extensions([(record.as_str(), value)]).expect("a header in the archive");
+    }
+
     pub fn link(&mut self, path: &str, target: &str) {
         let mut header = self.header(tar::EntryType::Symlink, 0o777, 0);
         // As it stands: the library's other call would tidy the target up.
@@ -108,9 +122,13 @@ impl Archive {
     }
 
     pub fn program(&mut self, path: &str, source: &Path) {
+        self.program_with(path, 0o755, source);
+    }
+
+    pub fn program_with(&mut self, path: &str, mode: u32, source: &Path) {
         let mut file = File::open(source).unwrap_or_else(|e| panic!("{}: {e}", source.display()));
         let size = file.metadata().expect("its size").len();
-        let mut header = self.header(tar::EntryType::Regular, 0o755, size);
+        let mut header = self.header(tar::EntryType::Regular, mode, size);
         self.tar.append_data(&mut header, path, &mut file).expect("a program in the archive");
     }
 

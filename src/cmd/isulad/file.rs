@@ -52,6 +52,7 @@ const WORDS: &[&str] = &[
     "cgroup-parent",
     "start-timeout",
     "storage-driver",
+    "userns-remap",
 ];
 
 /// Keys of later releases. A value that asks for nothing passes.
@@ -87,7 +88,6 @@ const LATER: &[&str] = &[
     "tls-config",
     "tls-verify",
     "use-decrypted-key",
-    "userns-remap",
     "websocket-server-listening-port",
 ];
 

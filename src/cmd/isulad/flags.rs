@@ -75,6 +75,9 @@ pub struct Flags {
     /// verify the layers of images after an unclean stop
     #[argh(switch)]
     pub image_layer_check: bool,
+    /// user namespace of containers: UID:GID:LENGTH, or USER[:GROUP] or default of /etc/subuid and /etc/subgid
+    #[argh(option)]
+    pub userns_remap: Option<String>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -112,6 +115,8 @@ The daemon of the container engine.
       --insecure-registry HOST   HOST[:PORT] or network without TLS or with unverified certificates; repeatable
       --insecure-skip-verify-enforce  verify no registry's certificate
       --max-concurrent-downloads N    layers of one pull that are downloaded at once (default 2)
+      --userns-remap MAP         user namespace of containers: UID:GID:LENGTH, USER[:GROUP] or default (the latter
+                                 two by /etc/subuid and /etc/subgid); graph and state get a directory for it
   -V, --version                  print the version
   -h, --help                     print this
 ";
@@ -139,7 +144,6 @@ const LATER: &[&str] = &[
     "tlskey",
     "tlsverify",
     "use-decrypted-key",
-    "userns-remap",
     "websocket-server-listening-port",
 ];
 

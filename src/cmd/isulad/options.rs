@@ -12,6 +12,7 @@ use crate::modules::image::credentials;
 use crate::modules::image::driver::{Driver, Storage};
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
+use crate::modules::remap::Remap;
 use crate::modules::spec::{CGROUP_PARENT, Defaults, validate_cgroup_parent};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time};
@@ -90,6 +91,8 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     if hosts.len() > MOST_HOSTS {
         return Err(Error::invalid(format!("{} hosts given, at most {MOST_HOSTS}", hosts.len())));
     }
+    let remap = pick.word("--userns-remap", "userns-remap", flags.userns_remap)?.filter(|word| !word.is_empty());
+    let remap = remap.map(|word| Remap::parse(&word)).transpose()?;
     let graph = absolute("graph", &pick.word("--graph", "graph", path(&flags.graph))?, GRAPH)?;
     let state = absolute("state", &pick.word("--state", "state", path(&flags.state))?, STATE)?;
     let pidfile = absolute("pidfile", &pick.word("--pidfile", "pidfile", path(&flags.pidfile))?, PIDFILE)?;
@@ -130,6 +133,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 cgroup_parent: cgroup_parent(pick.word("--cgroup-parent", "cgroup-parent", flags.cgroup_parent)?)?,
                 ulimits: check_ulimits(default_ulimits).context(|| "default-ulimits".into())?,
                 umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
+                remap,
                 ..Defaults::default()
             },
             storage: storage(driver.as_deref(), &storage_opts, check_layers)?,
@@ -147,8 +151,8 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
             #[cfg(feature = "registry")]
             downloads: downloads as usize,
             start_timeout: start_timeout.map_or(Ok(Duration::ZERO), |text| timeout(&text))?,
-            graph,
-            state,
+            graph: remap.map_or(graph.clone(), |remap| graph.join(remap.directory())),
+            state: remap.map_or(state.clone(), |remap| state.join(remap.directory())),
         },
     })
 }
@@ -334,6 +338,20 @@ mod tests {
         let o = resolve(flags, &file(&[("graph", "/g"), ("log-driver", "file")])).unwrap();
         assert_eq!(o.settings.graph, Path::new("/g"));
         assert!(matches!(o.log_sink, Sink::File { path, mode: 0o600, .. } if path == Path::new("/g/isulad.log")));
+    }
+
+    #[test]
+    fn a_map_has_directories_of_its_own() {
+        let flags = |map: &str| Flags { userns_remap: Some(map.into()), graph: Some("/g".into()), ..Flags::default() };
+        let o = resolve(flags("100000:200000:65536"), &file(&[("log-driver", "file")])).unwrap();
+        assert_eq!(o.settings.graph, Path::new("/g/100000.200000"));
+        assert_eq!(o.settings.state, Path::new(STATE).join("100000.200000"));
+        assert_eq!(o.settings.defaults.remap.unwrap().root(), (100_000, 200_000));
+        // The log is the daemon's, whatever its containers have.
+        assert!(matches!(o.log_sink, Sink::File { path, .. } if path == Path::new("/g/isulad.log")));
+        assert_eq!(resolve(flags(""), &file(&[])).unwrap().settings.graph, Path::new("/g"));
+        let e = resolve(flags("1:2"), &file(&[("userns-remap", "1:2:3")])).err().unwrap().to_string();
+        assert!(e.contains("--userns-remap") && e.contains("\"userns-remap\""), "{e}");
     }
 
     #[test]

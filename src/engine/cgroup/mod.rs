@@ -472,8 +472,18 @@ impl Cgroup {
 /// # Errors
 /// The failing call: ENOSPC for a cpuset without processors, EAGAIN when a pids limit above is reached.
 pub fn join_self(files: &[BorrowedFd<'_>]) -> Result<()> {
+    join(files, 0)
+}
+
+/// The same for another process, which has one thread.
+///
+/// # Errors
+/// The failing call.
+pub fn join(files: &[BorrowedFd<'_>], pid: i32) -> Result<()> {
+    let number = pid.to_string();
     for file in files {
-        nix::unistd::write(file, b"0").map_err(|e| Error::os("write(tasks, \"0\")", e as i32))?;
+        nix::unistd::write(file, number.as_bytes())
+            .map_err(|e| Error::os(format!("write(tasks, {number:?})"), e as i32))?;
     }
     Ok(())
 }

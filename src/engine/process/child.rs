@@ -447,15 +447,23 @@ fn change_user(identity: &Identity, privileged: bool) -> Result<()> {
     match prctl::set_groups(&identity.groups) {
         // In the user namespace of an unprivileged user groups cannot be dropped; there are none to gain either.
         Err(nix::Error::EPERM) if !privileged && identity.groups.is_empty() => {}
-        result => result.context(|| format!("setgroups({:?})", identity.groups))?,
+        result => result.map_err(|e| not_mapped("setgroups", &format!("{:?}", identity.groups), e))?,
     }
-    prctl::set_group(identity.gid).context(|| format!("setresgid({})", identity.gid))?;
+    prctl::set_group(identity.gid).map_err(|e| not_mapped("setresgid", &identity.gid.to_string(), e))?;
     if identity.uid == 0 {
         return prctl::set_user(0).context(|| "setresuid(0)".into());
     }
     prctl::set_keep_capabilities(true).context(|| "prctl(PR_SET_KEEPCAPS)".into())?;
-    prctl::set_user(identity.uid).context(|| format!("setresuid({})", identity.uid))
+    prctl::set_user(identity.uid).map_err(|e| not_mapped("setresuid", &identity.uid.to_string(), e))
     // execve(2) clears PR_SET_KEEPCAPS.
+}
+
+/// The kernel says EINVAL to an id that the user namespace has not.
+fn not_mapped(call: &str, ids: &str, e: nix::Error) -> Error {
+    match e {
+        nix::Error::EINVAL => Error::invalid(format!("{call}({ids}): not an id of the user namespace")),
+        e => Error::os(format!("{call}({ids})"), e as i32),
+    }
 }
 
 trait NulContext<T> {

@@ -4,6 +4,7 @@
 //! and is the only one trusted; what must be written or looked up there is done before.
 
 pub mod cgroup;
+mod closed;
 pub mod device;
 pub mod disk;
 mod foreign;
@@ -81,6 +82,9 @@ pub enum Opened {
 /// The failing call.
 pub fn isolate(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
     let mut sources = foreign::open(plan)?;
+    if plan.user_namespace {
+        closed::copy(plan, &mut sources)?;
+    }
     let flags = plan.propagation.unwrap_or(libc::MS_SLAVE) | libc::MS_REC;
     sys::mount(None, c"/", None, flags, None).context(|| format!("mount(\"/\", {flags:#x})"))?;
     if flags & libc::MS_SHARED != 0 {

@@ -2,7 +2,7 @@
 
 use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig};
 use crate::api::oci::image::ImageConfig;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::executor::Daemon;
 use crate::modules::container::disk::New;
 use crate::modules::container::document::{Common, Document, EXTERNAL, Extra, text};
@@ -16,6 +16,7 @@ use crate::modules::spec;
 use crate::utils::atomic_file::Durability;
 use crate::utils::time::Timestamp;
 use crate::utils::{id, signal};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         warnings.push("the image's health check is not carried out by this release".into());
     }
     resolve(daemon, &mut host)?;
+    check_user_namespace(daemon, &host, external.as_ref())?;
 
     let reservation = daemon.containers.reserve(&id, name, image.as_ref().map_or("", |image| &image.id))?;
     if let Some(image) = &image {
@@ -123,6 +125,30 @@ fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
             permit(Verb::Attach, other.run().phase(), &other.id)?;
             *mode = format!("container:{}", other.id);
         }
+    }
+    Ok(())
+}
+
+/// What a container with a user namespace uses must be of the same.
+fn check_user_namespace(daemon: &Daemon, host: &HostConfig, external: Option<&External>) -> Result<()> {
+    let defaults = &daemon.settings.defaults;
+    let Some(remap) = spec::remap_of(host, defaults)? else { return Ok(()) };
+    for other in spec::peers(host) {
+        if spec::remap_of(&daemon.disk.host_config(other)?, defaults)?.is_none() {
+            return Err(Error::invalid(format!(
+                "cannot join container {other}, which has the host's user namespace: use --userns=host"
+            )));
+        }
+    }
+    let Some(External::Directory(path)) = external else { return Ok(()) };
+    let metadata = path.metadata().context(|| format!("stat({path:?})"))?;
+    let (uid, gid) = (metadata.uid(), metadata.gid());
+    if remap.uids.inside(uid).is_none() || remap.gids.inside(gid).is_none() {
+        let (root, group) = remap.root();
+        return Err(Error::invalid(format!(
+            "external root file system {path:?} belongs to {uid}:{gid}, which the user namespace has not: root is \
+             {root}:{group} there; or use --userns=host"
+        )));
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use super::root::Root;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
 use crate::modules::image::pack::{Form, pack};
+use crate::modules::remap::Ids;
+use crate::modules::spec::remap_of;
 use std::io::Write;
 
 /// Writes what a container sees as its root, without what is mounted in it, in any state of the container. What it
@@ -14,10 +16,17 @@ use std::io::Write;
 pub fn export(daemon: &Daemon, reference: &str, out: &mut dyn Write) -> Result<()> {
     let container = daemon.containers.find(reference)?;
     let document = daemon.disk.document(&container.id)?;
-    let root = Root::find(daemon, &container.id, &document, &daemon.disk.host_config(&container.id)?)?;
+    let host = daemon.disk.host_config(&container.id)?;
+    let root = Root::find(daemon, &container.id, &document, &host)?;
+    let defaults = &daemon.settings.defaults;
+    let ids = match (&defaults.remap, remap_of(&host, defaults)?) {
+        (_, Some(remap)) => Ids::Inside(remap),
+        (Some(remap), None) => Ids::Shared(remap),
+        (None, None) => Ids::Same,
+    };
     let tree = root.open()?;
     // Its end is told only when everything was there to its end.
-    pack(tree, Form::Root, out)?;
+    pack(tree, Form::Root, ids, out)?;
     if container.state().removed {
         return Err(Error::conflict(format!("container {} was removed while it was read", container.id)));
     }

@@ -4,11 +4,12 @@ use super::root::Root;
 use super::settle::{remove, settle};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::shim::{Launch, Launched, Request, Streams, VERSION};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::executor::{Change, Daemon};
 use crate::modules::container::document::Document;
 use crate::modules::container::run::{Verb, Verdict, permit};
 use crate::modules::container::{Container, PendingClient, external, files};
+use crate::modules::remap::Remap;
 use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::spec::{self, ContainerFiles, JoinedNamespaces, Mode};
 use crate::utils::atomic_file::Durability;
@@ -114,11 +115,12 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         // The layer goes with the container, so the kernel need not write it out when the overlay is unmounted.
         overlay.options.push("volatile".into());
     }
+    let owner = spec::remap_of(&host, &daemon.settings.defaults)?.map(Remap::root).unwrap_or_default();
     if !host.external_rootfs.is_empty() && root.device.is_none() {
-        external::complete(&root.path)?;
+        external::complete(&root.path, owner)?;
     }
     let namespaces = join(daemon, container, &host)?;
-    let (hostname, container_files) = write_files(daemon, container, &document, &host)?;
+    let (hostname, container_files) = write_files(daemon, container, &document, &host, owner)?;
     let spec = spec::generate(&spec::Input {
         id,
         config,
@@ -214,7 +216,33 @@ fn join(daemon: &Daemon, container: &Container, host: &HostConfig) -> Result<Joi
         uts: file(&host.uts_mode, "ns/uts")?,
         cgroup: file(&host.cgroupns_mode, "ns/cgroup")?,
         shm: file(&host.ipc_mode, "root/dev/shm")?,
+        // Last: it is known then that all of them run.
+        user: user_namespace(daemon, host)?,
     })
+}
+
+/// The user namespace of the containers that one with a user namespace joins.
+fn user_namespace(daemon: &Daemon, host: &HostConfig) -> Result<Option<PathBuf>> {
+    if spec::remap_of(host, &daemon.settings.defaults)?.is_none() {
+        return Ok(None);
+    }
+    let mut first: Option<(PathBuf, PathBuf, String)> = None;
+    for other in spec::peers(host) {
+        let other = daemon.containers.find(other)?;
+        let path = PathBuf::from(format!("/proc/{}/ns/user", other.run().pid));
+        let namespace = std::fs::read_link(&path).context(|| format!("readlink({path:?})"))?;
+        match &first {
+            Some((_, known, name)) if *known != namespace => {
+                let id = &other.id;
+                let text =
+                    format!("containers {name} and {id} have different user namespaces and cannot both be joined");
+                return Err(Error::conflict(text));
+            }
+            Some(_) => {}
+            None => first = Some((path, namespace, other.id.clone())),
+        }
+    }
+    Ok(first.map(|(path, ..)| path))
 }
 
 /// Writes the network files; gives the host name that the container sees, and the files. A container that shares
@@ -224,6 +252,7 @@ fn write_files(
     container: &Container,
     document: &Document,
     host: &HostConfig,
+    owner: (u32, u32),
 ) -> Result<(String, ContainerFiles)> {
     let config = &document.common_config.config;
     if let Mode::Container(other) = spec::mode(&host.network_mode) {
@@ -250,6 +279,7 @@ fn write_files(
             dns: &host.dns,
             dns_options: &host.dns_options,
             dns_search: &host.dns_search,
+            owner,
         },
     )?;
     let [name, hosts, resolv] = files::paths(&directory);

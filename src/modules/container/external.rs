@@ -3,6 +3,8 @@
 
 use crate::error::{Context, Error, Result};
 use crate::utils::path::{Links, Root};
+use nix::fcntl::AtFlags;
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -47,14 +49,18 @@ impl External {
 }
 
 /// Makes the link `/etc/mtab`, which programs expect and every image's container has, where a root has the directory
-/// and no such name in it.
+/// and no such name in it. It belongs to `owner`.
 ///
 /// # Errors
 /// The failing call.
-pub fn complete(root: &Path) -> Result<()> {
+pub fn complete(root: &Path, (uid, gid): (u32, u32)) -> Result<()> {
     let found = Root::open(root).context(|| format!("open({root:?})"))?;
     let Ok(etc) = found.resolve(Path::new("/etc"), Links::Follow) else { return Ok(()) };
-    match nix::unistd::symlinkat("/proc/mounts", etc.as_fd(), "mtab") {
+    let made = symlinkat("/proc/mounts", etc.as_fd(), "mtab").and_then(|()| {
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        fchownat(etc.as_fd(), "mtab", uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+    });
+    match made {
         Ok(()) | Err(nix::Error::EEXIST | nix::Error::EROFS | nix::Error::ENOTDIR) => Ok(()),
         Err(e) => Err(Error::os(format!("symlinkat(\"etc/mtab\" in {root:?})"), e as i32)),
     }
@@ -84,8 +90,9 @@ mod tests {
             let e = External::find(&path).unwrap_err();
             assert!(e.kind() == crate::error::Kind::Invalid && e.to_string().contains(part), "{path}: {e}");
         }
-        complete(&base.join("root")).unwrap();
-        complete(&base.join("root")).unwrap();
+        let owner = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        complete(&base.join("root"), owner).unwrap();
+        complete(&base.join("root"), owner).unwrap();
         assert_eq!(fs::read_link(base.join("root/etc/mtab")).unwrap(), Path::new("/proc/mounts"));
         fs::remove_dir_all(&base).unwrap();
     }

@@ -26,6 +26,8 @@ pub struct Content<'a> {
     pub dns_options: &'a [String],
     /// Search domains that replace the host's.
     pub dns_search: &'a [String],
+    /// The host's ids of the container's root.
+    pub owner: (u32, u32),
 }
 
 /// The files' paths below a container's directory.
@@ -33,16 +35,17 @@ pub fn paths(directory: &Path) -> [PathBuf; 3] {
     ["hostname", "hosts", "resolv.conf"].map(|name| directory.join(name))
 }
 
-/// Writes the three files into `directory`.
+/// Writes the three files into `directory`, for the container's root.
 ///
 /// # Errors
 /// The failing call.
 pub fn write(directory: &Path, content: &Content<'_>) -> Result<()> {
     let [hostname, hosts, resolv] = paths(directory);
-    write_in_place(&hostname, format!("{}\n", content.hostname).as_bytes())?;
+    let write = |path: &Path, bytes: &[u8]| write_in_place(path, bytes, content.owner);
+    write(&hostname, format!("{}\n", content.hostname).as_bytes())?;
     let base = if content.host_network { read_host("/etc/hosts") } else { None };
-    write_in_place(&hosts, hosts_text(base, content).as_bytes())?;
-    write_in_place(&resolv, resolv_text(read_host("/etc/resolv.conf"), content).as_bytes())
+    write(&hosts, hosts_text(base, content).as_bytes())?;
+    write(&resolv, resolv_text(read_host("/etc/resolv.conf"), content).as_bytes())
 }
 
 fn hosts_text(host: Option<String>, content: &Content<'_>) -> String {
@@ -104,7 +107,7 @@ fn read_host(path: &str) -> Option<String> {
 }
 
 /// Writes unless the content is there already: a start again costs the flash nothing.
-fn write_in_place(path: &Path, content: &[u8]) -> Result<()> {
+fn write_in_place(path: &Path, content: &[u8], (uid, gid): (u32, u32)) -> Result<()> {
     match std::fs::read(path) {
         Ok(old) if old == content => return Ok(()),
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context(|| format!("read({path:?})")),
@@ -117,7 +120,10 @@ fn write_in_place(path: &Path, content: &[u8]) -> Result<()> {
         .truncate(true)
         .mode(MODE)
         .open(path)
-        .and_then(|mut f| f.write_all(content))
+        .and_then(|mut f| {
+            std::os::unix::fs::fchown(&f, Some(uid), Some(gid))?;
+            f.write_all(content)
+        })
         .context(|| format!("write({path:?})"))
 }
 
@@ -134,6 +140,7 @@ mod tests {
             dns: &[],
             dns_options: &[],
             dns_search: &[],
+            owner: (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw()),
         }
     }
 

@@ -82,7 +82,8 @@ mod tests {
     use std::path::Path;
 
     fn open(graph: &Graph, check_layers: bool) -> Store {
-        Store::open(&graph.0, Storage { driver: Some(Driver::Overlay), check_layers, ..Storage::default() }).unwrap()
+        Store::open(&graph.0, None, Storage { driver: Some(Driver::Overlay), check_layers, ..Storage::default() })
+            .unwrap()
     }
 
     fn import(store: &Store, lines: &str, reference: &str) -> PathBuf {

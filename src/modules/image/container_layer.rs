@@ -108,7 +108,10 @@ impl Store {
                     .context(|| format!("chown, chmod({diff:?})"))?;
             }
             // overlayfs wants at least one layer below.
-            None => drop(make("empty", 0o755)?),
+            None => {
+                let empty = make("empty", 0o755)?;
+                [&empty, &diff].iter().try_for_each(|path| self.directories.give(path))?;
+            }
         }
         new.rename(&path)
     }

@@ -4,7 +4,7 @@ use super::layer::Directories;
 use super::layer::{Temporary, record};
 use super::pack::{Form, pack};
 use super::platform::Platform;
-use super::unpack::{Unpacked, unpack};
+use super::unpack::{Rules, Unpacked, unpack};
 use crate::api::oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::{Decompressed, read_error, tar};
@@ -51,11 +51,13 @@ pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read) -> 
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let root = open(&diff, flags, Mode::empty()).context(|| format!("open({diff:?})"))?;
     // What a root is when no member of the archive describes it.
+    directories.give(&diff)?;
     fchmod(&root, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({diff:?})"))?;
 
     let stream = Decompressed::detect(source)?;
     let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
-    let outcome = if parallel { in_two_threads(stream, root)? } else { consume(stream, root)? };
+    let rules = directories.rules();
+    let outcome = if parallel { in_two_threads(stream, root, rules)? } else { consume(stream, root, rules)? };
     let diff_id = format!("sha256:{}", outcome.digest);
     let members = outcome.members;
     Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked), members })
@@ -67,12 +69,12 @@ pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let root = open(&diff, flags, Mode::empty()).context(|| format!("open({diff:?})"))?;
     let (mut source, sink) = std::io::pipe().context(|| "pipe2()".into())?;
-    let form = Form::Layer { opaque: layer.opaque };
+    let (form, ids) = (Form::Layer { opaque: layer.opaque }, directories.ids());
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("image-pack".into()).stack_size(STACK);
         // The pipe ends when the thread does, not when it is joined.
         let packer = builder
-            .spawn_scoped(scope, move || pack(root, form, sink).map(drop))
+            .spawn_scoped(scope, move || pack(root, form, ids, sink).map(drop))
             .context(|| "start image-pack".into())?;
         let unpacked = unpack_layer(directories, &mut source);
         drop(source);
@@ -85,9 +87,9 @@ pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record
     })
 }
 
-fn consume(stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
+fn consume(stream: impl BufRead, root: OwnedFd, rules: Rules<'_>) -> Result<Outcome> {
     let mut archive = tar::Reader::new(Hashing::new(stream));
-    let unpacked = unpack(&mut archive, root)?;
+    let unpacked = unpack(&mut archive, root, rules)?;
     let members = archive.members();
     let mut rest = archive.into_inner();
     loop {
@@ -104,14 +106,14 @@ fn consume(stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
 type Chunk = std::io::Result<Vec<u8>>;
 
 /// This thread reads and inflates, another hashes and writes: the two halves cost about the same.
-fn in_two_threads(mut stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
+fn in_two_threads(mut stream: impl BufRead, root: OwnedFd, rules: Rules<'_>) -> Result<Outcome> {
     let (full_in, full_out) = sync_channel::<Chunk>(CHUNKS);
     let (empty_in, empty_out) = sync_channel::<Vec<u8>>(CHUNKS);
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("image-unpack".into()).stack_size(STACK);
         let reader = Chunks { full: full_out, empty: empty_in, now: Vec::new(), at: 0, ended: false };
         let unpacker = builder
-            .spawn_scoped(scope, move || consume(reader, root))
+            .spawn_scoped(scope, move || consume(reader, root, rules))
             .context(|| "start the thread image-unpack".into())?;
         loop {
             let mut chunk = empty_out.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));

@@ -10,9 +10,9 @@ use super::signs;
 use super::tree::{DIRECTORY, lstat, type_of};
 use crate::error::{Context, Result};
 use crate::utils::atomic_file::sync_directory;
-use nix::fcntl::{AT_FDCWD, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mknodat};
-use nix::unistd::symlinkat;
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -23,12 +23,12 @@ const LINK: (&str, &str) = ("mtab", "/proc/mounts");
 /// Mounted over in every container.
 const FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
-/// Makes the layer `path` for an image of these `layers`, topmost first; not when the image has all, or something
-/// else than a directory for `/etc`. What was made is durable.
+/// Makes the layer `path` for an image of these `layers`, topmost first, as `owner`'s; not when the image has all, or
+/// something else than a directory for `/etc`. What was made is durable.
 ///
 /// # Errors
 /// The failing call.
-pub(super) fn make(path: &Path, layers: &[PathBuf]) -> Result<()> {
+pub(super) fn make(path: &Path, layers: &[PathBuf], owner: (u32, u32)) -> Result<()> {
     let Some(found) = Found::look(layers)? else { return Ok(()) };
     if found.missing.is_empty() {
         return Ok(());
@@ -42,8 +42,11 @@ pub(super) fn make(path: &Path, layers: &[PathBuf]) -> Result<()> {
             true => symlinkat(LINK.1, &directory, *name),
             false => mknodat(&directory, *name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
         };
-        made.context(|| format!("{name:?} in {etc:?}"))?;
+        made.and_then(|()| give(&directory, name, owner)).context(|| format!("{name:?} in {etc:?}"))?;
     }
+    // Where the image has no such directory. The layer's own is seen only by an image that is nothing else.
+    let above = open(path)?;
+    give(&above, "etc", owner).and_then(|()| give(&above, ".", owner)).context(|| format!("chown({path:?})"))?;
     match &found.directory {
         Some(model) => {
             let stat = fstat(model).context(|| "fstat()".into())?;
@@ -53,6 +56,14 @@ pub(super) fn make(path: &Path, layers: &[PathBuf]) -> Result<()> {
     }
     sync_directory(&etc)?;
     sync_directory(path)
+}
+
+fn give(directory: &OwnedFd, name: &str, (uid, gid): (u32, u32)) -> nix::Result<()> {
+    if (uid, gid) == (0, 0) {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 /// What an image has.
@@ -146,7 +157,7 @@ mod tests {
         /// What is made above layer 1, which is above layer 0; nothing when there is no such layer.
         fn made(&self) -> Vec<String> {
             let path = self.at("made");
-            make(&path, &[self.at("1"), self.at("0")]).unwrap();
+            make(&path, &[self.at("1"), self.at("0")], (0, 0)).unwrap();
             let entries = fs::read_dir(path.join("etc")).into_iter().flatten().flatten();
             let mut names: Vec<_> = entries.map(|e| e.file_name().into_string().unwrap()).collect();
             names.sort();

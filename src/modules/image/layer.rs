@@ -2,7 +2,9 @@
 //!
 //! A layer exists when both are there under their final names; the record is renamed into place last.
 
+use super::unpack::Rules;
 use crate::error::{Context, Result};
+use crate::modules::remap::{Ids, Remap};
 use crate::utils::atomic_file::{Durability, rename_away, temporary_name, write_new};
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
@@ -55,21 +57,40 @@ pub(super) struct Directories {
     pub images: PathBuf,
     pub layers: PathBuf,
     pub overlay: PathBuf,
+    /// Whose ids what is unpacked gets.
+    pub remap: Option<Remap>,
 }
 
 impl Directories {
-    pub(super) fn open(graph: &Path) -> Result<Directories> {
+    pub(super) fn open(graph: &Path, remap: Option<Remap>) -> Result<Directories> {
         // Mounts are made by processes with other working directories.
         let storage = std::path::absolute(graph).context(|| format!("getcwd() for {graph:?}"))?.join("storage");
         let directories = Directories {
             images: storage.join("overlay-images"),
             layers: storage.join("overlay-layers"),
             overlay: storage.join("overlay"),
+            remap,
         };
         for path in [&directories.images, &directories.layers, &directories.overlay] {
             DirBuilder::new().recursive(true).mode(PRIVATE).create(path).context(|| format!("mkdir({path:?})"))?;
         }
         Ok(directories)
+    }
+
+    /// What holds for every layer that is unpacked here.
+    pub(super) fn rules(&self) -> Rules<'_> {
+        Rules { remap: self.remap.as_ref() }
+    }
+
+    /// How ids in what is packed follow from those on the disk.
+    pub(super) fn ids(&self) -> Ids<'_> {
+        self.remap.as_ref().map_or(Ids::Same, Ids::Inside)
+    }
+
+    /// Gives what was made just now to root of the containers.
+    pub(super) fn give(&self, path: &Path) -> Result<()> {
+        let Some((uid, gid)) = self.remap.as_ref().map(Remap::root) else { return Ok(()) };
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid)).context(|| format!("chown({path:?}, {uid}, {gid})"))
     }
 
     pub(super) fn diff(&self, layer: &str) -> PathBuf {

@@ -6,6 +6,7 @@
 use super::signs::{OPAQUE_ATTRIBUTE, is_whiteout};
 use super::tree::{DIRECTORY, lstat, type_of};
 use crate::error::{Context, Error, Result};
+use crate::modules::remap::Ids;
 use crate::utils::archive::tar::{Member, Type};
 use crate::utils::archive::tar_writer::Writer;
 use crate::utils::sys::xattr;
@@ -31,20 +32,21 @@ pub enum Form {
     Root,
 }
 
-/// Writes the tree below `root`, the root itself included.
+/// Writes the tree below `root`, the root itself included, with `ids` in the place of those on the disk.
 ///
 /// # Errors
 /// What reading the tree or writing the archive gives. What vanishes meanwhile is left out.
-pub fn pack<W: Write>(root: OwnedFd, form: Form, out: W) -> Result<W> {
+pub fn pack<W: Write>(root: OwnedFd, form: Form, ids: Ids<'_>, out: W) -> Result<W> {
     let stat = fstat(&root).context(|| "fstat(root)".into())?;
-    let mut packing = Packing { form, out: Writer::new(out), links: HashMap::new(), path: Vec::new() };
+    let mut packing = Packing { form, ids, out: Writer::new(out), links: HashMap::new(), path: Vec::new() };
     packing.directory(root.as_fd(), &stat, matches!(form, Form::Layer { opaque: true }))?;
     packing.tree(root, &stat)?;
     packing.out.finish()
 }
 
-struct Packing<W> {
+struct Packing<'a, W> {
     form: Form,
+    ids: Ids<'a>,
     out: Writer<W>,
     /// First names of files that have several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -61,7 +63,7 @@ struct Level {
     length: usize,
 }
 
-impl<W: Write> Packing<W> {
+impl<W: Write> Packing<'_, W> {
     fn tree(&mut self, root: OwnedFd, stat: &FileStat) -> Result<()> {
         let mut here = root;
         let mut levels = vec![Level { names: names(here.as_fd())?, identity: identity(stat), length: 0 }];
@@ -103,7 +105,7 @@ impl<W: Write> Packing<W> {
     /// The current directory itself.
     fn directory(&mut self, fd: BorrowedFd<'_>, stat: &FileStat, opaque: bool) -> Result<()> {
         let path = if self.path.is_empty() { b"./".to_vec() } else { self.path.clone() };
-        let member = Member { xattrs: self.attributes(fd)?, ..member(Type::Directory, path, stat) };
+        let member = Member { xattrs: self.attributes(fd)?, ..self.member(Type::Directory, path, stat) };
         self.out.member(&member, &mut std::io::empty())?;
         if opaque {
             self.sign(b".wh..wh..opq", stat)?;
@@ -118,7 +120,7 @@ impl<W: Write> Packing<W> {
         let path = [&self.path, name].concat();
         if stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&identity(stat)) {
-                let member = Member { link: first.clone(), size: 0, ..member(Type::HardLink, path, stat) };
+                let member = Member { link: first.clone(), size: 0, ..self.member(Type::HardLink, path, stat) };
                 return self.out.member(&member, &mut std::io::empty());
             }
             self.links.insert(identity(stat), path.clone());
@@ -132,7 +134,7 @@ impl<W: Write> Packing<W> {
             // A socket is nothing without the process that made it.
             _ => return Ok(()),
         };
-        let mut member = Member { size: 0, ..member(kind, path, stat) };
+        let mut member = Member { size: 0, ..self.member(kind, path, stat) };
         match kind {
             Type::Symlink => match readlinkat(here, name) {
                 Ok(target) => member.link = target.into_vec(),
@@ -157,14 +159,15 @@ impl<W: Write> Packing<W> {
         if type_of(&stat) != SFlag::S_IFREG {
             return Ok(());
         }
-        let member = Member { xattrs: self.attributes(fd.as_fd())?, ..member(Type::Regular, path, &stat) };
+        let member = Member { xattrs: self.attributes(fd.as_fd())?, ..self.member(Type::Regular, path, &stat) };
         self.out.member(&member, &mut File::from(fd))
     }
 
     /// An empty file whose name says something, and nothing else about it does.
     fn sign(&mut self, name: &[u8], stat: &FileStat) -> Result<()> {
         let path = [&self.path, name].concat();
-        let member = Member { size: 0, mode: 0, uid: 0, gid: 0, mtime: (0, 0), ..member(Type::Regular, path, stat) };
+        let member =
+            Member { size: 0, mode: 0, uid: 0, gid: 0, mtime: (0, 0), ..self.member(Type::Regular, path, stat) };
         self.out.member(&member, &mut std::io::empty())
     }
 
@@ -174,30 +177,34 @@ impl<W: Write> Packing<W> {
         let own = |name: &[u8]| {
             name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") || name == b"security.selinux"
         };
-        let mut kept: Vec<_> = all.filter(|(name, _)| !own(name)).collect();
+        let shifted = |(name, value): (Vec<u8>, _)| {
+            let value = self.ids.attribute(&name, value);
+            (name, value)
+        };
+        let mut kept: Vec<_> = all.filter(|(name, _)| !own(name)).map(shifted).collect();
         kept.sort();
         Ok(kept)
+    }
+
+    fn member(&self, kind: Type, path: Vec<u8>, stat: &FileStat) -> Member {
+        Member {
+            kind,
+            path,
+            link: Vec::new(),
+            mode: stat.st_mode & 0o7777,
+            uid: self.ids.uid(stat.st_uid),
+            gid: self.ids.gid(stat.st_gid),
+            mtime: (stat.st_mtime as _, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            device: (0, 0),
+            size: if kind == Type::Regular { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
+            xattrs: Vec::new(),
+            sparse: None,
+        }
     }
 
     fn error(&self, call: &str, name: &[u8], e: Errno) -> Error {
         let path = [&self.path, name].concat();
         Error::os(format!("{call}({:?})", String::from_utf8_lossy(&path)), e as i32)
-    }
-}
-
-fn member(kind: Type, path: Vec<u8>, stat: &FileStat) -> Member {
-    Member {
-        kind,
-        path,
-        link: Vec::new(),
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: (stat.st_mtime as _, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
-        device: (0, 0),
-        size: if kind == Type::Regular { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
-        xattrs: Vec::new(),
-        sparse: None,
     }
 }
 

@@ -6,6 +6,7 @@ use super::reference::Reference;
 use super::store::Image;
 use crate::api::oci::image::ImageConfig;
 use crate::error::{Context, Error, Kind, Result};
+use crate::modules::remap::Remap;
 use crate::utils::atomic_file::{Durability, fill_directory, overwrite, replace, sync_directory};
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
@@ -76,7 +77,8 @@ fn config_name(id: &str) -> String {
 pub(super) fn create(directories: &Directories, image: &Image, config: &[u8], layers: &[PathBuf]) -> Result<()> {
     let path = directories.images.join(&image.id);
     let new = Temporary::directory(&path)?;
-    init_layer::make(&new.path().join(INIT), layers)?;
+    let owner = directories.remap.as_ref().map(Remap::root).unwrap_or_default();
+    init_layer::make(&new.path().join(INIT), layers, owner)?;
     let record = json::to_vec(&Record::of(image, config.len() as u64));
     let files = [(&config_name(&image.id)[..], config), (FILE, &record)];
     fill_directory(new.path(), &files, 0o640, Durability::Durable)?;

@@ -148,7 +148,7 @@ impl Store {
     fn pack_layer(&self, layer: &Packed, out: &mut dyn Write) -> Result<()> {
         let path = self.directories.diff(&layer.chain_id);
         let root = nix::fcntl::open(&path, DIRECTORY, Mode::empty()).context(|| format!("open({path:?})"))?;
-        pack(root, Form::Layer { opaque: layer.opaque }, out).map(drop)
+        pack(root, Form::Layer { opaque: layer.opaque }, self.directories.ids(), out).map(drop)
     }
 
     fn write_archive(

@@ -13,6 +13,7 @@ use super::{changes, import, open, record};
 use crate::api::image::DeleteEntry;
 use crate::api::oci::image::{ExecutionConfig, ImageConfig};
 use crate::error::{Context, Error, Kind, Result};
+use crate::modules::remap::Remap;
 use crate::utils::atomic_file::sync_directory;
 use crate::utils::digest;
 use crate::utils::remove_tree::remove_tree;
@@ -98,14 +99,15 @@ pub struct Import<'a> {
 }
 
 impl Store {
-    /// Opens the store, making it when it is not there. Removes what is not whole; damaged images are reported in the
+    /// Opens the store, making it when it is not there; all that it unpacks is for containers with the user namespace
+    /// `remap`. Removes what is not whole; damaged images are reported in the
     /// log and left out. What takes time to remove goes on in the background.
     ///
     /// # Errors
     /// When the directories cannot be made or read; `Kind::Unsupported` when containers cannot be limited to the size
     /// that `storage` has.
-    pub fn open(graph: &Path, storage: Storage) -> Result<Store> {
-        let directories = Directories::open(graph)?;
+    pub fn open(graph: &Path, remap: Option<Remap>, storage: Storage) -> Result<Store> {
+        let directories = Directories::open(graph, remap)?;
         if storage.size.is_some() {
             Quota::supported(&directories.overlay)?;
         }

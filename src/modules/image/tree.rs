@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -30,7 +31,7 @@ const COMPONENTS: usize = 16_384;
 /// What to do about a directory on the way that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// Make it, 0755 and root's.
+    /// Make it, 0755 and root's, which is root of the containers.
     Create,
     /// There is no way then.
     Stop,
@@ -72,6 +73,8 @@ pub(super) struct Tree {
     /// The current directory when the way to it went through a link or deeper than the levels.
     aside: Option<Level>,
     way: Way,
+    /// Of directories that no member describes.
+    owner: (u32, u32),
 }
 
 /// What the last way to a directory was like.
@@ -84,8 +87,8 @@ pub(super) struct Way {
 }
 
 impl Tree {
-    pub(super) fn new(root: OwnedFd) -> Result<Tree> {
-        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default() })
+    pub(super) fn new(root: OwnedFd, owner: (u32, u32)) -> Result<Tree> {
+        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default(), owner })
     }
 
     /// Goes to the directory with these components; false when a missing one stopped it.
@@ -103,7 +106,7 @@ impl Tree {
                 Ok(fd) => fd,
                 Err(Errno::ENOENT) if missing == Missing::Stop => return Ok(false),
                 Err(Errno::ENOENT) => {
-                    let fd = make_directory(parent, name)?;
+                    let fd = make_directory(parent, name, self.owner)?;
                     self.changed();
                     self.way.there.get_or_insert(n);
                     fd
@@ -197,7 +200,7 @@ impl Tree {
                 Err(Errno::ENOENT) if missing == Missing::Stop => return Ok(false),
                 Err(Errno::ENOENT) => {
                     let mut parent = Level::new(b"", here)?;
-                    here = make_directory(parent.fd.as_fd(), &name)?;
+                    here = make_directory(parent.fd.as_fd(), &name, self.owner)?;
                     self.way.strayed = true;
                     parent.changed = true;
                     // The root's time is kept by its own level.
@@ -229,7 +232,7 @@ impl Tree {
 }
 
 /// Makes and opens a directory that no member of the archive describes so far.
-fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+fn make_directory(parent: BorrowedFd<'_>, name: &[u8], (uid, gid): (u32, u32)) -> Result<OwnedFd> {
     let text = || String::from_utf8_lossy(name).into_owned();
     // OCI image specification, layer.md, "Whiteouts": no file system of an image has such names.
     if name.starts_with(WHITEOUT) {
@@ -237,6 +240,9 @@ fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     }
     mkdirat(parent, name, Mode::S_IRWXU).context(|| format!("mkdirat({:?})", text()))?;
     let fd = openat(parent, name, DIRECTORY, Mode::empty()).context(|| format!("openat({:?})", text()))?;
+    if (uid, gid) != (0, 0) {
+        fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).context(|| format!("fchown({:?})", text()))?;
+    }
     // The mode of mkdirat is subject to the process's mask.
     fchmod(&fd, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({:?})", text()))?;
     Ok(fd)

@@ -8,6 +8,7 @@ use super::signs::{self, Form, OPAQUE, RECORDS, is_whiteout};
 use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
 use crate::error::{Context, Error, Result};
+use crate::modules::remap::Remap;
 use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::remove_tree::remove_at;
 use crate::utils::sys::xattr;
@@ -19,6 +20,7 @@ use nix::sys::stat::{
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
@@ -43,14 +45,23 @@ pub struct Unpacked {
     pub sum: Option<u64>,
 }
 
+/// What holds for a whole layer.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Rules<'a> {
+    /// The user namespace of the containers that it is for.
+    pub remap: Option<&'a Remap>,
+}
+
 /// Unpacks all members below the empty directory `root`.
 ///
 /// # Errors
-/// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says; the failing
-/// call. The directory is to be thrown away then.
-pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpacked> {
+/// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says, or whose
+/// owner the user namespace has not; the failing call. The directory is to be thrown away then.
+pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, rules: Rules<'_>) -> Result<Unpacked> {
     let top = root.try_clone().context(|| "dup()".into())?;
-    let mut unpacking = Unpacking { tree: Tree::new(root)?, result: Unpacked::default(), tally: Tally::default() };
+    let owner = rules.remap.map(Remap::root).unwrap_or_default();
+    let (result, tally) = (Unpacked::default(), Tally::default());
+    let mut unpacking = Unpacking { tree: Tree::new(root, owner)?, rules, owner, result, tally };
     while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
@@ -60,16 +71,22 @@ pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpa
     Ok(Unpacked { sum: unpacking.tally.finish(top.as_fd())?, ..unpacking.result })
 }
 
-struct Unpacking {
+struct Unpacking<'a> {
     tree: Tree,
+    rules: Rules<'a>,
+    /// Of what no member describes.
+    owner: (u32, u32),
     result: Unpacked,
     tally: Tally,
 }
 
-impl Unpacking {
+impl Unpacking<'_> {
     fn member<R: BufRead>(&mut self, member: &Member, archive: &mut Reader<R>) -> Result<()> {
         let path = components(&member.path);
-        let Some((&name, parent)) = path.split_last() else { return self.root(member) };
+        let Some((&name, parent)) = path.split_last() else {
+            let member = self.on_disk(member)?;
+            return self.root(&member);
+        };
         if name == OPAQUE {
             return self.opaque(parent);
         }
@@ -82,6 +99,8 @@ impl Unpacking {
         if member.kind == Type::HardLink {
             return self.hard_link(&path, member);
         }
+        let member = self.on_disk(member)?;
+        let member = member.as_ref();
         self.enter(parent)?;
         if member.kind == Type::Directory {
             return self.directory(&path, member);
@@ -100,6 +119,18 @@ impl Unpacking {
         Ok(())
     }
 
+    /// A member with the owner and attributes that it has on the disk.
+    fn on_disk<'m>(&self, member: &'m Member) -> Result<Cow<'m, Member>> {
+        let Some(remap) = self.rules.remap else { return Ok(Cow::Borrowed(member)) };
+        let mut member = member.clone();
+        member.uid = remap.uids.to_host("user", member.uid)?;
+        member.gid = remap.gids.to_host("group", member.gid)?;
+        for (name, value) in &mut member.xattrs {
+            *value = remap.attribute(name, value)?;
+        }
+        Ok(Cow::Owned(member))
+    }
+
     /// Goes to a directory in which something is to be made, making it and those above it where they are missing.
     fn enter(&mut self, directory: &[&[u8]]) -> Result<()> {
         self.tree.enter(directory, Missing::Create)?;
@@ -108,7 +139,8 @@ impl Unpacking {
             self.tally.lost();
         }
         for n in way.there.unwrap_or(directory.len())..directory.len() {
-            self.tally.node(&directory[..=n], IMPLIED);
+            let (uid, gid) = self.owner;
+            self.tally.node(&directory[..=n], Likeness { uid, gid, ..IMPLIED });
         }
         Ok(())
     }

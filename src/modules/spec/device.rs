@@ -30,7 +30,8 @@ const SKIPPED: [&str; 6] = ["pts", "shm", "fd", "mqueue", "console", ".udev"];
 /// Nodes to make and rules in order.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Devices {
-    pub nodes: Vec<Device>,
+    /// With their paths on the host.
+    pub nodes: Vec<(Device, PathBuf)>,
     pub rules: Vec<DeviceRule>,
 }
 
@@ -53,7 +54,7 @@ pub(super) fn of_container(host: &HostConfig) -> Result<Devices> {
         add_mapping(mapping, &inside, &mut devices.nodes)?;
         let access = access(mapping);
         let added = &devices.nodes[first..];
-        devices.rules.extend(added.iter().map(|d| rule(true, &d.kind, Some(d.major), Some(d.minor), access)));
+        devices.rules.extend(added.iter().map(|(d, _)| rule(true, &d.kind, Some(d.major), Some(d.minor), access)));
     }
     if devices.nodes.len() > LIMIT {
         return Err(Error::invalid(format!("more than {LIMIT} devices")));
@@ -61,7 +62,7 @@ pub(super) fn of_container(host: &HostConfig) -> Result<Devices> {
     // A later mapping replaces an earlier node of the same path.
     let mut seen = std::collections::HashSet::new();
     devices.nodes.reverse();
-    devices.nodes.retain(|d| seen.insert(d.path.clone()));
+    devices.nodes.retain(|(d, _)| seen.insert(d.path.clone()));
     devices.nodes.reverse();
     for text in &host.device_cgroup_rules {
         devices.rules.push(parse_rule(text)?);
@@ -96,7 +97,7 @@ pub(super) fn validate_mapping(mapping: &DeviceMapping) -> Result<String> {
     Ok(inside)
 }
 
-fn add_mapping(mapping: &DeviceMapping, inside: &str, nodes: &mut Vec<Device>) -> Result<()> {
+fn add_mapping(mapping: &DeviceMapping, inside: &str, nodes: &mut Vec<(Device, PathBuf)>) -> Result<()> {
     let outside = Path::new(&mapping.path_on_host);
     let missing = |why: &str| {
         let text = format!("error gathering device information while adding custom device {outside:?}: {why}");
@@ -116,7 +117,7 @@ fn add_mapping(mapping: &DeviceMapping, inside: &str, nodes: &mut Vec<Device>) -
 }
 
 /// All devices below a directory, links not followed.
-fn collect(outside: &Path, inside: &Path, depth: usize, nodes: &mut Vec<Device>) -> Result<()> {
+fn collect(outside: &Path, inside: &Path, depth: usize, nodes: &mut Vec<(Device, PathBuf)>) -> Result<()> {
     let read = |e| Error::io(format!("opendir({outside:?})"), e);
     let mut entries: Vec<PathBuf> =
         std::fs::read_dir(outside).map_err(read)?.flatten().map(|entry| entry.path()).collect();
@@ -140,7 +141,7 @@ fn collect(outside: &Path, inside: &Path, depth: usize, nodes: &mut Vec<Device>)
     Ok(())
 }
 
-fn node(outside: &Path, inside: &Path) -> Option<Device> {
+fn node(outside: &Path, inside: &Path) -> Option<(Device, PathBuf)> {
     let metadata = outside.symlink_metadata().ok()?;
     let kind = match metadata.file_type() {
         t if t.is_char_device() => "c",
@@ -148,7 +149,7 @@ fn node(outside: &Path, inside: &Path) -> Option<Device> {
         _ => return None,
     };
     let number = metadata.rdev();
-    Some(Device {
+    let device = Device {
         kind: kind.into(),
         path: inside.to_str()?.to_owned(),
         major: major(number) as i64,
@@ -156,7 +157,8 @@ fn node(outside: &Path, inside: &Path) -> Option<Device> {
         file_mode: Some(metadata.mode() & !SFlag::S_IFMT.bits()),
         uid: Some(metadata.uid()),
         gid: Some(metadata.gid()),
-    })
+    };
+    Some((device, outside.to_owned()))
 }
 
 /// `TYPE MAJOR:MINOR ACCESS`, as in `c 42:* rmw`.
@@ -207,7 +209,8 @@ mod tests {
         };
         let got = of_container(&host).unwrap();
         assert_eq!(got.nodes.len(), 1);
-        let node = &got.nodes[0];
+        let (node, source) = &got.nodes[0];
+        assert_eq!(source, Path::new("/dev/null"));
         assert_eq!((node.kind.as_str(), node.path.as_str(), node.major, node.minor), ("c", "/dev/nothing", 1, 3));
         assert_eq!(node.file_mode, Some(0o666));
         assert_eq!(got.rules[13..], [rule(true, "c", Some(1), Some(5), "r"), rule(true, "c", Some(1), Some(3), "rwm")]);
@@ -217,8 +220,8 @@ mod tests {
     fn privileged_has_the_hosts() {
         let got = of_container(&HostConfig { privileged: true, ..HostConfig::default() }).unwrap();
         assert_eq!(got.rules, [rule(true, "a", None, None, "rwm")]);
-        assert!(got.nodes.iter().any(|d| d.path == "/dev/null"));
-        assert!(!got.nodes.iter().any(|d| d.path.starts_with("/dev/pts/") || d.path == "/dev/console"));
+        assert!(got.nodes.iter().any(|(d, _)| d.path == "/dev/null"));
+        assert!(!got.nodes.iter().any(|(d, _)| d.path.starts_with("/dev/pts/") || d.path == "/dev/console"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod validate;
 mod volume;
 
 pub use command::{command_line, merge_image};
-pub use namespace::{Mode, host_name, mode};
+pub use namespace::{Mode, host_name, mode, peers, remap_of};
 pub use process::{console_size, exec_process};
 pub use resource::{CGROUP_PARENT, validate_cgroup_parent};
 pub use validate::validate;
@@ -29,6 +29,7 @@ pub use validate::validate;
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
 use crate::api::oci::runtime::{Linux, Root, Spec};
 use crate::error::Result;
+use crate::modules::remap::Remap;
 use std::path::{Path, PathBuf};
 
 /// Everything a document is made of.
@@ -77,6 +78,8 @@ pub struct JoinedNamespaces {
     pub uts: Option<PathBuf>,
     /// For `CgroupnsMode`.
     pub cgroup: Option<PathBuf>,
+    /// The user namespace to which these belong, when it is not the host's.
+    pub user: Option<PathBuf>,
     /// Directory that becomes `/dev/shm` in place of an own tmpfs: that of the container whose IPC namespace is
     /// joined.
     pub shm: Option<PathBuf>,
@@ -93,6 +96,8 @@ pub struct Defaults {
     pub umask: Option<u32>,
     /// A profile in docker's format in place of the built-in one.
     pub seccomp_profile: Option<PathBuf>,
+    /// The user namespace of containers that do not ask for the host's.
+    pub remap: Option<Remap>,
 }
 
 /// Version of the OCI runtime specification that documents name.
@@ -106,10 +111,16 @@ const OCI_VERSION: &str = "1.0.1";
 /// [`JoinedNamespaces`] lacks.
 pub fn generate(input: &Input<'_>) -> Result<Spec> {
     let (config, host) = (input.config, input.host);
+    let remap = remap_of(host, input.defaults)?;
     let security = security::parse(&host.security_opt)?;
     let capabilities = capability::of_container(host)?;
     let devices = device::of_container(host)?;
     let (masked_paths, readonly_paths) = paths::hidden(host);
+    // The kernel refuses nodes in a user namespace: the host's are shown there, each under its name inside.
+    let (shown, made) = match remap {
+        Some(_) => (devices.nodes, Vec::new()),
+        None => (Vec::new(), devices.nodes),
+    };
     let own_uts = namespace::own(&host.uts_mode);
     let mut annotations = config.annotations.clone();
     annotations.extend(host.annotations.iter().map(|(k, v)| (k.clone(), v.clone())));
@@ -119,15 +130,17 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
         root: Some(Root { path: input.rootfs.to_owned(), readonly: host.readonly_rootfs }),
         hostname: if own_uts { input.hostname.to_owned() } else { String::new() },
         domainname: if own_uts { config.domainname.clone() } else { String::new() },
-        mounts: mount::of_container(input)?,
+        mounts: mount::of_container(input, remap, &shown)?,
         hooks: None,
         annotations,
         linux: Some(Linux {
             sysctl: host.sysctls.clone(),
             resources: Some(resource::of_container(host, devices.rules)?),
             cgroups_path: resource::cgroups_path(input)?,
-            namespaces: namespace::of_container(host, input.namespaces)?,
-            devices: devices.nodes,
+            uid_mappings: remap.map(|remap| remap.uids.mapping()).into_iter().collect(),
+            gid_mappings: remap.map(|remap| remap.gids.mapping()).into_iter().collect(),
+            namespaces: namespace::of_container(host, input.namespaces, remap.is_some())?,
+            devices: made.into_iter().map(|(device, _)| device).collect(),
             seccomp: security::seccomp(&security, host.privileged, input.defaults, &capabilities)?,
             rootfs_propagation: mount::rootfs_propagation(host)?.to_owned(),
             masked_paths,

@@ -4,12 +4,15 @@ use super::namespace::{Mode, mode};
 use super::volume::{self, Propagation, Wanted};
 use super::{Input, kernel};
 use crate::api::container::{ContainerConfig, HostConfig};
-use crate::api::oci::runtime::Mount;
+use crate::api::oci::runtime::{Device, Mount};
 use crate::error::{Context, Error, Result};
+use crate::modules::remap::Remap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 const SHM_SIZE: i64 = 64 << 20;
+/// Group of terminals, as everywhere.
+const TTY: u32 = 5;
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
     Mount {
@@ -27,21 +30,28 @@ fn bind(destination: &str, source: &Path) -> Result<Mount> {
     Ok(mount(destination, "bind", source, &["rbind", "rprivate"]))
 }
 
-/// All mounts of a container. Makes the missing sources of `-v`.
-pub(super) fn of_container(input: &Input<'_>) -> Result<Vec<Mount>> {
+/// All mounts of a container, `devices` of the host among them. Makes the missing sources of `-v`.
+pub(super) fn of_container(
+    input: &Input<'_>,
+    remap: Option<&Remap>,
+    devices: &[(Device, PathBuf)],
+) -> Result<Vec<Mount>> {
     // Paths that the image declares as volumes stay in the writable layer: the user's are refused at creation.
     let config = ContainerConfig { volumes: Default::default(), ..ContainerConfig::default() };
     let wanted = volume::of_request(input.host, &config)?;
     for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
         let source = Path::new(&w.mount.source);
         if w.create_source && source.symlink_metadata().is_err() {
-            std::fs::create_dir_all(source).context(|| format!("mkdir({source:?}) for a volume"))?;
+            make_source(source, remap).context(|| format!("mkdir({source:?}) for a volume"))?;
         }
     }
     check_sources(&wanted)?;
     let wanted: Vec<Mount> = wanted.into_iter().map(|w| w.mount).collect();
     let over_dev = wanted.iter().any(|m| m.destination == "/dev");
-    let mut mounts = template(input)?;
+    let mut mounts = template(input, remap)?;
+    for (device, source) in devices {
+        mounts.push(Mount { options: vec!["bind".into()], ..bind(&device.path, source)? });
+    }
     // The request's mount takes the place of the template's; with an own /dev nothing is put below it.
     let replaced = |m: &Mount| {
         wanted.iter().any(|w| w.destination == m.destination) || (over_dev && m.destination.starts_with("/dev/"))
@@ -52,25 +62,35 @@ pub(super) fn of_container(input: &Input<'_>) -> Result<Vec<Mount>> {
     Ok(mounts)
 }
 
-fn template(input: &Input<'_>) -> Result<Vec<Mount>> {
+/// Makes a directory and those on the way to it for the container's root.
+fn make_source(path: &Path, remap: Option<&Remap>) -> std::io::Result<()> {
+    let Some((uid, gid)) = remap.map(Remap::root) else { return std::fs::create_dir_all(path) };
+    let missing: Vec<&Path> = path.ancestors().take_while(|p| p.symlink_metadata().is_err()).collect();
+    for path in missing.into_iter().rev() {
+        match std::fs::create_dir(path) {
+            Ok(()) => std::os::unix::fs::lchown(path, Some(uid), Some(gid))?,
+            // Somebody else's, made just now.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn template(input: &Input<'_>, remap: Option<&Remap>) -> Result<Vec<Mount>> {
     let access: &[&str] = if input.host.privileged { &[] } else { &["ro"] };
     let kernel_files = [&["nosuid", "noexec", "nodev"], access].concat();
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
+        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
         mount("/sys", "sysfs", "sysfs", &kernel_files),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &kernel_files),
     ];
-    // Boards without POSIX message queues or System V IPC.
-    if kernel::has_file_system("mqueue") {
-        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    if remap.is_none_or(|remap| remap.gids.to_host("group", TTY).is_ok()) {
+        mounts[2].options.push(format!("gid={TTY}"));
     }
+    mounts.extend(message_queues(input, remap)?);
     mounts.extend(shm(input)?);
     for (destination, source) in [
         ("/etc/hostname", &input.files.hostname),
@@ -82,6 +102,20 @@ fn template(input: &Input<'_>) -> Result<Vec<Mount>> {
         }
     }
     Ok(mounts)
+}
+
+/// `/dev/mqueue`; not on boards without POSIX message queues or System V IPC.
+fn message_queues(input: &Input<'_>, remap: Option<&Remap>) -> Result<Option<Mount>> {
+    const AT: &str = "/dev/mqueue";
+    if !kernel::has_file_system("mqueue") {
+        return Ok(None);
+    }
+    // Those of the host's IPC namespace may be mounted in the host's user namespace only.
+    if remap.is_some() && mode(&input.host.ipc_mode) == Mode::Host {
+        let there = Path::new(AT).is_dir();
+        return there.then(|| bind(AT, Path::new(AT))).transpose();
+    }
+    Ok(Some(mount(AT, "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])))
 }
 
 /// `/dev/shm` belongs to the IPC namespace: own, the host's, a peer's, or none.

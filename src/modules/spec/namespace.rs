@@ -1,9 +1,10 @@
 //! Namespaces: own, the host's, or another container's.
 
-use super::{JoinedNamespaces, kernel};
+use super::{Defaults, JoinedNamespaces, kernel};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::oci::runtime::Namespace;
 use crate::error::{Error, Kind, Result};
+use crate::modules::remap::Remap;
 use std::path::PathBuf;
 
 /// The parts of a mode such as `container:ID`.
@@ -103,9 +104,39 @@ fn valid_host_name(name: &str) -> bool {
         })
 }
 
+/// The containers whose namespaces one joins.
+pub fn peers(host: &HostConfig) -> impl Iterator<Item = &str> {
+    let modes = modes(host).map(|(_, value, _)| value);
+    modes.into_iter().filter_map(|value| match mode(value) {
+        Mode::Container(reference) => Some(reference),
+        _ => None,
+    })
+}
+
+/// The map of a container's user namespace; `None` when it has the host's: where the daemon has no map, where it is
+/// asked for, and for privileged containers.
+///
+/// # Errors
+/// `Kind::Invalid` for namespaces of the host that root of another user namespace could do nothing with.
+pub fn remap_of<'a>(host: &HostConfig, defaults: &'a Defaults) -> Result<Option<&'a Remap>> {
+    let Some(remap) = &defaults.remap else { return Ok(None) };
+    if host.userns_mode == "host" || host.privileged {
+        return Ok(None);
+    }
+    for (what, value) in [("network", &host.network_mode), ("PID", &host.pid_mode)] {
+        if mode(value) == Mode::Host {
+            return Err(Error::invalid(format!(
+                "cannot share the host's {what} namespace when user namespaces are enabled: use --userns=host"
+            )));
+        }
+    }
+    Ok(Some(remap))
+}
+
 /// The namespaces to make or join. Those that this kernel was built without and that nobody asked for are left out:
-/// boards without System V IPC or cgroup namespaces have nothing to isolate there.
-pub(super) fn of_container(host: &HostConfig, joined: &JoinedNamespaces) -> Result<Vec<Namespace>> {
+/// boards without System V IPC or cgroup namespaces have nothing to isolate there. With `user` there is a user
+/// namespace: that of the containers whose namespaces are joined, or there would be no rights over these.
+pub(super) fn of_container(host: &HostConfig, joined: &JoinedNamespaces, user: bool) -> Result<Vec<Namespace>> {
     let rows = [
         ("pid", host.pid_mode.as_str(), &joined.pid),
         ("network", &host.network_mode, &joined.network),
@@ -114,7 +145,7 @@ pub(super) fn of_container(host: &HostConfig, joined: &JoinedNamespaces) -> Resu
         ("mount", "", &None),
         ("cgroup", &host.cgroupns_mode, &joined.cgroup),
     ];
-    let mut namespaces = Vec::with_capacity(rows.len());
+    let mut namespaces = Vec::with_capacity(rows.len() + 1);
     for (kind, value, path) in rows {
         let path = match mode(value) {
             Mode::Host => continue,
@@ -125,6 +156,9 @@ pub(super) fn of_container(host: &HostConfig, joined: &JoinedNamespaces) -> Resu
                 .ok_or_else(|| Error::internal(format!("no {kind} namespace was given for container {name:?}")))?,
         };
         namespaces.push(Namespace { kind: kind.into(), path });
+    }
+    if user {
+        namespaces.push(Namespace { kind: "user".into(), path: joined.user.clone().unwrap_or_default() });
     }
     Ok(namespaces)
 }

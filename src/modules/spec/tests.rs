@@ -5,6 +5,7 @@ use crate::api::container::{RestartPolicy, Ulimit};
 use crate::api::exec::ExecCreateRequest;
 use crate::api::oci::runtime::{ConsoleSize, Mount, Namespace, Rlimit};
 use crate::error::Kind;
+use crate::modules::remap::Range;
 
 const ID: &str = "5a0208125d09afefab82a28bf38458e742dd95e9e4a5feb9d9c647827a0cd627";
 
@@ -142,6 +143,52 @@ fn mounts_of_the_request_replace_those_of_the_template() {
 }
 
 #[test]
+fn a_user_namespace_changes_what_it_must() {
+    let mut c = case();
+    let range = |first, count| Range { first, count };
+    c.defaults.remap = Some(Remap { uids: range(100_000, 65536), gids: range(200_000, 5) });
+    let null = crate::api::container::DeviceMapping {
+        path_on_host: "/dev/null".into(),
+        path_in_container: "/dev/nothing".into(),
+        cgroup_permissions: String::new(),
+    };
+    c.host.devices = vec![null];
+    let spec = c.spec();
+    let linux = spec.linux.unwrap();
+    let [uids] = &linux.uid_mappings[..] else { panic!("{:?}", linux.uid_mappings) };
+    assert_eq!((uids.container_id, uids.host_id, uids.size), (0, 100_000, 65536));
+    assert_eq!((linux.gid_mappings[0].host_id, linux.gid_mappings[0].size), (200_000, 5));
+    let own = |path: &str| Namespace { kind: "user".into(), path: path.into() };
+    assert_eq!(linux.namespaces.last(), Some(&own("")));
+    assert!(linux.devices.is_empty());
+    let mounts = lines(&spec.mounts);
+    assert!(mounts.contains(&"/dev/nothing bind /dev/null bind".to_owned()), "{mounts:?}");
+    // No group of terminals in five of them.
+    let pts = "/dev/pts devpts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620";
+    assert!(mounts.contains(&pts.to_owned()), "{mounts:?}");
+
+    c.namespaces.user = Some("/proc/7/ns/user".into());
+    assert_eq!(c.spec().linux.unwrap().namespaces.last(), Some(&own("/proc/7/ns/user")));
+    let lift: [fn(&mut HostConfig); 2] = [|h| h.userns_mode = "host".into(), |h| h.privileged = true];
+    for change in lift {
+        let mut c = Case { host: HostConfig::default(), defaults: c.defaults.clone(), ..case() };
+        change(&mut c.host);
+        let linux = c.spec().linux.unwrap();
+        assert!(linux.uid_mappings.is_empty() && linux.namespaces.iter().all(|n| n.kind != "user"));
+        (c.host.network_mode, c.host.pid_mode) = ("host".into(), "host".into());
+        c.spec();
+    }
+    let refused: [(fn(&mut HostConfig), &str); 2] =
+        [(|h| h.network_mode = "host".into(), "network"), (|h| h.pid_mode = "host".into(), "PID")];
+    for (change, what) in refused {
+        change(&mut c.host);
+        let text = c.try_spec().unwrap_err().to_string();
+        assert!(text.contains(&format!("the host's {what} namespace when user namespaces are enabled")), "{text}");
+        c.host = HostConfig::default();
+    }
+}
+
+#[test]
 fn missing_sources() {
     let base = std::env::temp_dir().join(format!("spec-src-{}", std::process::id()));
     let mut c = case();
@@ -172,6 +219,7 @@ fn the_daemons_defaults_and_the_requests_own() {
         ulimits: vec![Ulimit { name: "nofile".into(), soft: 10, hard: 20 }],
         umask: Some(0o077),
         seccomp_profile: None,
+        remap: None,
     };
     let spec = c.spec();
     let process = spec.process.unwrap();

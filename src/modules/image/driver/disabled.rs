@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Sizes of containers.
 #[derive(Default)]
-pub struct Quota;
+pub struct Quota {}
 
 impl Quota {
     /// Refuses.

@@ -24,7 +24,7 @@ impl Graph {
     }
 
     pub(crate) fn open_with(&self, driver: Driver) -> Store {
-        Store::open(&self.0, Storage { driver: Some(driver), ..Storage::default() }).unwrap()
+        Store::open(&self.0, None, Storage { driver: Some(driver), ..Storage::default() }).unwrap()
     }
 
     fn entries(&self, directory: &str) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 /// Nothing.
 #[derive(Default)]
-pub(in super::super) struct Tally;
+pub(in super::super) struct Tally {}
 
 impl Tally {
     pub fn data(&mut self, _offset: u64, _bytes: &[u8]) {}

@@ -105,7 +105,7 @@ impl Place {
 
     fn unpack(&self, bytes: &[u8]) -> Result<Unpacked> {
         let root = nix::fcntl::open(&self.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
-        let unpacked = unpack(&mut Reader::new(bytes), root)?;
+        let unpacked = unpack(&mut Reader::new(bytes), root, Rules::default())?;
         self.check_sum(&unpacked);
         Ok(unpacked)
     }

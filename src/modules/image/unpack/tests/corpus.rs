@@ -31,7 +31,7 @@ fn bytes(rows: &[(&str, Vec<u8>, Want)]) {
 fn compare(place: &Place, name: &str, bytes: &[u8], want: Want) {
     let root = nix::fcntl::open(&place.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
     let mut source = bytes;
-    let result = unpack(&mut Reader::new(Decompressed::detect(&mut source).unwrap()), root);
+    let result = unpack(&mut Reader::new(Decompressed::detect(&mut source).unwrap()), root, Rules::default());
     place.check();
     if let Ok(unpacked) = &result {
         place.check_sum(unpacked);
