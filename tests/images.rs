@@ -10,6 +10,7 @@ tests![
     import_prints_the_id_and_lists_it,
     import_of_compressed_archives,
     zstd_archives_are_imported_and_loaded,
+    xz_archives_are_imported_and_loaded,
     import_of_what_is_no_archive,
     images_is_the_originals_table,
     tag_and_rmi,
@@ -88,6 +89,62 @@ fn zstd_archives_are_imported_and_loaded(bed: &mut Bed) {
     let long = pack(&["-1", "--long=27"], &rootfs::archive());
     import(&long).fails(1, "zstd stream needs a window of 134217728 bytes");
     bed.isula_with("load", &pack(&["--long=27"], &oci::archive(&layout))).fails(1, "RFC 8878");
+    assert_eq!(bed.isula("images -q").ok(), before);
+}
+
+fn xz_archives_are_imported_and_loaded(bed: &mut Bed) {
+    requires!(xz);
+    bed.start();
+    let layout = bed.dir.join("layout");
+    oci::sample(&layout, "made/here:v2");
+    let pack = |words: &[&str], archive: &std::path::Path| {
+        let input = fs::File::open(archive).unwrap();
+        let packed = Command::new("xz").args(["-c", "--threads=1"]).args(words).stdin(input).output().unwrap();
+        assert!(packed.status.success(), "{packed:?}");
+        packed.stdout
+    };
+    let root = pack(&["-1"], &rootfs::archive());
+    let path = bed.dir.join("x.tar.xz");
+    let import = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        bed.isula(&format!("import {} packed", path.display()))
+    };
+    if !cfg!(feature = "xz") {
+        import(&root).fails(1, "xz compression is not supported: give a plain or gzip tar archive");
+        bed.isula_with("load", &root).fails(1, "xz compression is not supported");
+        return;
+    }
+    import(&root).ok();
+    assert_eq!(bed.isula("run --rm packed cat /etc/marker").ok(), "inside");
+    // What Yocto calls it with; blocks, checks and sizes as other compressors write them.
+    for (n, words) in
+        [&["-9"][..], &["-0", "--check=none", "--block-size=300KiB"], &["-0", "--check=sha256"]].iter().enumerate()
+    {
+        let image = pack(words, &oci::archive(&layout));
+        bed.isula_with(&format!("load --tag other{n}"), &image).ok();
+        check_layout(bed, &format!("other{n}"));
+    }
+    // Several streams with padding between and behind them.
+    let plain = fs::read(rootfs::archive()).unwrap();
+    let streams = plain.chunks(1 << 20).map(|part| {
+        fs::write(bed.dir.join("part"), part).unwrap();
+        [pack(&["-0", "--check=crc32"], &bed.dir.join("part")), vec![0; 8]].concat()
+    });
+    import(&streams.collect::<Vec<_>>().concat()).ok();
+    // A layer in it is compressed as well; the client of docker sends the same.
+    let before = bed.isula("images -q").ok();
+    import(&root[..root.len() / 2]).fails(1, "xz stream ends early");
+    let mut wrong = root.clone();
+    wrong[root.len() / 2] ^= 1;
+    import(&wrong).fails(1, "corrupt xz stream");
+    let mut wrong = root.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    import(&wrong).fails(1, "corrupt xz stream: wrong tail");
+    let large = pack(&["--lzma2=preset=0,dict=96MiB"], &rootfs::archive());
+    import(&large).fails(1, "xz stream needs a dictionary of 100663296 bytes, more than the 67108864 of xz -9");
+    bed.isula_with("load", &large).fails(1, "dictionary of 100663296 bytes");
+    import(&pack(&["--x86", "--lzma2=preset=0"], &rootfs::archive())).fails(1, "a filter besides LZMA2");
+    import(b"BZh91AY&SY").fails(1, "bzip2 compression is not supported");
     assert_eq!(bed.isula("images -q").ok(), before);
 }
 
