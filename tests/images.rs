@@ -13,6 +13,7 @@ tests![
     xz_archives_are_imported_and_loaded,
     import_of_what_is_no_archive,
     images_is_the_originals_table,
+    images_that_were_asked_for,
     tag_and_rmi,
     image_in_use_stays,
     one_layer_for_the_same_archive,
@@ -146,6 +147,66 @@ fn xz_archives_are_imported_and_loaded(bed: &mut Bed) {
     import(&pack(&["--x86", "--lzma2=preset=0"], &rootfs::archive())).fails(1, "a filter besides LZMA2");
     import(b"BZh91AY&SY").fails(1, "bzip2 compression is not supported");
     assert_eq!(bed.isula("images -q").ok(), before);
+}
+
+fn images_that_were_asked_for(bed: &mut Bed) {
+    bed.start();
+    let import =
+        |words: &str, name: &str| bed.isula(&format!("import {words} {} {name}", rootfs::archive().display())).ok();
+    import("-c 'LABEL a=b'", "host.example:5000/dir/name:v1");
+    std::thread::sleep(std::time::Duration::from_millis(10));
+    let id = import("-c 'LABEL a=c'", "other:v1");
+    for name in ["other:v2", "another", "host.example:5000/other:v3"] {
+        bed.isula(&format!("tag other:v1 {name}")).ok();
+    }
+    import("", "gone");
+    import("-m again", "gone");
+    let list = |words: &str| {
+        let text = bed.isula(&format!("images {words}")).ok();
+        let mut rows: Vec<String> =
+            text.lines().skip(1).map(|l| l.split_whitespace().take(2).collect::<Vec<_>>().join(":")).collect();
+        rows.sort();
+        rows.join(" ")
+    };
+    // Of an image with several names those that match.
+    assert_eq!(list("-f reference=other"), "other:v1 other:v2");
+    assert_eq!(list("other"), "other:v1 other:v2");
+    assert_eq!(list("other:v2"), "other:v2");
+    assert_eq!(list("-f reference=*other"), "another:latest other:v1 other:v2");
+    assert_eq!(list("-f reference=host.example:5000/*/*:v1"), "host.example:5000/dir/name:v1");
+    assert_eq!(list("-f reference=host.example:5000/* -f reference=nosuch"), "host.example:5000/other:v3");
+    assert_eq!(list("-f dangling=true"), "<none>:<none>");
+    assert_eq!(list("-f dangling=false other:v1"), "other:v1");
+    assert_eq!(list("-f label=a=b"), "host.example:5000/dir/name:v1");
+    assert_eq!(list("-f label=a other:v1"), "other:v1");
+    assert_eq!(list("-f label=a -f label=x"), "");
+    assert_eq!(list("-f before=other:v1"), format!("{IMAGE}:latest host.example:5000/dir/name:v1"));
+    assert_eq!(list("-f since=other:v1"), "<none>:<none> gone:latest");
+    assert_eq!(list("-f since=host.example:5000/dir/name:v1 -f before=gone other:v1"), "other:v1");
+    bed.isula("images -f before=nosuch").fails(1, "nosuch");
+    bed.isula("images -f nosuch=1").fails(125, "nosuch");
+    bed.isula("images -f dangling=perhaps").fails(1, "perhaps");
+    assert_eq!(bed.isula("images -q --no-trunc other:v1").ok(), id);
+    assert_eq!(bed.isula("images -q other:v1").ok(), id[7..19]);
+    contains(&bed.isula("images --digests").ok(), "DIGEST");
+    let json_row = bed.isula("images --format json other:v1").ok();
+    let row = json(json_row.as_bytes());
+    assert_eq!(
+        (&row["Repository"], &row["ID"], &row["Containers"]),
+        (&"other".into(), &id[7..19].into(), &"N/A".into())
+    );
+    if cfg!(feature = "templates") {
+        assert_eq!(bed.isula("images --format '{{.Repository}}@{{.Tag}}' other:v1").ok(), "other@v1");
+        let table = bed.isula("images --format 'table {{.ID}} {{.Digest}} {{.UniqueSize}}' --no-trunc other:v1").ok();
+        assert_eq!(
+            table.split_whitespace().collect::<Vec<_>>(),
+            ["IMAGE", "ID", "DIGEST", "UNIQUE", "SIZE", &id, "<none>", "N/A"]
+        );
+    }
+    // docker's endpoint.
+    let answer = bed.get("/images/json?filters=%7B%22reference%22%3A%5B%22other%22%5D%7D").json();
+    assert_eq!(answer[0]["RepoTags"], serde_json::json!(["other:v1", "other:v2"]));
+    assert_eq!(answer.as_array().unwrap().len(), 1, "{answer}");
 }
 
 fn import_of_what_is_no_archive(bed: &mut Bed) {
