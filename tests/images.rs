@@ -11,6 +11,7 @@ tests![
     import_of_compressed_archives,
     zstd_archives_are_imported_and_loaded,
     xz_archives_are_imported_and_loaded,
+    import_wants_to_know_that_an_archive_is_whole,
     import_of_what_is_no_archive,
     images_is_the_originals_table,
     images_that_were_asked_for,
@@ -147,6 +148,31 @@ fn xz_archives_are_imported_and_loaded(bed: &mut Bed) {
     import(&pack(&["--x86", "--lzma2=preset=0"], &rootfs::archive())).fails(1, "a filter besides LZMA2");
     import(b"BZh91AY&SY").fails(1, "bzip2 compression is not supported");
     assert_eq!(bed.isula("images -q").ok(), before);
+}
+
+fn import_wants_to_know_that_an_archive_is_whole(bed: &mut Bed) {
+    bed.start();
+    let path = bed.dir.join("x.tar");
+    let mut tar = rootfs::Archive::create(&path);
+    tar.standard();
+    tar.finish();
+    let mut bytes = fs::read(&path).unwrap();
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    // Behind the padding of the last member, the marker is missing.
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    fs::write(&path, &bytes).unwrap();
+    bed.isula(&format!("import {} cut", path.display())).fails(1, "it has no end marker");
+    // A compressed one tells its end itself, and a layer is what its digest says.
+    let packed = Command::new("gzip").arg("-c").arg(&path).output().unwrap().stdout;
+    fs::write(bed.dir.join("x.tar.gz"), packed).unwrap();
+    bed.isula(&format!("import {}.gz whole", path.display())).ok();
+    assert_eq!(bed.isula("run --rm whole cat /etc/marker").ok(), "inside");
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, &[&path], &["linux/amd64"], &serde_json::json!({"Cmd": ["cat", "/etc/marker"]}));
+    bed.isula(&format!("load --tag layers -i {}", oci::archive(&layout).display())).ok();
+    assert_eq!(bed.isula("run --rm layers").ok(), "inside");
 }
 
 fn images_that_were_asked_for(bed: &mut Bed) {

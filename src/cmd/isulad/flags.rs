@@ -66,6 +66,9 @@ pub struct Flags {
     /// layers of one pull that are downloaded at once (default 2)
     #[argh(option)]
     pub max_concurrent_downloads: Option<u32>,
+    /// bytes that a layer of an image may unpack to, such as 2g (default no limit)
+    #[argh(option)]
+    pub max_layer_size: Option<String>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -100,6 +103,7 @@ The daemon of the container engine.
       --insecure-registry HOST   HOST[:PORT] or network without TLS or with unverified certificates; repeatable
       --insecure-skip-verify-enforce  verify no registry's certificate
       --max-concurrent-downloads N    layers of one pull that are downloaded at once (default 2)
+      --max-layer-size SIZE      that a layer of an image may unpack to, such as 2g (default no limit)
   -V, --version                  print the version
   -h, --help                     print this
 ";

@@ -30,6 +30,8 @@ pub(super) struct NewLayer {
     pub record: super::layer::Record,
     /// Members of the archive.
     pub members: u64,
+    /// Whether the archive is known to have come whole: it has an end marker, or a compression that has an end.
+    pub whole: bool,
 }
 
 /// What came out of a stream.
@@ -39,6 +41,7 @@ struct Outcome {
     length: u64,
     unpacked: Unpacked,
     members: u64,
+    marked: bool,
 }
 
 /// Unpacks a layer under a temporary name. The digest is of the whole uncompressed stream, to its last byte; the source
@@ -54,11 +57,12 @@ pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read) -> 
     fchmod(&root, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({diff:?})"))?;
 
     let stream = Decompressed::detect(source)?;
+    let (compressed, limit) = (stream.is_compressed(), directories.layer_limit);
     let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
-    let outcome = if parallel { in_two_threads(stream, root)? } else { consume(stream, root)? };
+    let outcome = if parallel { in_two_threads(stream, root, limit)? } else { consume(stream, root, limit)? };
     let diff_id = format!("sha256:{}", outcome.digest);
-    let members = outcome.members;
-    Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked), members })
+    let (members, whole) = (outcome.members, outcome.marked || compressed);
+    Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked), members, whole })
 }
 
 /// Copies a layer under a temporary name. What it is called after, the digest of the archive it came from, stays.
@@ -85,10 +89,10 @@ pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record
     })
 }
 
-fn consume(stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
+fn consume(stream: impl BufRead, root: OwnedFd, limit: Option<u64>) -> Result<Outcome> {
     let mut archive = tar::Reader::new(Hashing::new(stream));
-    let unpacked = unpack(&mut archive, root)?;
-    let members = archive.members();
+    let unpacked = unpack(&mut archive, root, limit)?;
+    let (members, marked) = (archive.members(), archive.has_end_marker());
     let mut rest = archive.into_inner();
     loop {
         let n = rest.fill_buf().map_err(read_error)?.len();
@@ -98,20 +102,20 @@ fn consume(stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
         rest.consume(n);
     }
     let (digest, length) = rest.finish();
-    Ok(Outcome { digest, length, unpacked, members })
+    Ok(Outcome { digest, length, unpacked, members, marked })
 }
 
 type Chunk = std::io::Result<Vec<u8>>;
 
 /// This thread reads and inflates, another hashes and writes: the two halves cost about the same.
-fn in_two_threads(mut stream: impl BufRead, root: OwnedFd) -> Result<Outcome> {
+fn in_two_threads(mut stream: impl BufRead, root: OwnedFd, limit: Option<u64>) -> Result<Outcome> {
     let (full_in, full_out) = sync_channel::<Chunk>(CHUNKS);
     let (empty_in, empty_out) = sync_channel::<Vec<u8>>(CHUNKS);
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("image-unpack".into()).stack_size(STACK);
         let reader = Chunks { full: full_out, empty: empty_in, now: Vec::new(), at: 0, ended: false };
         let unpacker = builder
-            .spawn_scoped(scope, move || consume(reader, root))
+            .spawn_scoped(scope, move || consume(reader, root, limit))
             .context(|| "start the thread image-unpack".into())?;
         loop {
             let mut chunk = empty_out.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));

@@ -49,6 +49,8 @@ pub(super) struct Directories {
     pub images: PathBuf,
     pub layers: PathBuf,
     pub overlay: PathBuf,
+    /// Most bytes that a layer may unpack to.
+    pub layer_limit: Option<u64>,
 }
 
 impl Directories {
@@ -59,6 +61,7 @@ impl Directories {
             images: storage.join("overlay-images"),
             layers: storage.join("overlay-layers"),
             overlay: storage.join("overlay"),
+            layer_limit: None,
         };
         for path in [&directories.images, &directories.layers, &directories.overlay] {
             DirBuilder::new().recursive(true).mode(PRIVATE).create(path).context(|| format!("mkdir({path:?})"))?;

@@ -69,11 +69,13 @@ pub(super) struct Tree {
     levels: Vec<Level>,
     /// The current directory when the way to it went through a link or deeper than the levels.
     aside: Option<Level>,
+    /// Directories that were made on the way.
+    made: u64,
 }
 
 impl Tree {
     pub(super) fn new(root: OwnedFd) -> Result<Tree> {
-        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None })
+        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, made: 0 })
     }
 
     /// Goes to the directory with these components; false when a missing one stopped it.
@@ -92,6 +94,7 @@ impl Tree {
                 Err(Errno::ENOENT) => {
                     let fd = make_directory(parent, name)?;
                     self.changed();
+                    self.made += 1;
                     fd
                 }
                 // Whatever else it may be, the walk finds out.
@@ -101,6 +104,11 @@ impl Tree {
             self.levels.push(Level::new(name, fd)?);
         }
         Ok(true)
+    }
+
+    /// How many directories [`Missing::Create`] made since this was asked.
+    pub(super) fn take_made(&mut self) -> u64 {
+        std::mem::take(&mut self.made)
     }
 
     /// The current directory.
@@ -156,7 +164,7 @@ impl Tree {
         let reopen = || openat(self.root(), ".", DIRECTORY, Mode::empty()).context(|| "openat(root of a layer)".into());
         let mut here = reopen()?;
         let mut pending: Vec<Vec<u8>> = components.iter().rev().map(|c| c.to_vec()).collect();
-        let (mut links, mut steps) = (0, 0);
+        let (mut links, mut steps, mut made) = (0, 0, 0);
         while let Some(name) = pending.pop() {
             steps += 1;
             if steps > COMPONENTS {
@@ -176,6 +184,7 @@ impl Tree {
                     let mut parent = Level::new(b"", here)?;
                     here = make_directory(parent.fd.as_fd(), &name)?;
                     parent.changed = true;
+                    made += 1;
                     // The root's time is kept by its own level.
                     parent.leave()?;
                 }
@@ -198,6 +207,7 @@ impl Tree {
                 Err(e) => return Err(Error::os(format!("openat({:?})", path_text(components)), e as i32)),
             }
         }
+        self.made += made;
         self.aside = Some(Level::new(b"", here)?);
         Ok(true)
     }

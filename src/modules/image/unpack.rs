@@ -5,10 +5,12 @@
 //! character device 0:0 for a whiteout, the attribute `trusted.overlay.opaque` for an opaque directory; the same signs
 //! in the archive itself are not taken over, or a layer could redirect reads to other paths.
 
+use super::budget::{Budget, ENTRY};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
 use crate::error::{Context, Error, Result};
 use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::remove_tree::remove_at;
+use crate::utils::sys::descriptor::start_writeback;
 use crate::utils::sys::xattr;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -27,6 +29,9 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that an older layer format kept its own records under.
 const RECORDS: &[u8] = b".wh..wh.";
 pub(super) const OPAQUE_ATTRIBUTE: &CStr = c"trusted.overlay.opaque";
+/// Bytes of a file after which the kernel is told to begin writing, so that the wait at the end of a large layer is a
+/// short one and its pages can be taken back before.
+const WRITEBACK: usize = 4 << 20;
 /// What the kernel's device numbers hold (linux/kdev_t.h).
 const MAJOR_LIMIT: u64 = 1 << 12;
 const MINOR_LIMIT: u64 = 1 << 20;
@@ -40,13 +45,16 @@ pub struct Unpacked {
     pub opaque: bool,
 }
 
-/// Unpacks all members below the empty directory `root`.
+/// Unpacks all members below the empty directory `root`. `limit` is for the sizes of all files together and something for
+/// each entry.
 ///
 /// # Errors
-/// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says; the failing
-/// call. The directory is to be thrown away then.
-pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpacked> {
-    let mut unpacking = Unpacking { tree: Tree::new(root)?, result: Unpacked::default() };
+/// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says, and beyond
+/// the limit; `Kind::Os(ENOSPC)` before the file system is full; the failing call. The directory is to be thrown away
+/// then.
+pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, limit: Option<u64>) -> Result<Unpacked> {
+    let budget = Budget::new(root.as_fd(), limit)?;
+    let mut unpacking = Unpacking { tree: Tree::new(root)?, budget, result: Unpacked::default() };
     while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
@@ -58,11 +66,17 @@ pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd) -> Result<Unpa
 
 struct Unpacking {
     tree: Tree,
+    budget: Budget,
     result: Unpacked,
 }
 
 impl Unpacking {
     fn member<R: BufRead>(&mut self, member: &Member, archive: &mut Reader<R>) -> Result<()> {
+        // With the directories that the last member needed and that have no member of their own.
+        let attributes = member.xattrs.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
+        let entries = (1 + self.tree.take_made()) * ENTRY + attributes;
+        self.budget.count(entries.saturating_add(member.size))?;
+        self.budget.write(entries)?;
         let path = components(&member.path);
         let Some((&name, parent)) = path.split_last() else { return self.root(member) };
         if name == OPAQUE {
@@ -133,7 +147,7 @@ impl Unpacking {
                 let fd =
                     openat(here, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).context(|| "openat(O_CREAT)".into())?;
                 let file = File::from(fd);
-                write(&file, member, archive)?;
+                write(&file, member, archive, &mut self.budget)?;
                 set_metadata(file.as_fd(), member)?;
                 self.result.size = self.result.size.saturating_add(member.size);
             }
@@ -243,7 +257,8 @@ fn device(member: &Member) -> Result<libc::dev_t> {
 }
 
 /// Copies the data of the current member, leaving holes where the archive has none.
-fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>) -> Result<()> {
+fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>, budget: &mut Budget) -> Result<()> {
+    let mut dirty = 0;
     let mut copy = |mut left: u64| -> Result<()> {
         let mut file = file;
         while left > 0 {
@@ -252,9 +267,15 @@ fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>) -> R
             if n == 0 {
                 return Err(Error::corrupt("a file has less data than it says"));
             }
+            budget.write(n as u64)?;
             file.write_all(&data[..n]).context(|| "write()".into())?;
             archive.advance(n);
             left -= n as u64;
+            dirty += n;
+            if dirty >= WRITEBACK {
+                start_writeback(file);
+                dirty = 0;
+            }
         }
         Ok(())
     };

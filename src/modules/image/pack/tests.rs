@@ -28,10 +28,10 @@ fn a_layer_comes_back_as_it_went() {
     let graph = Graph::new();
     let lines = "D ./\nD a\nD a/b\nF a/b/f hello\nH a/b/g a/b/f\nS l ../x\nF .wh.gone \nD o\nF o/.wh..wh..opq \nF o/new x\n\
                  C dev 1:3\nF z ";
-    let unpacked = unpack(&mut Reader::new(&archive(lines)[..]), open(&graph.0.join("one"))).unwrap();
+    let unpacked = unpack(&mut Reader::new(&archive(lines)[..]), open(&graph.0.join("one")), None).unwrap();
     assert_eq!(unpacked, Unpacked { size: 6, opaque: false });
     let first = pack(open(&graph.0.join("one")), Form::Layer { opaque: false }, Vec::new()).unwrap();
-    unpack(&mut Reader::new(&first[..]), open(&graph.0.join("two"))).unwrap();
+    unpack(&mut Reader::new(&first[..]), open(&graph.0.join("two")), None).unwrap();
     let second = pack(open(&graph.0.join("two")), Form::Layer { opaque: false }, Vec::new()).unwrap();
     assert!(first == second, "{:#?}\n{:#?}", listing(&first), listing(&second));
     let names = listing(&first);
@@ -45,9 +45,9 @@ fn an_opaque_root_and_deep_trees() {
     let graph = Graph::new();
     let deep = [("d/".repeat(1500) + "f", b"x")];
     let deep = files(&[(&deep[0].0, &deep[0].1[..])]);
-    unpack(&mut Reader::new(&deep[..]), open(&graph.0.join("one"))).unwrap();
+    unpack(&mut Reader::new(&deep[..]), open(&graph.0.join("one")), None).unwrap();
     let bytes = pack(open(&graph.0.join("one")), Form::Layer { opaque: true }, Vec::new()).unwrap();
-    let back = unpack(&mut Reader::new(&bytes[..]), open(&graph.0.join("two"))).unwrap();
+    let back = unpack(&mut Reader::new(&bytes[..]), open(&graph.0.join("two")), None).unwrap();
     assert_eq!(back, Unpacked { size: 1, opaque: true });
 }
 

@@ -104,7 +104,7 @@ impl Place {
 
     fn unpack(&self, bytes: &[u8]) -> Result<Unpacked> {
         let root = nix::fcntl::open(&self.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
-        unpack(&mut Reader::new(bytes), root)
+        unpack(&mut Reader::new(bytes), root, None)
     }
 
     fn path(&self, path: &str) -> PathBuf {
