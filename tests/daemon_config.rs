@@ -29,6 +29,7 @@ tests![
     few_descriptors_do_not_end_it,
     repeated_host_flags,
     default_parent_cgroup_goes_with_the_daemon,
+    the_variable_for_a_temporary_directory,
 ];
 
 fn two_daemons_on_one_root_are_refused(bed: &mut Bed) {
@@ -299,4 +300,58 @@ fn default_parent_cgroup_goes_with_the_daemon(bed: &mut Bed) {
     bed.isula("rm -f aa").ok();
     bed.stop();
     assert_eq!(parents(), 0, "empty cgroups are left");
+}
+
+fn the_variable_for_a_temporary_directory(bed: &mut Bed) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    let dir = bed.dir.clone();
+    let at = |name: &str| dir.join(name);
+    let daemon = |bed: &Bed, value: &std::path::Path| {
+        let mut command = bed.applet("isulad");
+        command.args(bed.daemon_words(&[])).env("ISULAD_TMPDIR", value);
+        command
+    };
+    // Made when missing, with the daemon's own in it.
+    let mut command = daemon(bed, &at("deep/er"));
+    bed.launch_command(command);
+    bed.stop();
+    let own = at("deep/er/isulad_tmpdir");
+    assert_eq!(own.metadata().unwrap().mode() & 0o7777, 0o700);
+    // A link to a directory will do; what is left in it goes, what lies beside it stays.
+    symlink(at("deep/er"), at("link")).unwrap();
+    fs::create_dir_all(own.join("tar-chroot-1/left")).unwrap();
+    fs::write(own.join("file"), "left").unwrap();
+    fs::write(at("deep/er/beside"), "").unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
+    command = daemon(bed, &at("link"));
+    bed.launch_command(command);
+    bed.stop();
+    assert_eq!((own.metadata().unwrap().mode() & 0o7777, fs::read_dir(&own).unwrap().count()), (0o700, 0));
+    assert!(at("deep/er/beside").exists());
+    // Nothing is made without the variable, and an empty one is none.
+    command = daemon(bed, std::path::Path::new(""));
+    bed.launch_command(command);
+    bed.stop();
+    assert!(!bed.graph().join("isulad_tmpdir").exists());
+    // Refused.
+    symlink(at("nosuch"), at("dangling")).unwrap();
+    symlink("/tmp", at("public")).unwrap();
+    fs::write(at("file"), "").unwrap();
+    fs::create_dir_all(at("hostile")).unwrap();
+    symlink("/etc", at("hostile/isulad_tmpdir")).unwrap();
+    for (value, part) in [
+        (at("dangling"), "File exists"),
+        (at("public"), "want another directory than /tmp"),
+        ("/tmp".into(), "want another directory than /tmp"),
+        ("/tmp/../tmp/".into(), "want another directory than /tmp"),
+        (at("file"), "not a directory"),
+        (at("file/below"), "ISULAD_TMPDIR"),
+        ("relative".into(), "want an absolute path"),
+        (at("hostile"), "is not a directory of root's own"),
+    ] {
+        let words = bed.daemon_words(&[]).join(" ");
+        let o = crate::support::command::run(daemon(bed, &value), words, b"", crate::support::PATIENCE);
+        assert_ne!(o.code, 0, "{value:?}: {}", o.show());
+        contains(&o.err.to_lowercase(), &part.to_lowercase());
+    }
 }

@@ -10,8 +10,11 @@ tests![
     import_prints_the_id_and_lists_it,
     import_of_compressed_archives,
     zstd_archives_are_imported_and_loaded,
+    xz_archives_are_imported_and_loaded,
+    import_wants_to_know_that_an_archive_is_whole,
     import_of_what_is_no_archive,
     images_is_the_originals_table,
+    images_that_were_asked_for,
     tag_and_rmi,
     image_in_use_stays,
     one_layer_for_the_same_archive,
@@ -89,6 +92,147 @@ fn zstd_archives_are_imported_and_loaded(bed: &mut Bed) {
     import(&long).fails(1, "zstd stream needs a window of 134217728 bytes");
     bed.isula_with("load", &pack(&["--long=27"], &oci::archive(&layout))).fails(1, "RFC 8878");
     assert_eq!(bed.isula("images -q").ok(), before);
+}
+
+fn xz_archives_are_imported_and_loaded(bed: &mut Bed) {
+    requires!(xz);
+    bed.start();
+    let layout = bed.dir.join("layout");
+    oci::sample(&layout, "made/here:v2");
+    let pack = |words: &[&str], archive: &std::path::Path| {
+        let input = fs::File::open(archive).unwrap();
+        let packed = Command::new("xz").args(["-c", "--threads=1"]).args(words).stdin(input).output().unwrap();
+        assert!(packed.status.success(), "{packed:?}");
+        packed.stdout
+    };
+    let root = pack(&["-1"], &rootfs::archive());
+    let path = bed.dir.join("x.tar.xz");
+    let import = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        bed.isula(&format!("import {} packed", path.display()))
+    };
+    if !cfg!(feature = "xz") {
+        import(&root).fails(1, "xz compression is not supported: give a plain or gzip tar archive");
+        bed.isula_with("load", &root).fails(1, "xz compression is not supported");
+        return;
+    }
+    import(&root).ok();
+    assert_eq!(bed.isula("run --rm packed cat /etc/marker").ok(), "inside");
+    // What Yocto calls it with; blocks, checks and sizes as other compressors write them.
+    for (n, words) in
+        [&["-9"][..], &["-0", "--check=none", "--block-size=300KiB"], &["-0", "--check=sha256"]].iter().enumerate()
+    {
+        let image = pack(words, &oci::archive(&layout));
+        bed.isula_with(&format!("load --tag other{n}"), &image).ok();
+        check_layout(bed, &format!("other{n}"));
+    }
+    // Several streams with padding between and behind them.
+    let plain = fs::read(rootfs::archive()).unwrap();
+    let streams = plain.chunks(1 << 20).map(|part| {
+        fs::write(bed.dir.join("part"), part).unwrap();
+        [pack(&["-0", "--check=crc32"], &bed.dir.join("part")), vec![0; 8]].concat()
+    });
+    import(&streams.collect::<Vec<_>>().concat()).ok();
+    // A layer in it is compressed as well; the client of docker sends the same.
+    let before = bed.isula("images -q").ok();
+    import(&root[..root.len() / 2]).fails(1, "xz stream ends early");
+    let mut wrong = root.clone();
+    wrong[root.len() / 2] ^= 1;
+    import(&wrong).fails(1, "corrupt xz stream");
+    let mut wrong = root.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    import(&wrong).fails(1, "corrupt xz stream: wrong tail");
+    let large = pack(&["--lzma2=preset=0,dict=96MiB"], &rootfs::archive());
+    import(&large).fails(1, "xz stream needs a dictionary of 100663296 bytes, more than the 67108864 of xz -9");
+    bed.isula_with("load", &large).fails(1, "dictionary of 100663296 bytes");
+    import(&pack(&["--x86", "--lzma2=preset=0"], &rootfs::archive())).fails(1, "a filter besides LZMA2");
+    import(b"BZh91AY&SY").fails(1, "bzip2 compression is not supported");
+    assert_eq!(bed.isula("images -q").ok(), before);
+}
+
+fn import_wants_to_know_that_an_archive_is_whole(bed: &mut Bed) {
+    bed.start();
+    let path = bed.dir.join("x.tar");
+    let mut tar = rootfs::Archive::create(&path);
+    tar.standard();
+    tar.finish();
+    let mut bytes = fs::read(&path).unwrap();
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    // Behind the padding of the last member, the marker is missing.
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    fs::write(&path, &bytes).unwrap();
+    bed.isula(&format!("import {} cut", path.display())).fails(1, "it has no end marker");
+    // A compressed one tells its end itself, and a layer is what its digest says.
+    let packed = Command::new("gzip").arg("-c").arg(&path).output().unwrap().stdout;
+    fs::write(bed.dir.join("x.tar.gz"), packed).unwrap();
+    bed.isula(&format!("import {}.gz whole", path.display())).ok();
+    assert_eq!(bed.isula("run --rm whole cat /etc/marker").ok(), "inside");
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, &[&path], &["linux/amd64"], &serde_json::json!({"Cmd": ["cat", "/etc/marker"]}));
+    bed.isula(&format!("load --tag layers -i {}", oci::archive(&layout).display())).ok();
+    assert_eq!(bed.isula("run --rm layers").ok(), "inside");
+}
+
+fn images_that_were_asked_for(bed: &mut Bed) {
+    bed.start();
+    let import =
+        |words: &str, name: &str| bed.isula(&format!("import {words} {} {name}", rootfs::archive().display())).ok();
+    import("-c 'LABEL a=b'", "host.example:5000/dir/name:v1");
+    std::thread::sleep(std::time::Duration::from_millis(10));
+    let id = import("-c 'LABEL a=c'", "other:v1");
+    for name in ["other:v2", "another", "host.example:5000/other:v3"] {
+        bed.isula(&format!("tag other:v1 {name}")).ok();
+    }
+    import("", "gone");
+    import("-m again", "gone");
+    let list = |words: &str| {
+        let text = bed.isula(&format!("images {words}")).ok();
+        let mut rows: Vec<String> =
+            text.lines().skip(1).map(|l| l.split_whitespace().take(2).collect::<Vec<_>>().join(":")).collect();
+        rows.sort();
+        rows.join(" ")
+    };
+    // Of an image with several names those that match.
+    assert_eq!(list("-f reference=other"), "other:v1 other:v2");
+    assert_eq!(list("other"), "other:v1 other:v2");
+    assert_eq!(list("other:v2"), "other:v2");
+    assert_eq!(list("-f reference=*other"), "another:latest other:v1 other:v2");
+    assert_eq!(list("-f reference=host.example:5000/*/*:v1"), "host.example:5000/dir/name:v1");
+    assert_eq!(list("-f reference=host.example:5000/* -f reference=nosuch"), "host.example:5000/other:v3");
+    assert_eq!(list("-f dangling=true"), "<none>:<none>");
+    assert_eq!(list("-f dangling=false other:v1"), "other:v1");
+    assert_eq!(list("-f label=a=b"), "host.example:5000/dir/name:v1");
+    assert_eq!(list("-f label=a other:v1"), "other:v1");
+    assert_eq!(list("-f label=a -f label=x"), "");
+    assert_eq!(list("-f before=other:v1"), format!("{IMAGE}:latest host.example:5000/dir/name:v1"));
+    assert_eq!(list("-f since=other:v1"), "<none>:<none> gone:latest");
+    assert_eq!(list("-f since=host.example:5000/dir/name:v1 -f before=gone other:v1"), "other:v1");
+    bed.isula("images -f before=nosuch").fails(1, "nosuch");
+    bed.isula("images -f nosuch=1").fails(125, "nosuch");
+    bed.isula("images -f dangling=perhaps").fails(1, "perhaps");
+    assert_eq!(bed.isula("images -q --no-trunc other:v1").ok(), id);
+    assert_eq!(bed.isula("images -q other:v1").ok(), id[7..19]);
+    contains(&bed.isula("images --digests").ok(), "DIGEST");
+    let json_row = bed.isula("images --format json other:v1").ok();
+    let row = json(json_row.as_bytes());
+    assert_eq!(
+        (&row["Repository"], &row["ID"], &row["Containers"]),
+        (&"other".into(), &id[7..19].into(), &"N/A".into())
+    );
+    if cfg!(feature = "templates") {
+        assert_eq!(bed.isula("images --format '{{.Repository}}@{{.Tag}}' other:v1").ok(), "other@v1");
+        let table = bed.isula("images --format 'table {{.ID}} {{.Digest}} {{.UniqueSize}}' --no-trunc other:v1").ok();
+        assert_eq!(
+            table.split_whitespace().collect::<Vec<_>>(),
+            ["IMAGE", "ID", "DIGEST", "UNIQUE", "SIZE", &id, "<none>", "N/A"]
+        );
+    }
+    // docker's endpoint.
+    let answer = bed.get("/images/json?filters=%7B%22reference%22%3A%5B%22other%22%5D%7D").json();
+    assert_eq!(answer[0]["RepoTags"], serde_json::json!(["other:v1", "other:v2"]));
+    assert_eq!(answer.as_array().unwrap().len(), 1, "{answer}");
 }
 
 fn import_of_what_is_no_archive(bed: &mut Bed) {

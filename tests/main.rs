@@ -1,6 +1,7 @@
 //! The integration tests: real containers through the real daemon, client and shim, a module per area.
 
 mod api;
+mod archives;
 mod bad_input;
 mod daemon_config;
 mod docker_client;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         daemon_config::TESTS,
         image_tools::TESTS,
         images::TESTS,
+        archives::TESTS,
         pull::TESTS,
         store::TESTS,
         faults::TESTS,

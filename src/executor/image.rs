@@ -27,7 +27,17 @@ pub use save::save;
 /// Lists images, newest first. Filters: `reference`, `dangling`, `label`, `before`, `since`.
 pub fn list(daemon: &Daemon, filters: &Filters) -> Result<Vec<ImageSummary>> {
     let wanted = Wanted::parse(daemon, filters)?;
-    Ok(daemon.images.list().iter().filter(|image| wanted.holds(image)).map(|image| summary(image)).collect())
+    let images = daemon.images.list();
+    let images = images.iter().filter(|image| wanted.holds(image));
+    Ok(images
+        .map(|image| {
+            let mut summary = summary(image);
+            // Of an image with several names those that were not asked for are left out, as docker does.
+            summary.repo_tags.retain(|name| wanted.names(name));
+            summary.repo_digests.retain(|name| wanted.names(name));
+            summary
+        })
+        .collect())
 }
 
 fn summary(image: &Image) -> ImageSummary {
@@ -87,17 +97,29 @@ impl Wanted {
             Some((name, value)) => labels.and_then(|l| l.get(name)).is_some_and(|v| v == value),
             None => labels.is_some_and(|l| l.contains_key(wanted)),
         };
-        let named = |pattern: &String| {
-            image.display_names().iter().any(|name| {
-                let repository = name.rsplit_once(':').map_or(name.as_str(), |(repository, _)| repository);
-                glob(pattern.as_bytes(), name.as_bytes()) || glob(pattern.as_bytes(), repository.as_bytes())
-            })
-        };
         self.dangling.is_none_or(|d| d == image.names.is_empty())
             && self.labels.iter().all(labelled)
-            && (self.references.is_empty() || self.references.iter().any(named))
+            && (self.references.is_empty()
+                || image.display_names().iter().chain(&image.display_digests()).any(|name| self.names(name)))
             && self.before.iter().all(|other| image.created < other.created)
             && self.since.iter().all(|other| image.created > other.created)
+    }
+
+    /// Whether a name is one of those asked for: whole, or its repository.
+    fn names(&self, name: &str) -> bool {
+        let matches = |pattern: &String| {
+            glob(pattern.as_bytes(), name.as_bytes()) || glob(pattern.as_bytes(), repository_of(name).as_bytes())
+        };
+        self.references.is_empty() || self.references.iter().any(matches)
+    }
+}
+
+/// A name without tag or digest.
+fn repository_of(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
     }
 }
 

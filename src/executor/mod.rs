@@ -67,6 +67,8 @@ pub struct Settings {
     /// Most layers of a pull that are downloaded at once.
     #[cfg(feature = "registry")]
     pub downloads: usize,
+    /// Most bytes that a layer of an image may unpack to.
+    pub layer_limit: Option<u64>,
     /// Logging of containers that ask for nothing else.
     pub logging: Logging,
     /// What goes into every container's document.
@@ -86,7 +88,8 @@ impl Daemon {
     /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
     pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
         let daemon = Arc::new(Daemon {
-            images: Store::open(&settings.graph, settings.defaults.remap, settings.storage.clone())?,
+            images: Store::open(&settings.graph, settings.defaults.remap, settings.storage.clone())?
+                .with_layer_limit(settings.layer_limit),
             disk: Disk::open(&settings.graph, &settings.state)?,
             containers: Index::default(),
             execs: exec::Sessions::default(),

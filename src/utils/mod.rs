@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod log;
 pub mod path;
 pub mod process_table;
+pub mod read_once;
 pub mod remove_tree;
 pub mod sd_notify;
 pub mod signal;

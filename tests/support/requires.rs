@@ -37,6 +37,16 @@ pub fn zstd() -> Condition {
     program("zstd")
 }
 
+/// The reference implementation of xz, as a program.
+pub fn xz() -> Condition {
+    program("xz")
+}
+
+/// Shows what the page cache holds of a file.
+pub fn fincore() -> Condition {
+    program("fincore")
+}
+
 /// Copies images between archives, layouts and registries.
 pub fn skopeo() -> Condition {
     program("skopeo")

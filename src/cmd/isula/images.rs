@@ -7,6 +7,7 @@ use super::{Session, filters, for_each, output, table};
 use crate::api::image::ImageSummary;
 use crate::client::{ImageListRequest, ImportRequest};
 use crate::utils::id::short;
+use crate::utils::read_once::ReadOnce;
 use crate::utils::sys::zone;
 use crate::utils::time::{Civil, Timestamp, human_duration};
 use argh::{ArgsInfo, FromArgs};
@@ -33,6 +34,8 @@ pub struct Images {
     /// print ids only
     #[argh(switch, short = 'q')]
     quiet: bool,
+    #[argh(positional, arg_name = "REPOSITORY[:TAG]")]
+    reference: Option<String>,
 }
 
 const FILTERS: &[&str] = &["dangling", "label", "before", "since", "reference"];
@@ -41,7 +44,8 @@ const FILTERS: &[&str] = &["dangling", "label", "before", "since", "reference"];
 #[rustfmt::skip]
 const FIELDS: &[(&str, &str)] = &[
     ("Repository", "REPOSITORY"), ("Tag", "TAG"), ("ID", "IMAGE ID"), ("CreatedAt", "CREATED AT"),
-    ("CreatedSince", "CREATED"), ("Size", "SIZE"), ("Digest", "DIGEST"),
+    ("CreatedSince", "CREATED"), ("Size", "SIZE"), ("Digest", "DIGEST"), ("Containers", "CONTAINERS"),
+    ("SharedSize", "SHARED SIZE"), ("UniqueSize", "UNIQUE SIZE"),
 ];
 
 const NONE: &str = "<none>";
@@ -49,7 +53,10 @@ const NONE: &str = "<none>";
 impl Images {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        let request = ImageListRequest { filters: filters(&self.filter, FILTERS)? };
+        let mut request = ImageListRequest { filters: filters(&self.filter, FILTERS)? };
+        if let Some(reference) = &self.reference {
+            request.filters.entry("reference".into()).or_default().push(reference.clone());
+        }
         let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
         let list = session.client()?.image_list(&request)?;
         output::print(&self.screen(&list, format, zone::utc_offset)?)?;
@@ -110,6 +117,10 @@ fn fields(image: &ImageSummary, [repository, tag, digest, id, created, size]: &[
         ("CreatedSince", format!("{} ago", human_duration(age))),
         ("Size", size.clone()),
         ("Digest", digest.clone()),
+        // docker counts these for `system df` only.
+        ("Containers", "N/A".into()),
+        ("SharedSize", "N/A".into()),
+        ("UniqueSize", "N/A".into()),
     ])
 }
 
@@ -166,7 +177,7 @@ fn source(path: &str) -> Result<Box<dyn Read>, Failure> {
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err(unusable(&"is a directory"));
     }
-    Ok(Box::new(file))
+    Ok(Box::new(ReadOnce::new(file)))
 }
 
 /// load images from an archive of save or an OCI image layout
@@ -296,7 +307,7 @@ mod tests {
     }
 
     fn flags() -> Images {
-        Images { digests: false, filter: vec![], format: None, no_trunc: false, quiet: false }
+        Images { digests: false, filter: vec![], format: None, no_trunc: false, quiet: false, reference: None }
     }
 
     #[test]

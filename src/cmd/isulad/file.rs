@@ -53,6 +53,7 @@ const WORDS: &[&str] = &[
     "start-timeout",
     "storage-driver",
     "userns-remap",
+    "max-layer-size",
 ];
 
 /// Keys of later releases. A value that asks for nothing passes.
@@ -258,7 +259,7 @@ mod tests {
             r#"{"hosts":["unix:///a"],"group":"isula","graph":"/g","state":"/s","pidfile":"/p","log-level":"ERROR",
             "log-driver":"stdout","log-opts":{"log-file-mode":"0600","log-path":"/l","max-file":"1","max-size":"30KB"},
             "container-log":{"driver":"json-file","opts":{"max-size":"10k"}},"native.umask":"normal",
-            "start-timeout":"2m","cgroup-parent":"/x","default-runtime":"lcr","storage-driver":"overlay2",
+            "start-timeout":"2m","max-layer-size":"1g","cgroup-parent":"/x","default-runtime":"lcr","storage-driver":"overlay2",
             "default-ulimits":{"nofile":{"Name":"nofile","Hard":10,"Soft":5}},
             "storage-opts":["overlay2.override_kernel_check=true"],
             "registry-mirrors":[],"hook-spec":"","image-layer-check":false,"use-decrypted-key":true,"metrics-port":0}"#,
@@ -276,6 +277,7 @@ mod tests {
     fn each_mistake_is_named() {
         for (text, part) in [
             (r#"{"grpah":"/g"}"#, "unknown key \"grpah\""),
+            (r#"{"max-layer-size":5}"#, "key \"max-layer-size\": want a string"),
             (r#"{"graph":5}"#, "key \"graph\": want a string"),
             (r#"{"hosts":"unix:///a"}"#, "key \"hosts\": want a list"),
             (r#"{"hosts":[5]}"#, "key \"hosts\": want a list"),

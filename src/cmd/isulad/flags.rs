@@ -78,6 +78,9 @@ pub struct Flags {
     /// user namespace of containers: UID:GID:LENGTH, or USER[:GROUP] or default of /etc/subuid and /etc/subgid
     #[argh(option)]
     pub userns_remap: Option<String>,
+    /// bytes that a layer of an image may unpack to, such as 2g (default no limit)
+    #[argh(option)]
+    pub max_layer_size: Option<String>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -117,6 +120,7 @@ The daemon of the container engine.
       --max-concurrent-downloads N    layers of one pull that are downloaded at once (default 2)
       --userns-remap MAP         user namespace of containers: UID:GID:LENGTH, USER[:GROUP] or default (the latter
                                  two by /etc/subuid and /etc/subgid); graph and state get a directory for it
+      --max-layer-size SIZE      that a layer of an image may unpack to, such as 2g (default no limit)
   -V, --version                  print the version
   -h, --help                     print this
 ";

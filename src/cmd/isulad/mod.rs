@@ -4,6 +4,7 @@ mod file;
 mod flags;
 mod options;
 mod process;
+mod temporary;
 
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
@@ -63,6 +64,7 @@ fn run(options: Options) -> Result<()> {
     process::set_limits();
     let locks = process::claim(&options)?;
     daemon_log::install("isulad", options.log_level, options.log_sink)?;
+    temporary::prepare(std::env::var_os("ISULAD_TMPDIR").as_deref())?;
     log::info!("isulad {VERSION} (commit {COMMIT}) starts on {:?}", options.settings.graph);
     let listener = Listener::open(&crate::entry::Options {
         hosts: options.hosts,

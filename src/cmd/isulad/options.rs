@@ -108,6 +108,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let log_driver = pick.word("--log-driver", "log-driver", flags.log_driver)?;
     let umask = pick.word("--native.umask", "native.umask", flags.native_umask)?;
     let start_timeout = pick.word("--start-timeout", "start-timeout", flags.start_timeout)?;
+    let layer_limit = pick.word("--max-layer-size", "max-layer-size", flags.max_layer_size)?;
     let default_ulimits = match &file.default_ulimits {
         Some(list) => list.clone(),
         None => flags.default_ulimits.iter().map(|text| ulimit(text)).collect::<Result<_>>()?,
@@ -151,6 +152,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
             #[cfg(feature = "registry")]
             downloads: downloads as usize,
             start_timeout: start_timeout.map_or(Ok(Duration::ZERO), |text| timeout(&text))?,
+            layer_limit: layer_limit.map_or(Ok(None), |text| layer_limit_of(&text))?,
             graph: remap.map_or(graph.clone(), |remap| graph.join(remap.directory())),
             state: remap.map_or(state.clone(), |remap| state.join(remap.directory())),
         },
@@ -274,6 +276,12 @@ fn umask_of(word: Option<&str>) -> Result<u32> {
         None | Some("secure") => Ok(0o027),
         Some(other) => Err(Error::invalid(format!("invalid native umask {other:?}: want normal or secure"))),
     }
+}
+
+/// 0 is none.
+fn layer_limit_of(text: &str) -> Result<Option<u64>> {
+    let bytes = size::parse(text).context(|| "max-layer-size".into())?;
+    Ok(Some(bytes).filter(|bytes| *bytes > 0))
 }
 
 /// A duration, or a bare number of seconds.

@@ -30,6 +30,8 @@ pub(super) struct NewLayer {
     pub record: super::layer::Record,
     /// Members of the archive.
     pub members: u64,
+    /// Whether the archive is known to have come whole: it has an end marker, or a compression that has an end.
+    pub whole: bool,
 }
 
 /// What came out of a stream.
@@ -39,6 +41,7 @@ struct Outcome {
     length: u64,
     unpacked: Unpacked,
     members: u64,
+    marked: bool,
 }
 
 /// Unpacks a layer under a temporary name. The digest is of the whole uncompressed stream, to its last byte; the source
@@ -55,12 +58,13 @@ pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read) -> 
     fchmod(&root, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({diff:?})"))?;
 
     let stream = Decompressed::detect(source)?;
+    let compressed = stream.is_compressed();
     let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     let rules = directories.rules();
     let outcome = if parallel { in_two_threads(stream, root, rules)? } else { consume(stream, root, rules)? };
     let diff_id = format!("sha256:{}", outcome.digest);
-    let members = outcome.members;
-    Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked), members })
+    let (members, whole) = (outcome.members, outcome.marked || compressed);
+    Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked), members, whole })
 }
 
 /// Copies a layer under a temporary name. What it is called after, the digest of the archive it came from, stays.
@@ -90,7 +94,7 @@ pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record
 fn consume(stream: impl BufRead, root: OwnedFd, rules: Rules<'_>) -> Result<Outcome> {
     let mut archive = tar::Reader::new(Hashing::new(stream));
     let unpacked = unpack(&mut archive, root, rules)?;
-    let members = archive.members();
+    let (members, marked) = (archive.members(), archive.has_end_marker());
     let mut rest = archive.into_inner();
     loop {
         let n = rest.fill_buf().map_err(read_error)?.len();
@@ -100,7 +104,7 @@ fn consume(stream: impl BufRead, root: OwnedFd, rules: Rules<'_>) -> Result<Outc
         rest.consume(n);
     }
     let (digest, length) = rest.finish();
-    Ok(Outcome { digest, length, unpacked, members })
+    Ok(Outcome { digest, length, unpacked, members, marked })
 }
 
 type Chunk = std::io::Result<Vec<u8>>;

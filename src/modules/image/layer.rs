@@ -59,6 +59,8 @@ pub(super) struct Directories {
     pub overlay: PathBuf,
     /// Whose ids what is unpacked gets.
     pub remap: Option<Remap>,
+    /// Most bytes that a layer may unpack to.
+    pub layer_limit: Option<u64>,
 }
 
 impl Directories {
@@ -70,6 +72,7 @@ impl Directories {
             layers: storage.join("overlay-layers"),
             overlay: storage.join("overlay"),
             remap,
+            layer_limit: None,
         };
         for path in [&directories.images, &directories.layers, &directories.overlay] {
             DirBuilder::new().recursive(true).mode(PRIVATE).create(path).context(|| format!("mkdir({path:?})"))?;
@@ -79,7 +82,7 @@ impl Directories {
 
     /// What holds for every layer that is unpacked here.
     pub(super) fn rules(&self) -> Rules<'_> {
-        Rules { remap: self.remap.as_ref() }
+        Rules { remap: self.remap.as_ref(), limit: self.layer_limit }
     }
 
     /// How ids in what is packed follow from those on the disk.

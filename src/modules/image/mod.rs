@@ -1,6 +1,7 @@
 //! Images: references, registries, the layer store, unpacking.
 
 pub mod assembly;
+mod budget;
 mod changes;
 #[cfg(feature = "storage")]
 mod check;

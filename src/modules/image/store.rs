@@ -133,6 +133,12 @@ impl Store {
         super::check::end(&self.directories);
     }
 
+    /// The same with a limit for what a layer may unpack to, in bytes; see [`super::unpack::unpack`].
+    pub fn with_layer_limit(mut self, limit: Option<u64>) -> Store {
+        self.directories.layer_limit = limit;
+        self
+    }
+
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().expect("a panic ends the process, so no lock is poisoned")
     }
@@ -203,6 +209,10 @@ impl Store {
         let layer = import::unpack_layer(&self.directories, import.source)?;
         if layer.members == 0 {
             return Err(Error::invalid("the archive holds nothing"));
+        }
+        // Of an image from elsewhere the digest tells; of this one nothing else does.
+        if !layer.whole {
+            return Err(Error::corrupt("tar archive ends early: it has no end marker"));
         }
         let config = import::configuration(&layer.record.diff_digest, config, import.message);
         let assembly = self.assemble(crate::utils::json::to_vec(&config))?;

@@ -75,6 +75,8 @@ pub(super) struct Tree {
     way: Way,
     /// Of directories that no member describes.
     owner: (u32, u32),
+    /// Directories that were made on the way.
+    made: u64,
 }
 
 /// What the last way to a directory was like.
@@ -88,7 +90,7 @@ pub(super) struct Way {
 
 impl Tree {
     pub(super) fn new(root: OwnedFd, owner: (u32, u32)) -> Result<Tree> {
-        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default(), owner })
+        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default(), owner, made: 0 })
     }
 
     /// Goes to the directory with these components; false when a missing one stopped it.
@@ -109,6 +111,7 @@ impl Tree {
                     let fd = make_directory(parent, name, self.owner)?;
                     self.changed();
                     self.way.there.get_or_insert(n);
+                    self.made += 1;
                     fd
                 }
                 // Whatever else it may be, the walk finds out.
@@ -126,6 +129,11 @@ impl Tree {
     /// The way to the current directory.
     pub(super) fn way(&self) -> Way {
         self.way
+    }
+
+    /// How many directories [`Missing::Create`] made since this was asked.
+    pub(super) fn take_made(&mut self) -> u64 {
+        std::mem::take(&mut self.made)
     }
 
     /// The current directory.
@@ -182,7 +190,7 @@ impl Tree {
         let reopen = || openat(top, ".", DIRECTORY, Mode::empty()).context(|| "openat(root of a layer)".into());
         let mut here = reopen()?;
         let mut pending: Vec<Vec<u8>> = components.iter().rev().map(|c| c.to_vec()).collect();
-        let (mut links, mut steps) = (0, 0);
+        let (mut links, mut steps, mut made) = (0, 0, 0);
         while let Some(name) = pending.pop() {
             steps += 1;
             if steps > COMPONENTS {
@@ -203,6 +211,7 @@ impl Tree {
                     here = make_directory(parent.fd.as_fd(), &name, self.owner)?;
                     self.way.strayed = true;
                     parent.changed = true;
+                    made += 1;
                     // The root's time is kept by its own level.
                     parent.leave()?;
                 }
@@ -226,6 +235,7 @@ impl Tree {
                 Err(e) => return Err(Error::os(format!("openat({:?})", path_text(components)), e as i32)),
             }
         }
+        self.made += made;
         self.aside = Some(Level::new(b"", here)?);
         Ok(true)
     }

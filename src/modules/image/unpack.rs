@@ -4,6 +4,7 @@
 //! component is never followed. Deletions become overlayfs's own signs (see `super::signs`); the same signs in the
 //! archive itself are not taken over, or a layer could redirect reads to other paths.
 
+use super::budget::{Budget, ENTRY};
 use super::signs::{self, Form, OPAQUE, RECORDS, is_whiteout};
 use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
@@ -11,6 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::modules::remap::Remap;
 use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::remove_tree::remove_at;
+use crate::utils::sys::descriptor::start_writeback;
 use crate::utils::sys::xattr;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -28,6 +30,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A directory that no member of the archive describes.
 const IMPLIED: Likeness = Likeness { mode: libc::S_IFDIR | 0o755, uid: 0, gid: 0, device: 0 };
+/// Bytes of a file after which the kernel is told to begin writing, so that the wait at the end of a large layer is a
+/// short one and its pages can be taken back before.
+const WRITEBACK: usize = 4 << 20;
 /// What the kernel's device numbers hold (linux/kdev_t.h).
 const MAJOR_LIMIT: u64 = 1 << 12;
 const MINOR_LIMIT: u64 = 1 << 20;
@@ -50,18 +55,22 @@ pub struct Unpacked {
 pub struct Rules<'a> {
     /// The user namespace of the containers that it is for.
     pub remap: Option<&'a Remap>,
+    /// Most bytes: the sizes of all files together, and something for each entry.
+    pub limit: Option<u64>,
 }
 
 /// Unpacks all members below the empty directory `root`.
 ///
 /// # Errors
 /// The archive's (see [`Reader::next_member`]); `Kind::Invalid` for a member that cannot be made as it says, or whose
-/// owner the user namespace has not; the failing call. The directory is to be thrown away then.
+/// owner the user namespace has not, and beyond the limit; `Kind::Os(ENOSPC)` before the file system is full; the failing
+/// call. The directory is to be thrown away then.
 pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, rules: Rules<'_>) -> Result<Unpacked> {
     let top = root.try_clone().context(|| "dup()".into())?;
     let owner = rules.remap.map(Remap::root).unwrap_or_default();
+    let budget = Budget::new(root.as_fd(), rules.limit)?;
     let (result, tally) = (Unpacked::default(), Tally::default());
-    let mut unpacking = Unpacking { tree: Tree::new(root, owner)?, rules, owner, result, tally };
+    let mut unpacking = Unpacking { tree: Tree::new(root, owner)?, rules, owner, budget, result, tally };
     while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
@@ -76,12 +85,18 @@ struct Unpacking<'a> {
     rules: Rules<'a>,
     /// Of what no member describes.
     owner: (u32, u32),
+    budget: Budget,
     result: Unpacked,
     tally: Tally,
 }
 
 impl Unpacking<'_> {
     fn member<R: BufRead>(&mut self, member: &Member, archive: &mut Reader<R>) -> Result<()> {
+        // With the directories that the last member needed and that have no member of their own.
+        let attributes = member.xattrs.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
+        let entries = (1 + self.tree.take_made()) * ENTRY + attributes;
+        self.budget.count(entries.saturating_add(member.size))?;
+        self.budget.write(entries)?;
         let path = components(&member.path);
         let Some((&name, parent)) = path.split_last() else {
             let member = self.on_disk(member)?;
@@ -195,7 +210,7 @@ impl Unpacking<'_> {
                 let fd =
                     openat(here, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).context(|| "openat(O_CREAT)".into())?;
                 let file = File::from(fd);
-                write(&file, member, archive, &mut self.tally)?;
+                write(&file, member, archive, (&mut self.budget, &mut self.tally))?;
                 set_metadata(file.as_fd(), member)?;
                 let capability = member.xattrs.iter().find(|(name, _)| name == b"security.capability");
                 let capability = capability.map(|(_, value)| value.as_slice());
@@ -335,7 +350,13 @@ fn device(member: &Member) -> Result<libc::dev_t> {
 }
 
 /// Copies the data of the current member, leaving holes where the archive has none.
-fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>, tally: &mut Tally) -> Result<()> {
+fn write<R: BufRead>(
+    file: &File,
+    member: &Member,
+    archive: &mut Reader<R>,
+    (budget, tally): (&mut Budget, &mut Tally),
+) -> Result<()> {
+    let mut dirty = 0;
     let mut copy = |mut offset: u64, mut left: u64| -> Result<()> {
         let mut file = file;
         while left > 0 {
@@ -344,11 +365,17 @@ fn write<R: BufRead>(file: &File, member: &Member, archive: &mut Reader<R>, tall
             if n == 0 {
                 return Err(Error::corrupt("a file has less data than it says"));
             }
+            budget.write(n as u64)?;
             file.write_all(&data[..n]).context(|| "write()".into())?;
             tally.data(offset, &data[..n]);
             offset += n as u64;
             archive.advance(n);
             left -= n as u64;
+            dirty += n;
+            if dirty >= WRITEBACK {
+                start_writeback(file);
+                dirty = 0;
+            }
         }
         Ok(())
     };

@@ -1,10 +1,14 @@
-//! Archives as streams: gzip, zstd and tar, each byte seen once, memory bounded whatever the input claims.
+//! Archives as streams: gzip, zstd, xz and tar, each byte seen once, memory bounded whatever the input claims.
 
+#[cfg(feature = "xz")]
+pub mod crc64;
 pub mod gzip;
 mod inflate;
 pub mod pax;
 pub mod tar;
 pub mod tar_writer;
+#[cfg(feature = "xz")]
+pub mod xz;
 #[cfg(feature = "zstd")]
 pub mod zstd;
 
@@ -14,16 +18,19 @@ use std::io::{BufRead, BufReader, Chain, Cursor, ErrorKind, Read, Take};
 
 /// Compressions by the first bytes of their streams, known by name to say which one it is that cannot be read.
 const UNSUPPORTED: &[(&[u8], &str)] = &[
+    #[cfg(not(feature = "xz"))]
     (b"\xfd7zXZ\0", "xz"),
     (b"BZh", "bzip2"),
     #[cfg(not(feature = "zstd"))]
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
 ];
-#[cfg(feature = "zstd")]
-const SUPPORTED: &str = "plain, gzip or zstd";
-#[cfg(not(feature = "zstd"))]
-const SUPPORTED: &str = "plain or gzip";
+const SUPPORTED: &str = match (cfg!(feature = "zstd"), cfg!(feature = "xz")) {
+    (true, true) => "plain, gzip, xz or zstd",
+    (true, false) => "plain, gzip or zstd",
+    (false, true) => "plain, gzip or xz",
+    (false, false) => "plain or gzip",
+};
 
 /// Bytes read from a source at once.
 const CHUNK: usize = 128 << 10;
@@ -39,6 +46,8 @@ enum Form<'a> {
     Gzip(Box<gzip::Gunzip<Source<'a>>>),
     #[cfg(feature = "zstd")]
     Zstd(Box<zstd::Unzstd<Source<'a>>>),
+    #[cfg(feature = "xz")]
+    Xz(Box<xz::Unxz<Source<'a>>>),
 }
 
 impl<'a> Decompressed<'a> {
@@ -66,10 +75,17 @@ impl<'a> Decompressed<'a> {
         Ok(Decompressed(match head.first() {
             #[cfg(feature = "zstd")]
             _ if zstd::is_frame(head) => Form::Zstd(Box::new(zstd::Unzstd::new(source))),
+            #[cfg(feature = "xz")]
+            _ if head == xz::MAGIC => Form::Xz(Box::new(xz::Unxz::new(source))),
             // No tar archive begins with it.
             Some(0x1f) => Form::Gzip(Box::new(gzip::Gunzip::new(source))),
             _ => Form::Plain(source),
         }))
+    }
+
+    /// Whether it is one of those, all of which tell their end from a stream that just stops.
+    pub fn is_compressed(&self) -> bool {
+        !matches!(self.0, Form::Plain(_))
     }
 }
 
@@ -86,6 +102,8 @@ impl BufRead for Decompressed<'_> {
             Form::Gzip(r) => r.fill_buf(),
             #[cfg(feature = "zstd")]
             Form::Zstd(r) => r.fill_buf(),
+            #[cfg(feature = "xz")]
+            Form::Xz(r) => r.fill_buf(),
         }
     }
 
@@ -95,6 +113,8 @@ impl BufRead for Decompressed<'_> {
             Form::Gzip(r) => r.consume(n),
             #[cfg(feature = "zstd")]
             Form::Zstd(r) => r.consume(n),
+            #[cfg(feature = "xz")]
+            Form::Xz(r) => r.consume(n),
         }
     }
 }

@@ -70,12 +70,13 @@ pub struct Reader<R> {
     padding: u64,
     members: u64,
     ended: bool,
+    marked: bool,
 }
 
 impl<R: BufRead> Reader<R> {
     /// Begins at a header.
     pub fn new(source: R) -> Reader<R> {
-        Reader { source, left: 0, padding: 0, members: 0, ended: false }
+        Reader { source, left: 0, padding: 0, members: 0, ended: false, marked: false }
     }
 
     /// The source, behind everything that was read.
@@ -88,11 +89,18 @@ impl<R: BufRead> Reader<R> {
         self.members
     }
 
-    /// The next member; what was not read of the last one's data is skipped. `None` behind the end marker.
+    /// Whether the last member was followed by the blocks of zeros that POSIX (pax, "ustar Interchange Format") wants
+    /// there. Go's reader and GNU tar ask for none, and some writers of layers leave them out; without them a stream that
+    /// was cut between two members cannot be told from a whole one.
+    pub fn has_end_marker(&self) -> bool {
+        self.marked
+    }
+
+    /// The next member; what was not read of the last one's data is skipped. `None` behind the last one.
     ///
     /// # Errors
-    /// `Kind::Invalid` for a stream that is no tar archive, `Kind::Corrupt` for one that is damaged or stops before
-    /// its end marker, and the source's own error.
+    /// `Kind::Invalid` for a stream that is no tar archive, `Kind::Corrupt` for one that is damaged or stops within a
+    /// member, and the source's own error.
     pub fn next_member(&mut self) -> Result<Option<Member>> {
         if self.ended {
             return Ok(None);
@@ -177,7 +185,7 @@ impl<R: BufRead> Reader<R> {
         Ok(bytes)
     }
 
-    /// The next header with a right checksum; `None` at a block of zeros.
+    /// The next header with a right checksum; `None` at a block of zeros or at the end of the stream.
     fn header(&mut self) -> Result<Option<Header>> {
         let mut header = Header::new_old();
         let block = header.as_mut_bytes();
@@ -186,11 +194,13 @@ impl<R: BufRead> Reader<R> {
             match self.source.read(&mut block[read..]).map_err(read_error)? {
                 0 if self.members == 0 && read == 0 => return Err(Error::invalid("the archive is empty")),
                 0 if self.members == 0 => return Err(not_tar()),
+                0 if read == 0 => return Ok(None),
                 0 => return Err(truncated()),
                 n => read += n,
             }
         }
         if block.iter().all(|b| *b == 0) {
+            self.marked = true;
             return Ok(None);
         }
         // Both readings of the bytes occur: unsigned, and signed by old programs.

@@ -93,7 +93,8 @@ fn shifted_ids_are_shifted_back() {
     .concat();
     let packed = |ids: Ids<'_>, at: &str| pack(open(&graph.0.join(at)), Form::Layer { opaque: false }, ids, Vec::new());
     unpack(&mut Reader::new(&lines[..]), open(&graph.0.join("plain")), Rules::default()).unwrap();
-    unpack(&mut Reader::new(&lines[..]), open(&graph.0.join("shifted")), Rules { remap: Some(&remap) }).unwrap();
+    unpack(&mut Reader::new(&lines[..]), open(&graph.0.join("shifted")), Rules { remap: Some(&remap), limit: None })
+        .unwrap();
     let owner = |path: &str| {
         let metadata = graph.0.join("shifted").join(path).symlink_metadata().unwrap();
         (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
@@ -111,14 +112,18 @@ fn shifted_ids_are_shifted_back() {
     unpack(
         &mut Reader::new(&archive("F implied/file x")[..]),
         open(&graph.0.join("shifted")),
-        Rules { remap: Some(&remap) },
+        Rules { remap: Some(&remap), limit: None },
     )
     .unwrap();
     assert_eq!(owner("implied"), (100_000, 200_000, 0o755), "a directory that no member describes");
     for (what, record) in [("user", "uid"), ("group", "gid")] {
         let beyond = [member("F", "a/file", "", 0o600, &[(record, b"9")]), vec![0; 1024]].concat();
-        let e = unpack(&mut Reader::new(&beyond[..]), open(&graph.0.join(record)), Rules { remap: Some(&remap) })
-            .unwrap_err();
+        let e = unpack(
+            &mut Reader::new(&beyond[..]),
+            open(&graph.0.join(record)),
+            Rules { remap: Some(&remap), limit: None },
+        )
+        .unwrap_err();
         let want = format!("unpack \"a/file\": {what} 9 is beyond the 9 ids of the user namespace");
         assert_eq!((e.kind(), e.to_string()), (crate::error::Kind::Invalid, want));
     }

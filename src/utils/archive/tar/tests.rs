@@ -91,11 +91,21 @@ fn what_the_writing_half_of_the_crate_makes() {
 }
 
 #[test]
-fn a_stream_that_stops_is_an_error_wherever_it_stops() {
+fn a_stream_that_stops_is_an_error_except_between_members() {
     let archive = end(&[member("x", b'x', &entry("path", b"p")), member("a", b'0', b"hello"), member("b", b'0', b"")]);
+    // Behind the first member it may be the end.
+    let between = 4 * BLOCK as usize;
     for n in 0..archive.len() - 1024 {
-        let e = read_all(&archive[..n], 64).unwrap_err();
-        assert!(matches!(e.kind(), Kind::Corrupt | Kind::Invalid), "{n}: {e:?}");
+        match read_all(&archive[..n], 64) {
+            Ok(members) => assert_eq!((n, members.len()), (between, 1)),
+            Err(e) => assert!(matches!(e.kind(), Kind::Corrupt | Kind::Invalid), "{n}: {e:?}"),
+        }
+    }
+    for (n, members, marked) in [(between, 1, false), (archive.len() - 1024, 2, false), (archive.len() - 512, 2, true)]
+    {
+        let mut reader = Reader::new(&archive[..n]);
+        while reader.next_member().unwrap().is_some() {}
+        assert_eq!((reader.members(), reader.has_end_marker()), (members, marked), "{n}");
     }
     assert_eq!(read_all(&archive[..archive.len() - 512], 64).unwrap().len(), 2);
 }

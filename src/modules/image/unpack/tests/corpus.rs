@@ -371,7 +371,7 @@ fn ends() {
     let whole = archive("F a x");
     let bomb = end(&[raw(b'x', "x", &vec![0; 8 << 20])]);
     bytes(&[
-        ("no end marker", whole[..1024].to_vec(), Err("tar archive ends early")),
+        ("no end marker", whole[..1024].to_vec(), Ok("f a \"x\"")),
         ("half a marker", whole[..1024 + 100].to_vec(), Err("tar archive ends early")),
         ("one block of zeros", whole[..1024 + 512].to_vec(), Ok("f a \"x\"")),
         ("padding that stops", whole[..600].to_vec(), Err("tar archive ends early")),
@@ -387,4 +387,38 @@ fn ends() {
         ("compressed twice", gzip(&gzip(&whole)), Err("not a tar archive")),
         ("compressed, cut", gzip(&whole)[..60].to_vec(), Err("gzip stream ends early")),
     ]);
+}
+
+#[test]
+fn sizes() {
+    let all = |text: &str| archive(&text.replace("; ", "\n"));
+    let sparse = |size: &'static [u8]| {
+        let records: [(&str, &[u8]); 4] = [
+            ("GNU.sparse.major", b"0"),
+            ("GNU.sparse.minor", b"1"),
+            ("GNU.sparse.size", size),
+            ("GNU.sparse.map", b"0,1"),
+        ];
+        end(&[member("F", "a", "x", 0o644, &records)])
+    };
+    let deep = format!("D {}", "d/".repeat(45));
+    const BEYOND: &str = "the layer takes more than the 8192 bytes that max-layer-size allows";
+    for (name, bytes, error) in [
+        ("as many as may be", all(&format!("F a {}", "x".repeat(7168))), None),
+        ("one byte more", all(&format!("F a {}", "x".repeat(7169))), Some("a")),
+        ("a hole", sparse(b"7168"), None),
+        ("a larger hole", sparse(b"7169"), Some("a")),
+        ("all the bytes there are", sparse(b"9223372036854775807"), Some("a")),
+        ("empty files", all("F a; F b; F c; F d; F e; F f; F g; F h"), None),
+        ("one empty file more", all("F a; F b; F c; F d; F e; F f; F g; F h; F i"), Some("i")),
+        ("the same one again and again", all(&["F a"; 9].join("; ")), Some("a")),
+        ("links, devices and whiteouts", all(&["S l x; P p; C c 1:3; F .wh.w"; 3].join("; ")), Some("l")),
+        ("directories on the way, which the next member pays for", all(&format!("{deep}; F a")), Some("a")),
+    ] {
+        let want = error.map(|member| format!("unpack {member:?}: {BEYOND}"));
+        let place = Place::new();
+        let root = nix::fcntl::open(&place.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
+        let result = unpack(&mut Reader::new(&bytes[..]), root, Rules { limit: Some(8192), remap: None });
+        assert_eq!(result.err().map(|e| e.to_string()), want, "{name}");
+    }
 }

@@ -1,0 +1,184 @@
+//! What unpacking takes: of the disk, of memory, of the page cache.
+
+use crate::support::bed::Bed;
+use crate::support::disk::LoopDevice;
+use crate::support::rootfs::{self, Archive};
+use crate::support::{IMAGE, command, oci};
+use crate::{requires, tests};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statvfs::statvfs;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+tests![
+    a_layer_may_be_limited,
+    a_full_disk_leaves_something_for_everybody_else,
+    a_load_takes_little_memory_and_writes_once,
+];
+
+const MIB: u64 = 1 << 20;
+
+fn gzip(path: &Path) -> PathBuf {
+    let packed = path.with_extension("tar.gz");
+    let out = fs::File::create(&packed).unwrap();
+    assert!(Command::new("gzip").args(["-1", "-c"]).arg(path).stdout(out).status().unwrap().success());
+    fs::remove_file(path).unwrap();
+    packed
+}
+
+/// A few kilobytes that unpack to `mebibytes`.
+fn bomb(bed: &Bed, mebibytes: usize) -> PathBuf {
+    let path = bed.dir.join("bomb.tar");
+    let mut tar = Archive::create(&path);
+    tar.file("zeros", 0o644, &"\0".repeat(mebibytes << 20));
+    tar.finish();
+    gzip(&path)
+}
+
+/// Layers that the store has, and whatever else lies beside them.
+fn layers(bed: &Bed) -> usize {
+    ["overlay", "overlay-layers"]
+        .iter()
+        .map(|d| fs::read_dir(bed.graph().join("storage").join(d)).unwrap().count())
+        .sum()
+}
+
+fn a_layer_may_be_limited(bed: &mut Bed) {
+    bed.start_with(&["--max-layer-size", "4m"]);
+    let before = layers(bed);
+    let refused = "the layer takes more than the 4194304 bytes that max-layer-size allows";
+    let zeros = bomb(bed, 5);
+    bed.isula(&format!("import {} bomb", zeros.display())).fails(1, refused);
+    // Nothing but entries; the same as a layer of an image.
+    let path = bed.dir.join("many.tar");
+    let mut tar = Archive::create(&path);
+    (0..4 << 10).for_each(|n| tar.file(&format!("{n}"), 0o644, ""));
+    tar.finish();
+    bed.isula(&format!("import {} many", path.display())).ok();
+    bed.isula("rmi many").ok();
+    let mut tar = Archive::create(&path);
+    (0..=4 << 10).for_each(|n| tar.file(&format!("{n}"), 0o644, ""));
+    tar.finish();
+    let many = gzip(&path);
+    bed.isula(&format!("import {} many", many.display())).fails(1, refused);
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, &[&rootfs::archive(), &zeros], &["linux/amd64"], &serde_json::json!({}));
+    bed.isula(&format!("load --tag bomb -i {}", oci::archive(&layout).display())).fails(1, refused);
+    assert_eq!((layers(bed), bed.isula("images -q").ok().lines().count()), (before, 1));
+    assert_eq!(bed.run("", "echo well"), "well");
+}
+
+fn a_full_disk_leaves_something_for_everybody_else(bed: &mut Bed) {
+    rootfs::small_disk(&bed.graph(), 64 << 10);
+    bed.own_mounts();
+    bed.start();
+    bed.run_detached("aa", "", "payload ready 1000");
+    let free = || statvfs(&bed.graph()).map(|s| s.blocks_available() * s.fragment_size()).unwrap();
+    let (before, least) = (free(), AtomicU64::new(u64::MAX));
+    let (zeros, many) = (bomb(bed, 100), bed.dir.join("many.tar"));
+    let mut tar = Archive::create(&many);
+    // Directories of a tmpfs take no blocks, inodes do run out.
+    (0..40_000).for_each(|n| tar.file(&format!("{n}"), 0o644, ""));
+    tar.finish();
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, &[&rootfs::archive(), &zeros], &["linux/amd64"], &serde_json::json!({}));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                least.fetch_min(free(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let imported = bed.isula(&format!("import {} bomb", zeros.display()));
+        let loaded = bed.isula(&format!("load -i {}", oci::archive(&layout).display()));
+        done.store(true, Ordering::Relaxed);
+        imported.fails(1, "are kept free: no space left on device");
+        loaded.fails(1, "no space left on device");
+    });
+    // Two hundredths of 64 MiB, and what is written between two looks.
+    let least = least.into_inner();
+    assert!((MIB..10 * MIB).contains(&least), "{least} bytes were free at least");
+    crate::support::eventually("nothing is left of it", || free() + MIB / 8 >= before);
+    let o = bed.isula(&format!("import {} many", many.display()));
+    if statvfs(&bed.graph()).unwrap().files() < 40_000 {
+        o.fails(1, "inodes left");
+    }
+    // Whoever fills the rest by hand finds the reserve, and the daemon lives on it.
+    assert_eq!(bed.isula("stop -t 0 aa").ok(), "aa");
+    bed.isula("start aa").ok();
+    bed.isula("rm -f aa").ok();
+    assert_eq!(bed.run("", "echo well"), "well");
+    bed.isula("rmi -f many");
+}
+
+fn private(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let lines = text.lines().filter(|l| l.starts_with("Private_"));
+    lines.filter_map(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() << 10
+}
+
+/// Bytes that a process has caused to be written to disks (proc_pid_io(5)).
+fn written_by(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("write_bytes: ")).expect("write_bytes");
+    line.parse().unwrap()
+}
+
+/// Bytes that a device was given (kernel documentation, block/stat.rst).
+fn written_to(device: &LoopDevice) -> u64 {
+    let name = device.path().file_name().unwrap().to_str().unwrap();
+    let text = fs::read_to_string(format!("/sys/block/{name}/stat")).unwrap();
+    text.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
+}
+
+fn a_load_takes_little_memory_and_writes_once(bed: &mut Bed) {
+    requires!(loop_ext4, fincore);
+    let words = ["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"];
+    let device = LoopDevice::ext4(&bed.dir.join("disk"), 512 * MIB, &words);
+    fs::create_dir_all(bed.graph()).unwrap();
+    mount(Some(device.path()), &bed.graph(), Some("ext4"), MsFlags::empty(), None::<&str>).unwrap();
+    bed.own_mounts();
+    bed.start();
+    let large = bed.dir.join("large.tar");
+    let mut tar = Archive::create(&large);
+    let block: String =
+        (0..2 * MIB as u32).map(|n| char::from(b' ' + (n.wrapping_mul(2_654_435_761) >> 27) as u8)).collect();
+    (0..100).for_each(|n| tar.file(&format!("{n}"), 0o644, &block));
+    tar.finish();
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, &[&large], &["linux/amd64"], &serde_json::json!({}));
+    let archive = oci::archive(&layout);
+    // What is not on the disk yet stays in the page cache, whoever reads it.
+    nix::unistd::sync();
+    let (pid, idle) = (bed.pid(), private(bed.pid()));
+    let (by, to) = (written_by(pid), written_to(&device));
+    let mut client = bed.applet("isula");
+    client.args(["load", "--tag", "large", "-i"]).arg(&archive);
+    let mut client = client.spawn().unwrap();
+    let mut peak = 0;
+    while client.try_wait().unwrap().is_none() {
+        peak = peak.max(private(pid));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let status = command::wait(&mut client, Duration::ZERO).expect("it has ended");
+    nix::unistd::sync();
+    let (by, to) = (written_by(pid) - by, written_to(&device) - to);
+    assert_eq!(command::code(status), 0);
+    assert!(peak > 0 && peak <= idle + 8 * MIB, "{} KiB of private memory, {} idle", peak >> 10, idle >> 10);
+    for bytes in [by, to] {
+        let range = 200 * MIB..=210 * MIB;
+        assert!(range.contains(&bytes), "{by} bytes were written by the daemon, {to} to the disk, for 200 MiB");
+    }
+    let cached = Command::new("fincore").args(["--bytes", "--noheadings", "-o", "RES"]).arg(&archive).output().unwrap();
+    let cached: u64 = String::from_utf8_lossy(&cached.stdout).trim().parse().unwrap();
+    assert!(cached <= 8 * MIB, "{cached} bytes of the archive are left in the page cache");
+    println!(
+        "peak {} KiB over idle; {by} by the daemon, {to} to the disk; {cached} cached",
+        peak.saturating_sub(idle) >> 10
+    );
+    bed.isula(&format!("rmi large {IMAGE}")).ok();
+}
