@@ -13,6 +13,7 @@ mod logs;
 mod mounts;
 mod multicall;
 mod pull;
+mod pull_faults;
 #[cfg(feature = "registry")]
 mod registry;
 mod resources;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         image_tools::TESTS,
         images::TESTS,
         pull::TESTS,
+        pull_faults::TESTS,
         store::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,

@@ -104,13 +104,13 @@ fn tls_and_passwords(bed: &mut Bed) {
     let trusting = Settings { certificates: registry.certificates(), ..Settings::default() };
     let (good, bad) = (Credentials::password("me", "s3cret"), Credentials::password("me", "wr0ng"));
     pull(trusting.clone(), &name, "linux/amd64", Some(&good)).unwrap();
-    client::Registry::new(trusting.clone()).unwrap().check(&registry.host, &good).unwrap();
+    client::Registry::new(trusting.clone()).unwrap().check(&registry.host, &good, &Cancel::new()).unwrap();
     for credentials in [Some(&bad), None] {
         let error = pull(trusting.clone(), &name, "linux/amd64", credentials).unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
         assert!(!error.to_string().contains("wr0ng"));
     }
-    let error = client::Registry::new(trusting).unwrap().check(&registry.host, &bad).unwrap_err();
+    let error = client::Registry::new(trusting).unwrap().check(&registry.host, &bad, &Cancel::new()).unwrap_err();
     assert_eq!(error.kind(), Kind::Denied, "{error}");
     // Nobody vouches for it.
     let error = pull(Settings::default(), &name, "linux/amd64", Some(&good)).unwrap_err();
@@ -140,7 +140,7 @@ fn tokens_of_a_token_server(bed: &mut Bed) {
             contains(&error.to_string(), "incorrect username or password");
             let check = |password: &str| {
                 let registry_client = client::Registry::new(insecure(&registry)).unwrap();
-                registry_client.check(&registry.host, &Credentials::password("me", password))
+                registry_client.check(&registry.host, &Credentials::password("me", password), &Cancel::new())
             };
             check("s3cret").unwrap();
             assert_eq!(check("wr0ng").unwrap_err().kind(), Kind::Denied);

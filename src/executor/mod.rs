@@ -17,6 +17,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "registry")]
+mod attended;
 pub mod container;
 pub mod exec;
 pub mod image;
@@ -155,7 +157,7 @@ pub enum Change {
 }
 
 /// Asks whether a waiting request's client has left.
-pub trait Caller {
+pub trait Caller: Sync {
     /// A descriptor that polls readable or hung up when the client has left.
     fn gone(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
 }

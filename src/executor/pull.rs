@@ -1,6 +1,7 @@
 //! Pulling an image: documents first, then the layers that are missing, several at once, each unpacked as it comes.
 
-use super::Daemon;
+use super::attended::attended;
+use super::{Caller, Daemon};
 use crate::api::image::{AuthRequest, ProgressDetail, ProgressLine};
 use crate::error::{Error, Result};
 use crate::modules::image::assembly::Assembly;
@@ -43,12 +44,26 @@ enum Step {
     Here(usize),
 }
 
-/// Pulls an image. `tell` is given lines of progress; when it fails, the client is gone and the pull is given up.
+/// Pulls an image. `tell` is given lines of progress. When it fails, and when the caller leaves, the pull is given up.
 ///
 /// # Errors
 /// What the registry gives (see [`crate::modules::image::registry::Registry::resolve`]); as the store's import. Layers
 /// that no image has are gone again.
-pub fn pull(daemon: &Daemon, pull: &Pull, tell: &mut dyn FnMut(&ProgressLine) -> Result<()>) -> Result<String> {
+pub fn pull(
+    daemon: &Daemon,
+    pull: &Pull,
+    caller: &dyn Caller,
+    tell: &mut dyn FnMut(&ProgressLine) -> Result<()>,
+) -> Result<String> {
+    attended(caller, |cancel| pull_attended(daemon, pull, cancel, tell))
+}
+
+fn pull_attended(
+    daemon: &Daemon,
+    pull: &Pull,
+    cancel: &Cancel,
+    tell: &mut dyn FnMut(&ProgressLine) -> Result<()>,
+) -> Result<String> {
     let reference = &pull.reference;
     let shown = reference.to_string();
     let status = |text: String| ProgressLine { status: Some(text), ..ProgressLine::default() };
@@ -63,8 +78,7 @@ pub fn pull(daemon: &Daemon, pull: &Pull, tell: &mut dyn FnMut(&ProgressLine) ->
             kept.as_ref()
         }
     };
-    let cancel = Cancel::new();
-    let resolved = daemon.registry.resolve(reference, &pull.platform, credentials, &cancel)?;
+    let resolved = daemon.registry.resolve(reference, &pull.platform, credentials, cancel)?;
     // Until now an error could be answered as one.
     tell(&ProgressLine { id: Some(what), ..status(format!("Pulling from {repository}")) })?;
     let digest_name = format!("{}@{}", reference.name, resolved.digest);
@@ -78,7 +92,7 @@ pub fn pull(daemon: &Daemon, pull: &Pull, tell: &mut dyn FnMut(&ProgressLine) ->
             assembly.len()
         )));
     }
-    layers(&assembly, &resolved, daemon.settings.downloads, &cancel, tell)?;
+    layers(&assembly, &resolved, daemon.settings.downloads, cancel, tell)?;
     let image = assembly.commit(name.as_deref(), Some(&digest_name))?;
     log::info!("image {}: pulled as {shown:?} ({}), {} bytes", image.id, resolved.digest, image.size);
     tell(&status(format!("Digest: {}", resolved.digest)))?;
@@ -176,7 +190,11 @@ fn layers(
         };
         report(&mut active).inspect_err(|_| cancel.cancel())
     })?;
-    cause.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    match cause.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(cause) => Err(cause),
+        // Between two layers it has no other effect than that the second is not begun.
+        None => cancel.check(),
+    }
 }
 
 /// Docker's bar: fifty places and the two sizes.
@@ -219,12 +237,12 @@ pub fn reference(text: &str) -> Result<Reference> {
 ///
 /// # Errors
 /// `Kind::Denied` when the registry refuses them; `Kind::Invalid` without a user or a registry.
-pub fn login(daemon: &Daemon, request: &AuthRequest, keep: bool) -> Result<()> {
+pub fn login(daemon: &Daemon, request: &AuthRequest, keep: bool, caller: &dyn Caller) -> Result<()> {
     if request.username.is_empty() || request.password.is_empty() {
         return Err(Error::invalid("a user name and a password are needed"));
     }
     let credentials = Credentials::password(&request.username, &request.password);
-    daemon.registry.check(&request.serveraddress, &credentials)?;
+    attended(caller, |cancel| daemon.registry.check(&request.serveraddress, &credentials, cancel))?;
     if keep {
         daemon.credentials.set(&request.serveraddress, &credentials)?;
         log::info!("registry {:?}: logged in as {:?}", request.serveraddress, request.username);

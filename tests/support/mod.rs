@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod command;
 pub mod disk;
+pub mod fake_registry;
 pub mod http;
 pub mod leaks;
 pub mod oci;

@@ -66,6 +66,9 @@ pub struct Flags {
     /// layers of one pull that are downloaded at once (default 2)
     #[argh(option)]
     pub max_concurrent_downloads: Option<u32>,
+    /// attempts at a request to a registry that brings nothing (default 6)
+    #[argh(option)]
+    pub max_download_attempts: Option<u32>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -100,6 +103,7 @@ The daemon of the container engine.
       --insecure-registry HOST   HOST[:PORT] or network without TLS or with unverified certificates; repeatable
       --insecure-skip-verify-enforce  verify no registry's certificate
       --max-concurrent-downloads N    layers of one pull that are downloaded at once (default 2)
+      --max-download-attempts N       attempts at a request to a registry that brings nothing (default 6)
   -V, --version                  print the version
   -h, --help                     print this
 ";

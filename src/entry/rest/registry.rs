@@ -26,7 +26,7 @@ pub fn perform(_: &Daemon, _: &RegistryCall, exchange: Exchange) -> Outcome {
 mod client {
     use super::*;
     use crate::api::image::{AuthRequest, AuthResponse, ProgressLine};
-    use crate::entry::exchange::error_body;
+    use crate::entry::exchange::{Leaving, error_body};
     use crate::error::Result;
     use crate::executor::pull::{self, Pull};
     use crate::modules::image::credentials;
@@ -54,12 +54,13 @@ mod client {
             Ok(wanted) => wanted,
             Err(e) => return exchange.fail(e),
         };
+        let caller = Leaving::watch(&exchange.connection);
         let mut body = exchange.stream(media::JSON);
         let mut tell = |line: &ProgressLine| {
             body.write([&json::to_vec(line), b"\r\n"])?;
             body.flush()
         };
-        let pulled = pull::pull(daemon, &wanted, &mut tell);
+        let pulled = pull::pull(daemon, &wanted, &caller, &mut tell);
         let begun = body.has_begun();
         match pulled {
             Ok(_) => {
@@ -83,7 +84,7 @@ mod client {
             Ok(request) => request,
             Err(failure) => return exchange.fail(failure),
         };
-        match pull::login(daemon, &request, keep) {
+        match pull::login(daemon, &request, keep, &Leaving::watch(&exchange.connection)) {
             Ok(()) => {
                 let answer = AuthResponse { status: "Login Succeeded".into(), ..AuthResponse::default() };
                 exchange.json(200, &answer)

@@ -61,7 +61,9 @@ impl Registry {
     pub fn new(settings: Settings) -> Result<Registry> {
         settings.proxy.check()?;
         endpoints(&settings, DOCKER_HOST)?;
-        Ok(Registry { settings: Arc::new(settings), policy: Policy::USUAL, deadlines: Deadlines::USUAL })
+        let attempts = settings.attempts.unwrap_or(Policy::USUAL.attempts);
+        let policy = Policy { attempts, ..Policy::USUAL };
+        Ok(Registry { settings: Arc::new(settings), policy, deadlines: Deadlines::USUAL })
     }
 
     /// Finds the image that a reference names: asks the mirrors, where the reference names no host, and then the
@@ -113,22 +115,21 @@ impl Registry {
         Err(Error::internal("nobody to ask"))
     }
 
-    /// Checks credentials against a registry, by any spelling of its host.
+    /// Checks credentials against a registry, by any spelling of its host. Setting `cancel` ends it.
     ///
     /// # Errors
     /// `Kind::Denied` when the registry refuses them; as [`Registry::resolve`] for the rest.
-    pub fn check(&self, server: &str, credentials: &Credentials) -> Result<()> {
+    pub fn check(&self, server: &str, credentials: &Credentials, cancel: &Cancel) -> Result<()> {
         let host = normalise(server);
         if !is_authority(&host) {
             return Err(Error::invalid(format!("invalid registry {server:?}: want HOST[:PORT]")));
         }
         // The last is the registry itself.
         let endpoint = endpoints(&self.settings, &host)?.pop().ok_or_else(|| Error::internal("nobody to ask"))?;
-        let cancel = Cancel::new();
         let result = self.first_that_speaks(&endpoint, |scheme| {
-            let session = self.session(&endpoint, scheme, "", Some(credentials.clone()), &cancel);
+            let session = self.session(&endpoint, scheme, "", Some(credentials.clone()), cancel);
             let wanted = Wanted { path: "", accept: &[], from: None, is_proven: false, is_document: true };
-            session.ask(&wanted, &cancel).map(|_| ())
+            session.ask(&wanted, cancel).map(|_| ())
         });
         result.map_err(|failure| failure.error.context(format!("registry {host:?}")))
     }
