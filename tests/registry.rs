@@ -98,7 +98,7 @@ fn a_blob_that_the_registry_spoils_is_refused(bed: &mut Bed) {
 
 fn tls_and_passwords(bed: &mut Bed) {
     requires!(registry);
-    let registry = Registry::start(&bed.dir, "registry", Setup { tls: true, login: LOGIN, tokens: false });
+    let registry = Registry::start(&bed.dir, "registry", Setup { tls: true, login: LOGIN, ..Setup::default() });
     registry.push(&image(bed, "one", &["linux/amd64"]), "a/one", &[]);
     let name = registry.name("a/one");
     let trusting = Settings { certificates: registry.certificates(), ..Settings::default() };
@@ -125,7 +125,7 @@ fn tokens_of_a_token_server(bed: &mut Bed) {
     requires!(registry);
     for login in [None, LOGIN] {
         let name = if login.is_some() { "private" } else { "open" };
-        let registry = Registry::start(&bed.dir, name, Setup { tls: false, login, tokens: true });
+        let registry = Registry::start(&bed.dir, name, Setup { login, tokens: true, ..Setup::default() });
         registry.push(&image(bed, &format!("{name}-image"), &["linux/amd64"]), "a/one", &[]);
         let credentials = login.map(|(user, password)| Credentials::password(user, password));
         let before = registry.tokens.as_ref().unwrap().asked().len();

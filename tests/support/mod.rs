@@ -10,6 +10,7 @@ pub mod http;
 pub mod leaks;
 pub mod oci;
 pub mod old_kernel;
+pub mod proxy;
 pub mod pty;
 pub mod registry;
 pub mod requires;

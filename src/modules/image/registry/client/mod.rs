@@ -3,7 +3,7 @@
 //! | file | does |
 //! | --- | --- |
 //! | `endpoint` | whom to ask, in which order |
-//! | `transport`, `certificates` | one request: connections, TLS, proxies, deadlines |
+//! | `transport`, `certificates`, `forward` | one request: connections, TLS, proxies, deadlines |
 //! | `answer`, `challenge` | what came back |
 //! | `session`, `retry` | authorization, redirects, attempts |
 //! | `blob` | bytes, proven |
@@ -13,6 +13,7 @@ mod blob;
 mod certificates;
 mod challenge;
 mod endpoint;
+mod forward;
 mod retry;
 mod session;
 #[cfg(test)]
@@ -54,12 +55,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Checks the settings; asks nobody.
+    /// Checks the settings; asks nobody. What is wrong with a proxy is told to the log, and to who needs it.
     ///
     /// # Errors
-    /// `Kind::Invalid` naming a mirror or proxy that is none.
+    /// `Kind::Invalid` naming a mirror that is none.
     pub fn new(settings: Settings) -> Result<Registry> {
-        settings.proxy.check()?;
+        for e in settings.proxy.mistakes() {
+            log::warn!("registries that need it cannot be reached: {e}");
+        }
         endpoints(&settings, DOCKER_HOST)?;
         let attempts = settings.attempts.unwrap_or(Policy::USUAL.attempts);
         let policy = Policy { attempts, ..Policy::USUAL };
