@@ -19,6 +19,7 @@ mod registry;
 mod resources;
 mod restore;
 mod runtime;
+mod schema_1;
 mod security;
 mod store;
 mod streams;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         images::TESTS,
         pull::TESTS,
         pull_faults::TESTS,
+        schema_1::TESTS,
         store::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,

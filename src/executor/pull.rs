@@ -4,12 +4,13 @@ use super::attended::attended;
 use super::{Caller, Daemon};
 use crate::api::image::{AuthRequest, ProgressDetail, ProgressLine};
 use crate::error::{Error, Result};
-use crate::modules::image::assembly::Assembly;
+use crate::modules::image::assembly::{Assembly, Loose};
 use crate::modules::image::credentials::Credentials;
 use crate::modules::image::platform::Platform;
 use crate::modules::image::reference::{Reference, display};
-use crate::modules::image::registry::{Cancel, Resolved};
+use crate::modules::image::registry::{Cancel, Configuration, Resolved};
 use crate::modules::image::store::Image;
+use crate::utils::size::decimal;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -84,16 +85,34 @@ fn pull_attended(
     let digest_name = format!("{}@{}", reference.name, resolved.digest);
     let name = reference.digest.is_none().then(|| reference.normalised());
     let before = daemon.images.find(&name.clone().unwrap_or_else(|| digest_name.clone())).ok();
-    let assembly = daemon.images.assemble(resolved.config.clone())?;
-    if assembly.len() != resolved.layers.len() {
-        return Err(Error::corrupt(format!(
-            "{shown}: {} layers in the manifest and {} in the configuration",
-            resolved.layers.len(),
-            assembly.len()
-        )));
-    }
-    layers(&assembly, &resolved, daemon.settings.downloads, cancel, tell)?;
-    let image = assembly.commit(name.as_deref(), Some(&digest_name))?;
+    let most = daemon.settings.downloads;
+    let image = match &resolved.config {
+        Configuration::Document(config) => {
+            let assembly = daemon.images.assemble(config.clone())?;
+            if assembly.len() != resolved.layers.len() {
+                return Err(Error::corrupt(format!(
+                    "{shown}: {} layers in the manifest and {} in the configuration",
+                    resolved.layers.len(),
+                    assembly.len()
+                )));
+            }
+            layers(&assembly, &resolved, most, cancel, tell)?;
+            assembly.commit(name.as_deref(), Some(&digest_name))?
+        }
+        // Which layers it has is known only when they are unpacked, but not whether it came before.
+        Configuration::Schema1(_) if daemon.images.find(&digest_name).is_ok() => {
+            if let Some(name) = &name {
+                daemon.images.tag(&digest_name, name)?;
+            }
+            daemon.images.find(&digest_name)?
+        }
+        Configuration::Schema1(image) => {
+            let loose = daemon.images.collect(resolved.layers.len());
+            layers(&loose, &resolved, most, cancel, tell)?;
+            let assembly = loose.assemble(|diff_ids| image.configuration(diff_ids))?;
+            assembly.commit(name.as_deref(), Some(&digest_name))?
+        }
+    };
     log::info!("image {}: pulled as {shown:?} ({}), {} bytes", image.id, resolved.digest, image.size);
     tell(&status(format!("Digest: {}", resolved.digest)))?;
     tell(&status(verdict(before.as_deref(), &image, &shown)))?;
@@ -107,23 +126,52 @@ fn verdict(before: Option<&Image>, image: &Image, shown: &str) -> String {
     }
 }
 
+/// Where the layers of a pull go.
+trait Sink: Sync {
+    /// Whether a layer is there already.
+    fn has(&self, n: usize) -> bool;
+
+    /// Makes a layer from what `open` gives, unless it is there.
+    fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()>;
+}
+
+impl Sink for Assembly<'_> {
+    fn has(&self, n: usize) -> bool {
+        self.has(n)
+    }
+
+    fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()> {
+        self.layer(n, open)
+    }
+}
+
+impl Sink for Loose<'_> {
+    fn has(&self, n: usize) -> bool {
+        self.has(n)
+    }
+
+    fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()> {
+        self.layer(n, &mut open()?)
+    }
+}
+
 /// Gets the missing layers, at most `most` at once, the lowest first.
 fn layers(
-    assembly: &Assembly<'_>,
+    sink: &impl Sink,
     resolved: &Resolved,
     most: usize,
     cancel: &Cancel,
     tell: &mut dyn FnMut(&ProgressLine) -> Result<()>,
 ) -> Result<()> {
     let total = resolved.layers.len();
-    let missing = (0..total).filter(|&n| !assembly.has(n)).count();
+    let missing = (0..total).filter(|&n| !sink.has(n)).count();
     let line = |n: usize, text: &str| {
         let digits = resolved.layers[n].digest.trim_start_matches("sha256:");
         let id = digits.get(..SHORT).unwrap_or(digits).to_owned();
         ProgressLine { status: Some(text.into()), id: Some(id), ..ProgressLine::default() }
     };
     for n in 0..total {
-        tell(&line(n, if assembly.has(n) { "Already exists" } else { "Pulling fs layer" }))?;
+        tell(&line(n, if sink.has(n) { "Already exists" } else { "Pulling fs layer" }))?;
     }
     let next = AtomicUsize::new(0);
     let counts: Vec<AtomicU64> = (0..total).map(|_| AtomicU64::new(0)).collect();
@@ -136,7 +184,7 @@ fn layers(
                 return;
             }
             let mut begun = false;
-            let made = assembly.layer(n, || {
+            let made = sink.layer(n, || {
                 begun = true;
                 let _ = sender.send(Step::Begun(n)); // who does not listen any more has cancelled
                 let blob = resolved.blob(&resolved.layers[n], cancel)?;
@@ -177,9 +225,12 @@ fn layers(
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Err(RecvTimeoutError::Timeout) => {
                         for &n in &*active {
-                            let (current, total) = (counts[n].load(Ordering::Relaxed), resolved.layers[n].size);
+                            let current = counts[n].load(Ordering::Relaxed);
+                            // As docker has it where the size is not known.
+                            let total = resolved.layers[n].size.unwrap_or(0);
+                            let known = resolved.layers[n].size.map(|total| bar(current, total));
                             tell(&ProgressLine {
-                                progress: Some(bar(current, total)),
+                                progress: Some(known.unwrap_or_else(|| decimal(current))),
                                 progress_detail: Some(ProgressDetail { current, total }),
                                 ..line(n, "Downloading")
                             })?;
@@ -204,7 +255,7 @@ fn bar(current: u64, total: u64) -> String {
     let tip = if done < PLACES { ">" } else { "" };
     let rest = PLACES.saturating_sub(done + tip.len() as u64);
     let bar = format!("{}{tip}{}", "=".repeat(done as usize), " ".repeat(rest as usize));
-    format!("[{bar}] {}/{}", crate::utils::size::decimal(current), crate::utils::size::decimal(total))
+    format!("[{bar}] {}/{}", decimal(current), decimal(total))
 }
 
 /// Counts what is read.

@@ -18,6 +18,8 @@ pub mod reference;
 pub mod registry;
 #[cfg(feature = "image-tools")]
 pub mod save;
+#[cfg(feature = "registry")]
+mod schema_1;
 pub mod store;
 mod tree;
 pub mod unpack;

@@ -11,10 +11,8 @@ mod client;
 mod proxy;
 
 pub use cancel::Cancel;
-pub use client::{Registry, Resolved};
+pub use client::{Configuration, Layer, Registry, Resolved};
 pub use proxy::{ProxySettings, masked};
-
-pub use crate::api::oci::image::Descriptor;
 
 use super::credentials::Store;
 use std::path::PathBuf;

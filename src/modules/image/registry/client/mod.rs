@@ -24,14 +24,15 @@ use self::endpoint::{DOCKER_HOST, Endpoint, endpoints, is_authority};
 use self::retry::{Failure, Policy, Remedy};
 use self::session::{Session, Wanted};
 use self::transport::{Deadlines, Transport};
-use super::{Cancel, Descriptor, Settings};
-use crate::api::oci::image::ImageConfig;
+use super::{Cancel, Settings};
 use crate::api::oci::image::media_type::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
+use crate::api::oci::image::{Descriptor, ImageConfig};
 use crate::error::{Context, Error, Kind, Result};
 use crate::modules::image::credentials::{Credentials, normalise};
-use crate::modules::image::manifest::{self, Manifest, SCHEMA_1_SIGNED};
+use crate::modules::image::manifest::{self, Manifest, SCHEMA_1, SCHEMA_1_SIGNED};
 use crate::modules::image::platform::Platform;
 use crate::modules::image::reference::Reference;
+use crate::modules::image::schema_1;
 use crate::utils::{digest, json};
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
@@ -41,8 +42,8 @@ use std::sync::{Arc, Mutex};
 const CONFIG_LIMIT: u64 = 8 << 20;
 /// Bytes of a manifest or an index.
 const MANIFEST_LIMIT: u64 = 4 << 20;
-/// What is asked for, best first. Schema 1 is among them so that a registry says that it has nothing else.
-const ACCEPT: &[&str] = &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED];
+/// What is asked for, best first.
+const ACCEPT: &[&str] = &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED, SCHEMA_1];
 /// Indexes in indexes.
 const DEPTH: u32 = 3;
 const DEFAULT_TAG: &str = "latest";
@@ -196,13 +197,37 @@ pub struct Resolved {
     pub digest: String,
     /// The manifest of the chosen image.
     pub manifest: Vec<u8>,
-    /// Its configuration, whose digest is the image's id.
-    pub config: Vec<u8>,
+    /// Its configuration.
+    pub config: Configuration,
     /// Its layers, bottom first, as many as the configuration has diff ids.
-    pub layers: Vec<Descriptor>,
+    pub layers: Vec<Layer>,
     /// What the configuration says it is for.
     pub platform: Platform,
     session: Session,
+}
+
+/// The document whose digest is an image's id.
+#[derive(Debug, PartialEq)]
+pub enum Configuration {
+    /// It.
+    Document(Vec<u8>),
+    /// The registry has none: it is made when the layers are unpacked.
+    Schema1(schema_1::Image),
+}
+
+/// A layer at a registry, compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes, where the manifest says how many.
+    pub size: Option<u64>,
+}
+
+impl From<&Descriptor> for Layer {
+    fn from(descriptor: &Descriptor) -> Layer {
+        Layer { digest: descriptor.digest.clone(), size: Some(descriptor.size) }
+    }
 }
 
 impl Resolved {
@@ -215,8 +240,8 @@ impl Resolved {
     ///
     /// # Errors
     /// As [`Registry::resolve`]; `Kind::Corrupt` for wrong bytes.
-    pub fn blob(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<impl Read + Send + '_> {
-        blob::Blob::open(&self.session, descriptor, cancel)
+    pub fn blob(&self, layer: &Layer, cancel: &Cancel) -> Result<impl Read + Send + '_> {
+        blob::Blob::open(&self.session, layer, cancel)
     }
 }
 
@@ -244,7 +269,8 @@ fn resolve(
 ) -> std::result::Result<Resolved, Failure> {
     let name = format!("repository {:?}", session.repository);
     let wanted = reference.digest.as_deref().or(reference.tag.as_deref()).unwrap_or(DEFAULT_TAG);
-    let (mut bytes, mut media_type) = fetch(&session, wanted, cancel).map_err(|f| f.context(name.clone()))?;
+    let (bytes, mut media_type) = fetch(&session, wanted, cancel).map_err(|f| f.context(name.clone()))?;
+    let mut bytes = schema_1::payload(bytes).context(|| format!("{name}: manifest {wanted:?}"))?;
     let found = format!("sha256:{}", digest::sha256(&bytes));
     if let Some(digest) = &reference.digest
         && *digest != found
@@ -260,6 +286,20 @@ fn resolve(
             Manifest::Image { config, layers } => {
                 let config = configuration(&session, &config, layers.len(), cancel)?;
                 let (config, platform) = config;
+                let config = Configuration::Document(config);
+                let layers = layers.iter().map(Layer::from).collect();
+                return Ok(Resolved { digest: found, manifest: bytes, config, layers, platform, session });
+            }
+            Manifest::Schema1 => {
+                let image = schema_1::Image::parse(&bytes).context(context)?;
+                // It carries its name, which is compared as docker does; a digest proves more than that.
+                let is_named = image.name == session.repository && image.tag == wanted;
+                if reference.digest.is_none() && !is_named {
+                    let text = format!("the answer is the manifest of {:?}, tag {:?}", image.name, image.tag);
+                    return Err(Failure::from(Error::corrupt(text)).context(context()));
+                }
+                let layers = image.layers.iter().map(|digest| Layer { digest: digest.clone(), size: None }).collect();
+                let (platform, config) = (image.platform(), Configuration::Schema1(image));
                 return Ok(Resolved { digest: found, manifest: bytes, config, layers, platform, session });
             }
         };
@@ -319,7 +359,7 @@ fn configuration(
         );
     }
     let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or(0));
-    let mut blob = blob::Blob::open(session, descriptor, cancel)?;
+    let mut blob = blob::Blob::open(session, &descriptor.into(), cancel)?;
     blob.read_to_end(&mut bytes).context(|| "read a configuration".into())?;
     let config: ImageConfig = json::parse(&bytes).map_err(|e| e.with_kind(Kind::Corrupt)).context(context)?;
     let diff_ids = config.rootfs.diff_ids.len();

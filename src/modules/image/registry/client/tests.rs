@@ -113,7 +113,7 @@ fn an_image_by_tag_and_by_digest() {
     let server = Server::start(move |asked| image.answer(&asked.path));
     let registry = registry(&[&server]);
     let (resolved, bytes) = pull(&registry, &reference(&server, "a/b"), None).unwrap();
-    assert!(bytes == layer && resolved.manifest == manifest && resolved.config == config);
+    assert!(bytes == layer && resolved.manifest == manifest && resolved.config == Configuration::Document(config));
     assert_eq!(
         (resolved.digest.as_str(), resolved.platform.to_string().as_str()),
         (sha(&manifest).as_str(), "linux/amd64")
