@@ -20,6 +20,7 @@ mod resources;
 mod restore;
 mod runtime;
 mod schema_1;
+mod search;
 mod security;
 mod store;
 mod streams;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         pull::TESTS,
         pull_faults::TESTS,
         schema_1::TESTS,
+        search::TESTS,
         store::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,

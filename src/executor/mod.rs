@@ -26,6 +26,8 @@ pub mod monitor;
 #[cfg(feature = "registry")]
 pub mod pull;
 pub mod restore;
+#[cfg(feature = "registry")]
+pub mod search;
 pub mod system;
 
 /// The daemon's state, passed by reference to everything.

@@ -2,11 +2,11 @@
 //! bytes only when all of them have the digest.
 
 use super::super::Cancel;
-use super::Layer;
 use super::answer::header;
 use super::retry::{Attempts, Failure, Remedy, later};
 use super::session::{Session, Wanted};
 use super::transport::failure;
+use super::{Layer, V2};
 use crate::error::{Error, Result};
 use crate::utils::digest::Sha256;
 use std::io::Read;
@@ -70,7 +70,7 @@ impl<'a> Blob<'a> {
     fn connect_once(&mut self) -> std::result::Result<(), Failure> {
         let from = Some(self.received).filter(|n| *n > 0);
         let path = format!("blobs/{}", self.digest);
-        let wanted = Wanted { path: &path, accept: &[], from, is_proven: true, is_document: false };
+        let wanted = Wanted { root: V2, path: &path, accept: &[], from, is_proven: true, is_document: false };
         let answer = self.session.ask_once(&wanted)?;
         let starts_at = self.begin(&answer)?;
         let mut body = answer.into_body().into_reader();

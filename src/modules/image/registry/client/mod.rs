@@ -20,11 +20,12 @@ mod session;
 mod tests;
 mod transport;
 
-use self::endpoint::{DOCKER_HOST, Endpoint, endpoints, is_authority};
+use self::endpoint::{DOCKER_HOST, Endpoint, endpoints, indexes, is_authority};
 use self::retry::{Failure, Policy, Remedy};
 use self::session::{Session, Wanted};
 use self::transport::{Deadlines, Transport};
 use super::{Cancel, Settings};
+use crate::api::image::SearchResult;
 use crate::api::oci::image::media_type::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
 use crate::api::oci::image::{Descriptor, ImageConfig};
 use crate::error::{Context, Error, Kind, Result};
@@ -33,7 +34,9 @@ use crate::modules::image::manifest::{self, Manifest, SCHEMA_1, SCHEMA_1_SIGNED}
 use crate::modules::image::platform::Platform;
 use crate::modules::image::reference::Reference;
 use crate::modules::image::schema_1;
+use crate::utils::http::query::Target;
 use crate::utils::{digest, json};
+use serde::Deserialize;
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -44,6 +47,11 @@ const CONFIG_LIMIT: u64 = 8 << 20;
 const MANIFEST_LIMIT: u64 = 4 << 20;
 /// What is asked for, best first.
 const ACCEPT: &[&str] = &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED, SCHEMA_1];
+/// Bytes of what a search found.
+const FOUND_LIMIT: u64 = 4 << 20;
+/// The API, and the one before, of which search alone is left.
+const V2: &str = "/v2/";
+const V1: &str = "/v1/";
 /// Indexes in indexes.
 const DEPTH: u32 = 3;
 const DEFAULT_TAG: &str = "latest";
@@ -92,19 +100,57 @@ impl Registry {
     ) -> Result<Resolved> {
         let (host, repository) =
             reference.name.split_once('/').ok_or_else(|| Error::invalid(format!("no host in {:?}", reference.name)))?;
-        let mut before: Vec<String> = Vec::new();
         let endpoints = endpoints(&self.settings, host)?;
+        self.first_that_has(&endpoints, repository, credentials, cancel, |session| {
+            resolve(session, reference, platform, cancel)
+        })
+    }
+
+    /// Searches for images by a part of their names or descriptions: asks the mirrors, where `host` is docker's, and then
+    /// the host. Credentials and `cancel` are as for [`Registry::resolve`].
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`]; most registries cannot search, which is `Kind::NotFound`.
+    pub fn search(
+        &self,
+        host: &str,
+        term: &str,
+        limit: u32,
+        credentials: Option<&Credentials>,
+        cancel: &Cancel,
+    ) -> Result<Vec<SearchResult>> {
+        let target = Target::new("search").parameter("q", term).parameter("n", &limit.to_string());
+        let path = target.as_str();
+        let wanted = Wanted { root: V1, path, accept: &[], from: None, is_proven: false, is_document: true };
+        let ask = |session: Session| {
+            let document = session.document(&wanted, FOUND_LIMIT, cancel).map_err(|f| f.context("search"))?;
+            let found: Found =
+                json::parse(&document.bytes).map_err(|e| e.with_kind(Kind::Corrupt).context("search"))?;
+            Ok(found.results.into_iter().take(limit as usize).map(SearchResult::from).collect())
+        };
+        self.first_that_has(&indexes(&self.settings, host)?, "", credentials, cancel, ask)
+    }
+
+    /// Asks one endpoint after the other.
+    fn first_that_has<T>(
+        &self,
+        endpoints: &[Endpoint],
+        repository: &str,
+        given: Option<&Credentials>,
+        cancel: &Cancel,
+        ask: impl Fn(Session) -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
+        let mut before: Vec<String> = Vec::new();
         let last = endpoints.len() - 1;
         for (n, endpoint) in endpoints.iter().enumerate() {
-            let result = self.credentials(endpoint, credentials).map_err(Failure::from).and_then(|credentials| {
+            let result = self.credentials(endpoint, given).map_err(Failure::from).and_then(|credentials| {
                 self.first_that_speaks(endpoint, |scheme| {
-                    let session = self.session(endpoint, scheme, repository, credentials.clone(), cancel);
-                    resolve(session, reference, platform, cancel)
+                    ask(self.session(endpoint, scheme, repository, credentials.clone(), cancel))
                 })
             });
             cancel.check()?;
             match result {
-                Ok(resolved) => return Ok(resolved),
+                Ok(found) => return Ok(found),
                 Err(failure) => {
                     let error = failure.error.context(format!("registry {:?}", endpoint.authority));
                     before.push(error.to_string());
@@ -132,7 +178,7 @@ impl Registry {
         let endpoint = endpoints(&self.settings, &host)?.pop().ok_or_else(|| Error::internal("nobody to ask"))?;
         let result = self.first_that_speaks(&endpoint, |scheme| {
             let session = self.session(&endpoint, scheme, "", Some(credentials.clone()), cancel);
-            let wanted = Wanted { path: "", accept: &[], from: None, is_proven: false, is_document: true };
+            let wanted = Wanted { root: V2, path: "", accept: &[], from: None, is_proven: false, is_document: true };
             session.ask(&wanted, cancel).map(|_| ())
         });
         result.map_err(|failure| failure.error.context(format!("registry {host:?}")))
@@ -186,6 +232,37 @@ impl Registry {
             authorization: Mutex::default(),
             has_alternative: endpoint.schemes.last() != Some(&scheme),
             has_spoken: AtomicBool::new(false),
+        }
+    }
+}
+
+/// What a search found (docker's "Registry API v1", which no document describes any more).
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Found {
+    results: Vec<FoundImage>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct FoundImage {
+    name: String,
+    description: Option<String>,
+    star_count: Option<i64>,
+    is_official: Option<bool>,
+    is_automated: Option<bool>,
+    /// Its former name.
+    is_trusted: Option<bool>,
+}
+
+impl From<FoundImage> for SearchResult {
+    fn from(found: FoundImage) -> SearchResult {
+        SearchResult {
+            name: found.name,
+            description: found.description.unwrap_or_default(),
+            star_count: found.star_count.unwrap_or_default(),
+            is_official: found.is_official.unwrap_or_default(),
+            is_automated: found.is_automated.or(found.is_trusted).unwrap_or_default(),
         }
     }
 }
@@ -338,8 +415,8 @@ fn resolve(
 /// A manifest and the type that the registry says it has.
 fn fetch(session: &Session, name: &str, cancel: &Cancel) -> std::result::Result<(Vec<u8>, Option<String>), Failure> {
     let path = format!("manifests/{name}");
-    let wanted =
-        Wanted { path: &path, accept: ACCEPT, from: None, is_proven: name.starts_with("sha256:"), is_document: true };
+    let is_proven = name.starts_with("sha256:");
+    let wanted = Wanted { root: V2, path: &path, accept: ACCEPT, from: None, is_proven, is_document: true };
     let document =
         session.document(&wanted, MANIFEST_LIMIT, cancel).map_err(|f| f.context(format!("manifest {name:?}")))?;
     Ok((document.bytes, document.media_type))
