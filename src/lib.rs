@@ -24,6 +24,7 @@
 //! | `monitor` | the sockets of all shims, clients that wait for a start | with the process |
 //! | `rest` | one connection | with its connection; there is a bound on their number |
 //! | `pull` | a layer of one pull: a registry, the disk; two a pull unless set otherwise | with its pull |
+//! | `pull-watch` | the client for whom a registry is asked | with the request |
 //! | `worker` | its queue: exits, removals; four at most | after two seconds without work |
 
 #[cfg(target_pointer_width = "32")]

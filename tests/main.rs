@@ -16,12 +16,15 @@ mod logs;
 mod mounts;
 mod multicall;
 mod pull;
+mod pull_faults;
 #[cfg(feature = "registry")]
 mod registry;
 mod remap;
 mod resources;
 mod restore;
 mod runtime;
+mod schema_1;
+mod search;
 mod security;
 mod storage;
 mod store;
@@ -43,6 +46,9 @@ fn main() -> ExitCode {
         images::TESTS,
         archives::TESTS,
         pull::TESTS,
+        pull_faults::TESTS,
+        schema_1::TESTS,
+        search::TESTS,
         store::TESTS,
         faults::TESTS,
         full_disk::TESTS,

@@ -2,9 +2,11 @@
 
 use crate::images::check_layout;
 use crate::support::bed::{Bed, json};
+use crate::support::proxy::{Manner, Proxy};
 use crate::support::registry::{Registry, Setup, Stalling};
 use crate::support::{PATIENCE, contains, eventually, http, oci};
 use crate::{requires, tests};
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -20,6 +22,10 @@ tests![
     a_spoiled_layer_leaves_nothing,
     clients_that_leave_end_the_pull,
     docker_pulls_too,
+    client_certificates,
+    tunnels_of_a_proxy,
+    a_proxy_without_tunnels,
+    a_proxy_that_is_none,
 ];
 
 /// `X-Registry-Auth` of that user, for `other.test:5000` and for whatever registry is asked.
@@ -112,14 +118,18 @@ fn run_gets_the_image_that_is_missing(bed: &mut Bed) {
 
 /// A daemon whose configuration file lies beside the registry's certificates, with a home of its own.
 fn start_with_home(bed: &mut Bed, registry: &Registry) -> PathBuf {
+    start_with_environment(bed, registry, &[], &[]);
+    bed.dir.join("home")
+}
+
+/// The same with further words and variables.
+fn start_with_environment(bed: &mut Bed, registry: &Registry, words: &[&str], variables: &[(&str, &str)]) {
     let config = registry.certificates().with_file_name("daemon.json");
     fs::write(&config, "{}").unwrap();
-    let home = bed.dir.join("home");
-    let words = bed.daemon_words(&["--config", &config.display().to_string()]);
+    let words = bed.daemon_words(&[&["--config", &config.display().to_string()], words].concat());
     let mut command = bed.applet("isulad");
-    command.args(words).env("HOME", &home);
+    command.args(words).env("HOME", bed.dir.join("home")).envs(variables.iter().copied());
     bed.launch_command(command);
-    home
 }
 
 fn login_and_certificates(bed: &mut Bed) {
@@ -232,4 +242,119 @@ fn docker_pulls_too(bed: &mut Bed) {
     assert_eq!(docker(&["run", "--rm", "--network", "none", &name]), "from above\n");
     let archive = oci::archive(&bed.dir.join("layout"));
     contains(&docker(&["load", "-i", &archive.display().to_string()]), "Loaded image");
+}
+
+fn client_certificates(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup { tls: true, client_certificates: true, ..Setup::default() });
+    start_with_home(bed, &registry);
+    let (name, own) = (registry.name("app:v1"), registry.certificates().join(&registry.host));
+    bed.isula(&format!("pull {name}")).fails(1, "TLS: received fatal alert");
+    registry.client_certificate(&own, "client");
+    let key = own.join("client.key");
+    fs::rename(&key, own.join("away")).unwrap();
+    bed.isula(&format!("pull {name}")).fails(1, "client.cert\" has no key");
+    // The key of another certificate.
+    let other = Registry::start(&bed.dir, "other", Setup { tls: true, ..Setup::default() });
+    other.client_certificate(&bed.dir.join("others"), "client");
+    fs::copy(bed.dir.join("others/client.key"), &key).unwrap();
+    bed.isula(&format!("pull {name}")).fails(1, "client.key\" is not the key of");
+    // The certificate of another authority.
+    fs::rename(own.join("client.cert"), own.join("kept")).unwrap();
+    fs::copy(bed.dir.join("others/client.cert"), own.join("client.cert")).unwrap();
+    bed.isula(&format!("pull {name}")).fails(1, "TLS: received fatal alert");
+    fs::rename(own.join("kept"), own.join("client.cert")).unwrap();
+    fs::rename(own.join("away"), &key).unwrap();
+    bed.isula(&format!("pull {name}")).ok();
+    check_layout(bed, &name);
+    // They are read anew for each pull, and shown to nobody else.
+    fs::remove_file(&key).unwrap();
+    bed.isula(&format!("pull {name}")).fails(1, "has no key");
+}
+
+/// A name that only a proxy knows, with the registry's port.
+fn hidden(registry: &Registry) -> String {
+    let port = registry.host.rsplit(':').next().expect("a port");
+    format!("registry.test:{port}")
+}
+
+/// User and password as a variable has them, and as the proxy sees them.
+const LOGIN_IN_URL: &str = "me:s3cr%40et";
+const PROXY_LOGIN: Option<&str> = Some("Basic bWU6czNjckBldA==");
+
+fn tunnels_of_a_proxy(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup { tls: true, ..Setup::default() });
+    let host = hidden(&registry);
+    fs::rename(registry.certificates().join(&registry.host), registry.certificates().join(&host)).unwrap();
+    let proxy = Proxy::start(&registry.host, Manner { wants: PROXY_LOGIN, ..Manner::default() });
+    let name = format!("{host}/app:v1");
+    let url = format!("http://{LOGIN_IN_URL}@{}", proxy.host);
+    start_with_environment(bed, &registry, &[], &[("HTTPS_PROXY", &url)]);
+    bed.isula(&format!("pull {name}")).ok();
+    check_layout(bed, &name);
+    let asked = proxy.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|a| *a == format!("CONNECT {host}")), "{asked:?}");
+    let shown = bed.get("/v1.44/info").expect(200).text();
+    contains(&shown, &format!("http://xxxx:xxxx@{}", proxy.host));
+    assert!(!shown.contains("s3cr") && !bed.log().contains("s3cr"));
+    bed.stop();
+    let url = format!("http://me:wr0ng@{}", proxy.host);
+    start_with_environment(bed, &registry, &[], &[("HTTPS_PROXY", &url)]);
+    bed.isula(&format!("pull {name}")).fails(1, "the proxy refuses to connect (status 407)");
+    assert!(!bed.log().contains("wr0ng"));
+    bed.stop();
+    // Who is excepted is asked directly: by a name that this machine knows meanwhile.
+    let hosts = bed.dir.join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost registry.test\n").unwrap();
+    mount(Some(&hosts), "/etc/hosts", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    bed.own_mounts();
+    let before = proxy.asked().len();
+    start_with_environment(bed, &registry, &[], &[("HTTPS_PROXY", &url), ("NO_PROXY", "x.test,registry.test")]);
+    bed.isula(&format!("pull {name}")).ok();
+    assert_eq!(proxy.asked().len(), before);
+}
+
+fn a_proxy_without_tunnels(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup::default());
+    let host = hidden(&registry);
+    let proxy = Proxy::start(&registry.host, Manner { wants: PROXY_LOGIN, refuses_tunnels: true });
+    let name = format!("{host}/app:v1");
+    let url = format!("{LOGIN_IN_URL}@{}", proxy.host);
+    let variables = [("http_proxy", url.as_str()), ("https_proxy", url.as_str())];
+    start_with_environment(bed, &registry, &["--insecure-registry", &host], &variables);
+    bed.isula(&format!("pull {name}")).ok();
+    check_layout(bed, &name);
+    let asked = proxy.asked();
+    let (tunnels, plain): (Vec<&String>, Vec<&String>) = asked.iter().partition(|a| a.starts_with("CONNECT"));
+    assert!(!tunnels.is_empty() && plain.len() >= 4, "{asked:?}");
+    assert!(plain.iter().all(|a| a.starts_with(&format!("GET http://{host}/v2/app/"))), "{asked:?}");
+    assert!(!bed.log().contains("s3cr"));
+    bed.stop();
+    // What lies on this machine is never asked through a proxy.
+    let variables = [("http_proxy", "http://127.0.0.1:1"), ("https_proxy", "http://127.0.0.1:1")];
+    start_with_environment(bed, &registry, &["--insecure-registry", &registry.host], &variables);
+    bed.isula(&format!("pull {}", registry.name("app:v1"))).ok();
+    bed.stop();
+    let url = format!("http://me:wr0ng@{}", proxy.host);
+    let variables = [("HTTP_PROXY", url.as_str()), ("HTTPS_PROXY", url.as_str())];
+    start_with_environment(bed, &registry, &["--insecure-registry", &host], &variables);
+    bed.isula(&format!("pull {name}")).fails(1, "the proxy wants to know who asks (status 407)");
+}
+
+fn a_proxy_that_is_none(bed: &mut Bed) {
+    requires!(registry);
+    let registry = registry(bed, Setup::default());
+    let host = hidden(&registry);
+    let url = "socks5://me:s3cret@127.0.0.1:1";
+    let words = ["--insecure-registry", &host, "--insecure-registry", &registry.host];
+    start_with_environment(bed, &registry, &words, &[("HTTP_PROXY", "me:s3cret@"), ("HTTPS_PROXY", url)]);
+    // The daemon does without, and who needs it is told.
+    for part in ["HTTP_PROXY is not the address of a proxy", "HTTPS_PROXY names a proxy of the kind \"socks5\""] {
+        contains(&bed.log(), part);
+    }
+    bed.isula(&format!("pull {host}/app:v1")).fails(1, "HTTP_PROXY is not the address of a proxy");
+    bed.isula(&format!("pull {}", registry.name("app:v1"))).ok();
+    assert!(!bed.log().contains("s3cret"));
 }

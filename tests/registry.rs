@@ -98,19 +98,19 @@ fn a_blob_that_the_registry_spoils_is_refused(bed: &mut Bed) {
 
 fn tls_and_passwords(bed: &mut Bed) {
     requires!(registry);
-    let registry = Registry::start(&bed.dir, "registry", Setup { tls: true, login: LOGIN, tokens: false });
+    let registry = Registry::start(&bed.dir, "registry", Setup { tls: true, login: LOGIN, ..Setup::default() });
     registry.push(&image(bed, "one", &["linux/amd64"]), "a/one", &[]);
     let name = registry.name("a/one");
     let trusting = Settings { certificates: registry.certificates(), ..Settings::default() };
     let (good, bad) = (Credentials::password("me", "s3cret"), Credentials::password("me", "wr0ng"));
     pull(trusting.clone(), &name, "linux/amd64", Some(&good)).unwrap();
-    client::Registry::new(trusting.clone()).unwrap().check(&registry.host, &good).unwrap();
+    client::Registry::new(trusting.clone()).unwrap().check(&registry.host, &good, &Cancel::new()).unwrap();
     for credentials in [Some(&bad), None] {
         let error = pull(trusting.clone(), &name, "linux/amd64", credentials).unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
         assert!(!error.to_string().contains("wr0ng"));
     }
-    let error = client::Registry::new(trusting).unwrap().check(&registry.host, &bad).unwrap_err();
+    let error = client::Registry::new(trusting).unwrap().check(&registry.host, &bad, &Cancel::new()).unwrap_err();
     assert_eq!(error.kind(), Kind::Denied, "{error}");
     // Nobody vouches for it.
     let error = pull(Settings::default(), &name, "linux/amd64", Some(&good)).unwrap_err();
@@ -125,7 +125,7 @@ fn tokens_of_a_token_server(bed: &mut Bed) {
     requires!(registry);
     for login in [None, LOGIN] {
         let name = if login.is_some() { "private" } else { "open" };
-        let registry = Registry::start(&bed.dir, name, Setup { tls: false, login, tokens: true });
+        let registry = Registry::start(&bed.dir, name, Setup { login, tokens: true, ..Setup::default() });
         registry.push(&image(bed, &format!("{name}-image"), &["linux/amd64"]), "a/one", &[]);
         let credentials = login.map(|(user, password)| Credentials::password(user, password));
         let before = registry.tokens.as_ref().unwrap().asked().len();
@@ -140,7 +140,7 @@ fn tokens_of_a_token_server(bed: &mut Bed) {
             contains(&error.to_string(), "incorrect username or password");
             let check = |password: &str| {
                 let registry_client = client::Registry::new(insecure(&registry)).unwrap();
-                registry_client.check(&registry.host, &Credentials::password("me", password))
+                registry_client.check(&registry.host, &Credentials::password("me", password), &Cancel::new())
             };
             check("s3cret").unwrap();
             assert_eq!(check("wr0ng").unwrap_err().kind(), Kind::Denied);

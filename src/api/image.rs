@@ -147,6 +147,22 @@ pub struct DeleteEntry {
     pub deleted: Option<String>,
 }
 
+/// An image that a search found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SearchResult {
+    /// Name to pull by, without the registry's host.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// How many like it.
+    pub star_count: i64,
+    /// Whether docker vouches for it.
+    pub is_official: bool,
+    /// Whether it is built from sources that the registry knows.
+    pub is_automated: bool,
+}
+
 /// One line of a progress stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

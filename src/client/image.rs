@@ -1,10 +1,11 @@
 //! Images.
 
 use super::connection::Payload;
-use super::request::{ImageListRequest, ImportRequest};
+use super::request::{ImageListRequest, ImageSearchRequest, ImportRequest};
 use super::{Client, Filters, target};
 use crate::api::image::{
     AuthRequest, AuthResponse, DeleteEntry, HistoryEntry, ImageInspect, ImageSummary, ProgressLine, PruneResponse,
+    SearchResult,
 };
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::http::h1::Method;
@@ -22,6 +23,16 @@ impl Client {
     /// `Kind::Invalid` for an unknown filter.
     pub fn image_list(&self, request: &ImageListRequest) -> Result<Vec<ImageSummary>> {
         self.exchange(Method::Get, &target("/images/json").filters(&request.filters), Payload::None)
+    }
+
+    /// Searches registries for images.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for an unknown filter or a malformed term; what the registry gives.
+    pub fn image_search(&self, request: &ImageSearchRequest) -> Result<Vec<SearchResult>> {
+        let ImageSearchRequest { term, limit, filters } = request;
+        let target = target("/images/search").parameter("term", term).parameter("limit", &limit.to_string());
+        self.exchange(Method::Get, &target.filters(filters), Payload::None)
     }
 
     /// Everything about one image.

@@ -15,7 +15,8 @@ mod request;
 mod stream;
 
 pub use request::{
-    AttachRequest, Filters, ImageListRequest, ImportRequest, ListRequest, LogsRequest, RemoveRequest, WaitCondition,
+    AttachRequest, Filters, ImageListRequest, ImageSearchRequest, ImportRequest, ListRequest, LogsRequest,
+    RemoveRequest, WaitCondition,
 };
 pub use stream::{Attached, Stream, Wait};
 

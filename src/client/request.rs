@@ -78,6 +78,17 @@ pub struct ImageListRequest {
     pub filters: Filters,
 }
 
+/// What to search registries for.
+#[derive(Debug, Clone, Default)]
+pub struct ImageSearchRequest {
+    /// `TERM` or `HOST/TERM`.
+    pub term: String,
+    /// How many at most.
+    pub limit: i64,
+    /// Filters.
+    pub filters: Filters,
+}
+
 /// How to import an image from a tar stream.
 #[derive(Debug, Clone, Default)]
 pub struct ImportRequest {

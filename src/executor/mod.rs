@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "registry")]
+mod attended;
 pub mod container;
 pub mod exec;
 pub mod image;
@@ -25,6 +27,8 @@ pub mod monitor;
 #[cfg(feature = "registry")]
 pub mod pull;
 pub mod restore;
+#[cfg(feature = "registry")]
+pub mod search;
 pub mod system;
 
 /// The daemon's state, passed by reference to everything.
@@ -162,7 +166,7 @@ pub enum Change {
 }
 
 /// Asks whether a waiting request's client has left.
-pub trait Caller {
+pub trait Caller: Sync {
     /// A descriptor that polls readable or hung up when the client has left.
     fn gone(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
 }

@@ -1,14 +1,16 @@
 //! Pulling an image: documents first, then the layers that are missing, several at once, each unpacked as it comes.
 
-use super::Daemon;
+use super::attended::attended;
+use super::{Caller, Daemon};
 use crate::api::image::{AuthRequest, ProgressDetail, ProgressLine};
 use crate::error::{Error, Result};
-use crate::modules::image::assembly::Assembly;
+use crate::modules::image::assembly::{Assembly, Loose};
 use crate::modules::image::credentials::Credentials;
 use crate::modules::image::platform::Platform;
 use crate::modules::image::reference::{Reference, display};
-use crate::modules::image::registry::{Cancel, Resolved};
+use crate::modules::image::registry::{Cancel, Configuration, Resolved};
 use crate::modules::image::store::Image;
+use crate::utils::size::decimal;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -43,12 +45,26 @@ enum Step {
     Here(usize),
 }
 
-/// Pulls an image. `tell` is given lines of progress; when it fails, the client is gone and the pull is given up.
+/// Pulls an image. `tell` is given lines of progress. When it fails, and when the caller leaves, the pull is given up.
 ///
 /// # Errors
 /// What the registry gives (see [`crate::modules::image::registry::Registry::resolve`]); as the store's import. Layers
 /// that no image has are gone again.
-pub fn pull(daemon: &Daemon, pull: &Pull, tell: &mut dyn FnMut(&ProgressLine) -> Result<()>) -> Result<String> {
+pub fn pull(
+    daemon: &Daemon,
+    pull: &Pull,
+    caller: &dyn Caller,
+    tell: &mut dyn FnMut(&ProgressLine) -> Result<()>,
+) -> Result<String> {
+    attended(caller, |cancel| pull_attended(daemon, pull, cancel, tell))
+}
+
+fn pull_attended(
+    daemon: &Daemon,
+    pull: &Pull,
+    cancel: &Cancel,
+    tell: &mut dyn FnMut(&ProgressLine) -> Result<()>,
+) -> Result<String> {
     let reference = &pull.reference;
     let shown = reference.to_string();
     let status = |text: String| ProgressLine { status: Some(text), ..ProgressLine::default() };
@@ -63,23 +79,40 @@ pub fn pull(daemon: &Daemon, pull: &Pull, tell: &mut dyn FnMut(&ProgressLine) ->
             kept.as_ref()
         }
     };
-    let cancel = Cancel::new();
-    let resolved = daemon.registry.resolve(reference, &pull.platform, credentials, &cancel)?;
+    let resolved = daemon.registry.resolve(reference, &pull.platform, credentials, cancel)?;
     // Until now an error could be answered as one.
     tell(&ProgressLine { id: Some(what), ..status(format!("Pulling from {repository}")) })?;
     let digest_name = format!("{}@{}", reference.name, resolved.digest);
     let name = reference.digest.is_none().then(|| reference.normalised());
     let before = daemon.images.find(&name.clone().unwrap_or_else(|| digest_name.clone())).ok();
-    let assembly = daemon.images.assemble(resolved.config.clone())?;
-    if assembly.len() != resolved.layers.len() {
-        return Err(Error::corrupt(format!(
-            "{shown}: {} layers in the manifest and {} in the configuration",
-            resolved.layers.len(),
-            assembly.len()
-        )));
-    }
-    layers(&assembly, &resolved, daemon.settings.downloads, &cancel, tell)?;
-    let image = assembly.commit(name.as_deref(), Some(&digest_name))?;
+    let most = daemon.settings.downloads;
+    let image = match &resolved.config {
+        Configuration::Document(config) => {
+            let assembly = daemon.images.assemble(config.clone())?;
+            if assembly.len() != resolved.layers.len() {
+                return Err(Error::corrupt(format!(
+                    "{shown}: {} layers in the manifest and {} in the configuration",
+                    resolved.layers.len(),
+                    assembly.len()
+                )));
+            }
+            layers(&assembly, &resolved, most, cancel, tell)?;
+            assembly.commit(name.as_deref(), Some(&digest_name))?
+        }
+        // Which layers it has is known only when they are unpacked, but not whether it came before.
+        Configuration::Schema1(_) if daemon.images.find(&digest_name).is_ok() => {
+            if let Some(name) = &name {
+                daemon.images.tag(&digest_name, name)?;
+            }
+            daemon.images.find(&digest_name)?
+        }
+        Configuration::Schema1(image) => {
+            let loose = daemon.images.collect(resolved.layers.len());
+            layers(&loose, &resolved, most, cancel, tell)?;
+            let assembly = loose.assemble(|diff_ids| image.configuration(diff_ids))?;
+            assembly.commit(name.as_deref(), Some(&digest_name))?
+        }
+    };
     log::info!("image {}: pulled as {shown:?} ({}), {} bytes", image.id, resolved.digest, image.size);
     tell(&status(format!("Digest: {}", resolved.digest)))?;
     tell(&status(verdict(before.as_deref(), &image, &shown)))?;
@@ -93,23 +126,52 @@ fn verdict(before: Option<&Image>, image: &Image, shown: &str) -> String {
     }
 }
 
+/// Where the layers of a pull go.
+trait Sink: Sync {
+    /// Whether a layer is there already.
+    fn has(&self, n: usize) -> bool;
+
+    /// Makes a layer from what `open` gives, unless it is there.
+    fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()>;
+}
+
+impl Sink for Assembly<'_> {
+    fn has(&self, n: usize) -> bool {
+        self.has(n)
+    }
+
+    fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()> {
+        self.layer(n, open)
+    }
+}
+
+impl Sink for Loose<'_> {
+    fn has(&self, n: usize) -> bool {
+        self.has(n)
+    }
+
+    fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()> {
+        self.layer(n, &mut open()?)
+    }
+}
+
 /// Gets the missing layers, at most `most` at once, the lowest first.
 fn layers(
-    assembly: &Assembly<'_>,
+    sink: &impl Sink,
     resolved: &Resolved,
     most: usize,
     cancel: &Cancel,
     tell: &mut dyn FnMut(&ProgressLine) -> Result<()>,
 ) -> Result<()> {
     let total = resolved.layers.len();
-    let missing = (0..total).filter(|&n| !assembly.has(n)).count();
+    let missing = (0..total).filter(|&n| !sink.has(n)).count();
     let line = |n: usize, text: &str| {
         let digits = resolved.layers[n].digest.trim_start_matches("sha256:");
         let id = digits.get(..SHORT).unwrap_or(digits).to_owned();
         ProgressLine { status: Some(text.into()), id: Some(id), ..ProgressLine::default() }
     };
     for n in 0..total {
-        tell(&line(n, if assembly.has(n) { "Already exists" } else { "Pulling fs layer" }))?;
+        tell(&line(n, if sink.has(n) { "Already exists" } else { "Pulling fs layer" }))?;
     }
     let next = AtomicUsize::new(0);
     let counts: Vec<AtomicU64> = (0..total).map(|_| AtomicU64::new(0)).collect();
@@ -122,7 +184,7 @@ fn layers(
                 return;
             }
             let mut begun = false;
-            let made = assembly.layer(n, || {
+            let made = sink.layer(n, || {
                 begun = true;
                 let _ = sender.send(Step::Begun(n)); // who does not listen any more has cancelled
                 let blob = resolved.blob(&resolved.layers[n], cancel)?;
@@ -163,9 +225,12 @@ fn layers(
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Err(RecvTimeoutError::Timeout) => {
                         for &n in &*active {
-                            let (current, total) = (counts[n].load(Ordering::Relaxed), resolved.layers[n].size);
+                            let current = counts[n].load(Ordering::Relaxed);
+                            // As docker has it where the size is not known.
+                            let total = resolved.layers[n].size.unwrap_or(0);
+                            let known = resolved.layers[n].size.map(|total| bar(current, total));
                             tell(&ProgressLine {
-                                progress: Some(bar(current, total)),
+                                progress: Some(known.unwrap_or_else(|| decimal(current))),
                                 progress_detail: Some(ProgressDetail { current, total }),
                                 ..line(n, "Downloading")
                             })?;
@@ -176,7 +241,11 @@ fn layers(
         };
         report(&mut active).inspect_err(|_| cancel.cancel())
     })?;
-    cause.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    match cause.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(cause) => Err(cause),
+        // Between two layers it has no other effect than that the second is not begun.
+        None => cancel.check(),
+    }
 }
 
 /// Docker's bar: fifty places and the two sizes.
@@ -186,7 +255,7 @@ fn bar(current: u64, total: u64) -> String {
     let tip = if done < PLACES { ">" } else { "" };
     let rest = PLACES.saturating_sub(done + tip.len() as u64);
     let bar = format!("{}{tip}{}", "=".repeat(done as usize), " ".repeat(rest as usize));
-    format!("[{bar}] {}/{}", crate::utils::size::decimal(current), crate::utils::size::decimal(total))
+    format!("[{bar}] {}/{}", decimal(current), decimal(total))
 }
 
 /// Counts what is read.
@@ -219,12 +288,12 @@ pub fn reference(text: &str) -> Result<Reference> {
 ///
 /// # Errors
 /// `Kind::Denied` when the registry refuses them; `Kind::Invalid` without a user or a registry.
-pub fn login(daemon: &Daemon, request: &AuthRequest, keep: bool) -> Result<()> {
+pub fn login(daemon: &Daemon, request: &AuthRequest, keep: bool, caller: &dyn Caller) -> Result<()> {
     if request.username.is_empty() || request.password.is_empty() {
         return Err(Error::invalid("a user name and a password are needed"));
     }
     let credentials = Credentials::password(&request.username, &request.password);
-    daemon.registry.check(&request.serveraddress, &credentials)?;
+    attended(caller, |cancel| daemon.registry.check(&request.serveraddress, &credentials, cancel))?;
     if keep {
         daemon.credentials.set(&request.serveraddress, &credentials)?;
         log::info!("registry {:?}: logged in as {:?}", request.serveraddress, request.username);

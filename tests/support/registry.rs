@@ -17,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Setup {
     /// With a certificate of an authority of its own, which `certs.d` of [`Registry::certificates`] names.
     pub tls: bool,
+    /// It wants a certificate of the same authority from its clients: [`Registry::client_certificate`].
+    pub client_certificates: bool,
     /// Who may pull and push: everybody, or this user with this password.
     pub login: Option<(&'static str, &'static str)>,
     /// The registry wants tokens, and the server of [`Registry::tokens`] gives them: for the login if there is one.
@@ -54,6 +56,9 @@ impl Registry {
             fs::create_dir_all(&own).expect("a directory");
             fs::copy(dir.join("ca.pem"), own.join("ca.crt")).expect("the authority");
             config["http"]["tls"] = json!({"certificate": dir.join("server.pem"), "key": dir.join("server.key")});
+            if setup.client_certificates {
+                config["http"]["tls"]["clientcas"] = json!([dir.join("ca.pem")]);
+            }
         }
         let mut tokens = None;
         if setup.tokens {
@@ -98,6 +103,15 @@ impl Registry {
         self.dir.join("certs.d")
     }
 
+    /// Puts a certificate of the registry's authority, and its key, into a directory as `NAME.cert` and `NAME.key`.
+    pub fn client_certificate(&self, directory: &Path, name: &str) {
+        certificate(&self.dir, name);
+        fs::create_dir_all(directory).expect("a directory");
+        for (from, to) in [("pem", "cert"), ("key", "key")] {
+            fs::copy(self.dir.join(format!("{name}.{from}")), directory.join(format!("{name}.{to}"))).expect("a file");
+        }
+    }
+
     /// Where the registry keeps its files, for tests that change them.
     pub fn storage(&self) -> PathBuf {
         self.dir.join("storage/docker/registry/v2")
@@ -116,6 +130,11 @@ impl Registry {
         command.args(["--insecure-policy", "copy", "--dest-tls-verify=false", "--all"]).args(words);
         if let Some((user, password)) = self.setup.login {
             command.arg("--dest-creds").arg(format!("{user}:{password}"));
+        }
+        if self.setup.client_certificates {
+            let directory = self.dir.join("pusher");
+            self.client_certificate(&directory, "pusher");
+            command.arg("--dest-cert-dir").arg(directory);
         }
         command.arg(format!("oci:{}", layout.display())).arg(format!("docker://{}", self.name(name)));
         run(&mut command);
@@ -295,7 +314,7 @@ fn certificate(dir: &Path, name: &str) {
     }
     let (key, request, out) = (at(&format!("{name}.key")), at("request"), at(&format!("{name}.pem")));
     openssl(format!("req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {key} -out {request}"));
-    fs::write(dir.join("extensions"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("a file");
+    fs::write(dir.join("extensions"), "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test\n").expect("a file");
     let (ca, ca_key, extensions) = (at("ca.pem"), at("ca.key"), at("extensions"));
     openssl(format!(
         "x509 -req -days 30 -CA {ca} -CAkey {ca_key} -CAcreateserial -in {request} -extfile {extensions} -out {out}"

@@ -23,6 +23,8 @@ mod ps;
 #[cfg(feature = "registry")]
 mod registry;
 mod run;
+#[cfg(feature = "registry")]
+mod search;
 mod stats;
 mod stream;
 mod system;
@@ -93,6 +95,8 @@ enum Command {
     Run(flags::Run),
     #[cfg(feature = "image-tools")]
     Save(archive::Save),
+    #[cfg(feature = "registry")]
+    Search(search::Search),
     Start(lifecycle::Start),
     Stats(stats::Stats),
     Stop(lifecycle::Stop),
@@ -104,7 +108,7 @@ enum Command {
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &["cp", "events", "network", "port", "rename", "search", "update", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["cp", "events", "network", "port", "rename", "update", "volume"];
 
 /// What a verb works with.
 struct Session {
@@ -207,6 +211,8 @@ impl Command {
             Command::Run(flags::Run(flags)) => run::run(session, &flags),
             #[cfg(feature = "image-tools")]
             Command::Save(verb) => verb.run(session),
+            #[cfg(feature = "registry")]
+            Command::Search(verb) => verb.run(session),
             Command::Start(verb) => verb.run(session),
             Command::Stats(verb) => verb.run(session),
             Command::Stop(verb) => verb.run(session),

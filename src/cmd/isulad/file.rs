@@ -34,6 +34,8 @@ pub struct File {
     pub insecure_skip_verify_enforce: Option<bool>,
     /// `max-concurrent-downloads`.
     pub max_concurrent_downloads: Option<u32>,
+    /// `max-download-attempts`.
+    pub max_download_attempts: Option<u32>,
     /// `storage-opts`.
     pub storage_opts: Option<Vec<String>>,
     /// `image-layer-check`.
@@ -135,15 +137,17 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
             "insecure-skip-verify-enforce" => file.insecure_skip_verify_enforce = Some(boolean(&key, &value)?),
             "storage-opts" => file.storage_opts = Some(strings(&key, value)?),
             "image-layer-check" => file.image_layer_check = Some(boolean(&key, &value)?),
-            "max-concurrent-downloads" => {
-                let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
-                file.max_concurrent_downloads = Some(number.ok_or_else(|| wrong(&key, "a whole number"))?);
-            }
+            "max-concurrent-downloads" => file.max_concurrent_downloads = Some(number(&key, &value)?),
+            "max-download-attempts" => file.max_download_attempts = Some(number(&key, &value)?),
             "default-ulimits" => file.default_ulimits = Some(ulimits(value)?),
             _ => other(&key, value)?,
         }
     }
     Ok(file)
+}
+
+fn number(key: &str, value: &Value) -> Result<u32> {
+    value.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| wrong(key, "a whole number"))
 }
 
 fn other(key: &str, value: Value) -> Result<()> {

@@ -66,6 +66,9 @@ pub struct Flags {
     /// layers of one pull that are downloaded at once (default 2)
     #[argh(option)]
     pub max_concurrent_downloads: Option<u32>,
+    /// attempts at a request to a registry that brings nothing (default 6)
+    #[argh(option)]
+    pub max_download_attempts: Option<u32>,
     /// how containers get their root: overlay2 (the same as overlay) or vfs, a copy each (default overlay where it works)
     #[argh(option, short = 's')]
     pub storage_driver: Option<String>,
@@ -118,6 +121,7 @@ The daemon of the container engine.
       --insecure-registry HOST   HOST[:PORT] or network without TLS or with unverified certificates; repeatable
       --insecure-skip-verify-enforce  verify no registry's certificate
       --max-concurrent-downloads N    layers of one pull that are downloaded at once (default 2)
+      --max-download-attempts N       attempts at a request to a registry that brings nothing (default 6)
       --userns-remap MAP         user namespace of containers: UID:GID:LENGTH, USER[:GROUP] or default (the latter
                                  two by /etc/subuid and /etc/subgid); graph and state get a directory for it
       --max-layer-size SIZE      that a layer of an image may unpack to, such as 2g (default no limit)

@@ -47,6 +47,8 @@ const MOST_HOSTS: usize = 10;
 /// Layers of one pull that are downloaded at once: a board has little memory and one line to the world.
 const DOWNLOADS: u32 = 2;
 const MOST_DOWNLOADS: u32 = 16;
+/// Attempts at a request to a registry, of which the later ones wait 16 seconds each.
+const MOST_ATTEMPTS: u32 = 100;
 /// The daemon's log file.
 const LOG_FILE: &str = "isulad.log";
 const LOG_SIZE: u64 = 1 << 20;
@@ -82,6 +84,15 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     };
     if !(1..=MOST_DOWNLOADS).contains(&downloads) {
         return Err(Error::invalid(format!("max-concurrent-downloads {downloads}: want 1 to {MOST_DOWNLOADS}")));
+    }
+    let attempts = match (flags.max_download_attempts, file.max_download_attempts) {
+        (Some(a), Some(b)) if a != b => return Err(pick.twice("--max-download-attempts", "max-download-attempts")),
+        (a, b) => a.or(b),
+    };
+    if let Some(attempts) = attempts
+        && !(1..=MOST_ATTEMPTS).contains(&attempts)
+    {
+        return Err(Error::invalid(format!("max-download-attempts {attempts}: want 1 to {MOST_ATTEMPTS}")));
     }
     if flags.insecure_skip_verify_enforce && file.insecure_skip_verify_enforce == Some(false) {
         return Err(pick.twice("--insecure-skip-verify-enforce", "insecure-skip-verify-enforce"));
@@ -144,6 +155,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 insecure,
                 skip_verify: flags.insecure_skip_verify_enforce || file.insecure_skip_verify_enforce == Some(true),
                 certificates: file.path.parent().unwrap_or(Path::new("/")).join("certs.d"),
+                attempts,
                 proxy: ProxySettings::from_environment(),
                 credentials: Some(credentials.clone()),
             },

@@ -165,6 +165,15 @@ pub enum RegistryCall {
         /// `OS/ARCHITECTURE[/VARIANT]`.
         platform: Option<String>,
     },
+    /// Images to find.
+    Search {
+        /// `TERM` or `HOST/TERM`.
+        term: String,
+        /// How many at most.
+        limit: u32,
+        /// Which of them.
+        filters: Filters,
+    },
     /// Whether credentials are good.
     Auth,
     /// The same, and keep them.
@@ -239,6 +248,7 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         (Get, ["images", "json"]) => {
             refuse(q, &["filter", "shared-size", "manifests"]).and_then(|()| q.filters("filters")).map(Call::ImageList)
         }
+        (Get, ["images", "search"]) => image_search(q),
         (Post, ["images", "create"]) => image_create(q),
         (Post, ["auth"]) => Ok(Call::Registry(RegistryCall::Auth)),
         (Post, ["isula", "login"]) => Ok(Call::Registry(RegistryCall::Login)),
@@ -386,6 +396,17 @@ fn image_create(q: &Query) -> Result<Call> {
         message: q.get("message").unwrap_or_default().into(),
         changes: q.all("changes").filter(|c| !c.is_empty()).map(str::to_owned).collect(),
     }))
+}
+
+fn image_search(q: &Query) -> Result<Call> {
+    let term = q.get("term").ok_or_else(|| Error::invalid("parameter term is missing"))?.to_owned();
+    let limit: i64 = q.integer("limit")?.unwrap_or(25);
+    let limit = u32::try_from(limit).ok().filter(|n| (1..=100).contains(n));
+    let limit = limit.ok_or_else(|| {
+        let given = q.get("limit").unwrap_or_default();
+        Error::invalid(format!("Limit {given} is outside the range of [1, 100]"))
+    })?;
+    Ok(Call::Registry(RegistryCall::Search { term, limit, filters: q.filters("filters")? }))
 }
 
 fn image_save(q: &Query) -> Result<Call> {

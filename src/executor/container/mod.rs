@@ -14,7 +14,7 @@ pub(super) mod signal;
 pub(super) mod start;
 mod stop;
 mod top;
-mod wait;
+pub(super) mod wait;
 
 pub use attach::attach;
 pub use create::create;

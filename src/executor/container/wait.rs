@@ -60,7 +60,7 @@ impl Drop for Waiter<'_> {
 }
 
 /// Whether the event came before the caller left.
-fn until(event: &EventFd, caller: &dyn Caller) -> Result<bool> {
+pub(in crate::executor) fn until(event: &EventFd, caller: &dyn Caller) -> Result<bool> {
     loop {
         let mut set = vec![PollFd::new(event.as_fd(), PollFlags::POLLIN)];
         set.extend(caller.gone().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));

@@ -153,6 +153,54 @@ impl Assembly<'_> {
     }
 }
 
+/// Layers of an image whose configuration is made from them. Given up, nothing is left.
+#[cfg(feature = "registry")]
+pub struct Loose<'a> {
+    store: &'a Store,
+    layers: Vec<Mutex<Option<NewLayer>>>,
+}
+
+#[cfg(feature = "registry")]
+impl Store {
+    /// Begins an image of so many layers.
+    pub fn collect(&self, layers: usize) -> Loose<'_> {
+        Loose { store: self, layers: (0..layers).map(|_| Mutex::default()).collect() }
+    }
+}
+
+#[cfg(feature = "registry")]
+impl<'a> Loose<'a> {
+    /// Unpacks a layer; they are counted from the bottom.
+    ///
+    /// # Errors
+    /// As [`Store::import`].
+    pub fn layer(&self, n: usize, source: &mut dyn Read) -> Result<()> {
+        let made = import::unpack_layer(&self.store.directories, source)?;
+        *self.layers[n].lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+        Ok(())
+    }
+
+    /// Whether a layer is unpacked.
+    pub fn has(&self, n: usize) -> bool {
+        self.layers[n].lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The image with the configuration that `make` makes from the diff ids.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` when a layer is missing; as [`Store::assemble`].
+    pub fn assemble(self, make: impl FnOnce(Vec<String>) -> Vec<u8>) -> Result<Assembly<'a>> {
+        let layers = self.layers.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let layers: Option<Vec<NewLayer>> = layers.collect();
+        let layers = layers.ok_or_else(|| Error::not_found("a layer of the image is missing"))?;
+        let assembly = self.store.assemble(make(layers.iter().map(|l| l.record.diff_digest.clone()).collect()))?;
+        for (n, layer) in layers.into_iter().enumerate() {
+            assembly.adopt(n, layer)?;
+        }
+        Ok(assembly)
+    }
+}
+
 impl Drop for Assembly<'_> {
     fn drop(&mut self) {
         let operation = self.store.operate();

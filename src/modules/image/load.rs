@@ -235,6 +235,8 @@ impl Contents {
             // Signatures and other artifacts stand beside images.
             Err(e) if e.kind() == Kind::Unsupported => Ok(None),
             Err(e) => Err(e.context(path)),
+            // No layout has them.
+            Ok(Manifest::Schema1) => Ok(None),
             Ok(Manifest::Index(_)) if depth == DEPTH => Err(Error::invalid("indexes nested too deep")),
             Ok(Manifest::Index(list)) => {
                 let chosen = super::platform::Platform::here().choose(&list);

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 /// More layers than overlayfs stacks.
-const LAYERS: usize = 500;
+pub(super) const LAYERS: usize = 500;
 /// Images in one index.
 const ENTRIES: usize = 4096;
 
-const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+pub(super) const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 pub(super) const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
 /// Prefixes of the types of layers; compression is seen in the bytes.
@@ -34,6 +34,8 @@ pub(super) enum Manifest {
     Index(Vec<Descriptor>),
     /// One image.
     Image { config: Descriptor, layers: Vec<Descriptor> },
+    /// One of schema 1 (module `schema_1`).
+    Schema1,
 }
 
 #[derive(Deserialize, Default)]
@@ -60,7 +62,7 @@ enum Type {
 ///
 /// # Errors
 /// `Kind::Corrupt` for a document that is not clearly one thing, or lists what cannot be; `Kind::Unsupported` for what is
-/// not an image, and for schema 1.
+/// not an image.
 pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Manifest> {
     let document: Document = json::parse(bytes).map_err(|e| e.with_kind(Kind::Corrupt))?;
     let own = document.media_type.as_deref().filter(|t| !t.is_empty());
@@ -92,11 +94,7 @@ pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Manifest> 
         return corrupt(format!("a document that is not of its type {claimed:?}"));
     }
     match found {
-        Type::Schema1 => {
-            let text = "the registry has this image as a schema 1 manifest only, which was given up in 2017: push it again \
-                        with a newer client";
-            Err(Error::new(Kind::Unsupported, text))
-        }
+        Type::Schema1 => Ok(Manifest::Schema1),
         _ if document.schema_version != Some(2) => corrupt("a document whose schemaVersion is not 2"),
         Type::Index => index(document.manifests.unwrap_or_default()),
         Type::Image => image(document),
@@ -234,20 +232,28 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_named() {
-        let schema_1 = "{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[],\"history\":[],\"signatures\":[]}";
         let artifact = image(LAYER_TYPES[0]).replace(OCI_CONFIG, "application/vnd.oci.empty.v1+json");
         let helm =
             artifact.replace("{\"schemaVersion\":2", "{\"schemaVersion\":2,\"artifactType\":\"application/x-helm\"");
         let other = "{\"schemaVersion\":2,\"mediaType\":\"text/x\",\"layers\":[]}".to_owned();
-        for (text, said, part) in [
-            (schema_1.to_owned(), Some(SCHEMA_1_SIGNED), "schema 1"),
-            (schema_1.to_owned(), None, "schema 1"),
-            (artifact, None, "vnd.oci.empty"),
-            (helm, None, "x-helm"),
-            (other, None, "text/x"),
-        ] {
+        for (text, said, part) in [(artifact, None, "vnd.oci.empty"), (helm, None, "x-helm"), (other, None, "text/x")] {
             let error = parse(text.as_bytes(), said).unwrap_err();
             assert!(error.kind() == Kind::Unsupported && error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn schema_1_is_known_by_its_fields() {
+        let text = "{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[],\"history\":[],\"signatures\":[]}";
+        for said in [Some(SCHEMA_1), Some(SCHEMA_1_SIGNED), Some("application/json"), None] {
+            assert!(matches!(parse(text.as_bytes(), said), Ok(Manifest::Schema1)));
+        }
+        for (text, said) in [
+            (text, Some(OCI_MANIFEST)),
+            (&text.replace("1,", "1,\"manifests\":[],"), None),
+            (&text.replace("1,", "1,\"layers\":[],"), Some(SCHEMA_1)),
+        ] {
+            assert_eq!(parse(text.as_bytes(), said).unwrap_err().kind(), Kind::Corrupt, "{text} {said:?}");
         }
     }
 

@@ -26,6 +26,8 @@ pub mod reference;
 pub mod registry;
 #[cfg(feature = "image-tools")]
 pub mod save;
+#[cfg(feature = "registry")]
+mod schema_1;
 mod signs;
 pub mod store;
 mod tally;

@@ -108,6 +108,44 @@ impl fmt::Display for Reference {
     }
 }
 
+/// What to search for, and where.
+#[cfg(feature = "registry")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Searched {
+    /// The registry.
+    pub host: String,
+    /// A part of names or descriptions.
+    pub term: String,
+}
+
+#[cfg(feature = "registry")]
+impl Searched {
+    /// Parses `TERM`, for docker's registry, or `HOST/TERM`.
+    ///
+    /// # Errors
+    /// `Kind::Invalid`.
+    pub fn parse(text: &str) -> Result<Searched> {
+        let bad = |rule: &str| Error::invalid(format!("Invalid search name: {rule} in {text:?}"));
+        if text.contains("://") {
+            return Err(bad("a scheme"));
+        }
+        let (host, term) = match text.split_once('/') {
+            Some((first, rest)) if is_host_like(first) => (first, rest),
+            _ => (DEFAULT_HOST, text),
+        };
+        if !is_host(host) {
+            return Err(bad("a malformed host"));
+        }
+        let host = if host == "index.docker.io" { DEFAULT_HOST } else { host };
+        // Official images are found without it.
+        let term = if host == DEFAULT_HOST { term.strip_prefix(OFFICIAL).unwrap_or(term) } else { term };
+        match term.is_empty() || term.len() > NAME_LIMIT || term.contains(char::is_control) {
+            true => Err(bad("nothing, or more than 255 characters to search for")),
+            false => Ok(Searched { host: host.to_owned(), term: term.to_owned() }),
+        }
+    }
+}
+
 /// A normalised reference as users see it: without the default host and `library/`.
 pub fn display(normalised: &str) -> &str {
     match normalised.strip_prefix(DEFAULT_HOST).and_then(|n| n.strip_prefix('/')) {
@@ -196,6 +234,24 @@ mod tests {
         let both = Reference::parse(&format!("b:t@{digest}")).unwrap();
         assert_eq!(both.normalised(), format!("docker.io/library/b@{digest}"));
         assert_eq!((repository(&both.normalised()), repository("h:5/x:t")), ("docker.io/library/b", "h:5/x"));
+    }
+
+    #[cfg(feature = "registry")]
+    #[test]
+    fn searches() {
+        for (text, host, term) in [
+            ("busybox", "docker.io", "busybox"),
+            ("me/app", "docker.io", "me/app"),
+            ("library/x", "docker.io", "x"),
+            ("index.docker.io/library/x", "docker.io", "x"),
+            ("board:5000/library/x y", "board:5000", "library/x y"),
+            ("localhost/x", "localhost", "x"),
+        ] {
+            assert_eq!(Searched::parse(text).unwrap(), Searched { host: host.into(), term: term.into() }, "{text}");
+        }
+        for text in ["", "http://x/y", "board:5000/", "a..b/x", "x\ny", &"x".repeat(256)] {
+            assert!(Searched::parse(text).unwrap_err().to_string().starts_with("Invalid search name"), "{text}");
+        }
     }
 
     #[test]

@@ -11,10 +11,8 @@ mod client;
 mod proxy;
 
 pub use cancel::Cancel;
-pub use client::{Registry, Resolved};
+pub use client::{Configuration, Layer, Registry, Resolved};
 pub use proxy::{ProxySettings, masked};
-
-pub use crate::api::oci::image::Descriptor;
 
 use super::credentials::Store;
 use std::path::PathBuf;
@@ -33,6 +31,8 @@ pub struct Settings {
     /// A directory with a subdirectory per `HOST[:PORT]`: authorities `*.crt`, and pairs of `NAME.cert` and `NAME.key` with
     /// which this machine shows who it is.
     pub certificates: PathBuf,
+    /// How often a request is made that brings nothing, in all. Unless it is set, over half a minute.
+    pub attempts: Option<u32>,
     /// Proxies and exceptions.
     pub proxy: ProxySettings,
     /// Asked for the credentials of mirrors. Those for the registry that a reference names are given with the reference.

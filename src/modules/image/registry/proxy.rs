@@ -2,9 +2,14 @@
 //! are those of docker and the original.
 
 use super::address::Network;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use std::fmt;
 use std::net::IpAddr;
+use ureq::Proxy;
+
+const HTTP: &str = "HTTP_PROXY";
+const HTTPS: &str = "HTTPS_PROXY";
+const NO: &str = "NO_PROXY";
 
 /// Proxies and exceptions. Proxies may carry a password: neither printed nor logged.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -28,17 +33,17 @@ impl ProxySettings {
             let value = |name: &str| variable(name).filter(|v| !v.is_empty());
             value(name).or_else(|| value(&name.to_ascii_lowercase()))
         };
-        ProxySettings {
-            http: either("HTTP_PROXY"),
-            https: either("HTTPS_PROXY"),
-            exceptions: either("NO_PROXY").unwrap_or_default(),
-        }
+        ProxySettings { http: either(HTTP), https: either(HTTPS), exceptions: either(NO).unwrap_or_default() }
     }
 
     /// The proxy for a host and port, if there is one.
-    pub(super) fn proxy(&self, https: bool, host: &str, port: u16) -> Option<&str> {
-        let proxy = if https { &self.https } else { &self.http };
-        proxy.as_deref().filter(|_| !self.is_exception(host, port))
+    ///
+    /// # Errors
+    /// `Kind::Remote` when the variable that should name it does not.
+    pub(super) fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>> {
+        let (name, proxy) = if https { (HTTPS, &self.https) } else { (HTTP, &self.http) };
+        let proxy = proxy.as_deref().filter(|_| !self.is_exception(host, port));
+        proxy.map(|proxy| parse(name, proxy)).transpose()
     }
 
     fn is_exception(&self, host: &str, port: u16) -> bool {
@@ -71,29 +76,37 @@ impl ProxySettings {
         })
     }
 
-    /// Fails for what is no proxy, without repeating a password.
-    ///
-    /// # Errors
-    /// `Kind::Invalid`.
-    pub fn check(&self) -> Result<()> {
-        for (name, proxy) in [("HTTP_PROXY", &self.http), ("HTTPS_PROXY", &self.https)] {
-            let Some(proxy) = proxy else { continue };
-            let rest = match proxy.split_once("://") {
-                None => proxy.as_str(),
-                Some(("http" | "https", rest)) => rest,
-                Some((scheme, _)) => {
-                    return Err(Error::invalid(format!(
-                        "{name}: {scheme:?} proxies are not known, only http and https"
-                    )));
-                }
-            };
-            let host = rest.split('/').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
-            if host.is_empty() || host.contains(char::is_whitespace) {
-                return Err(Error::invalid(format!("{name} names no host: want [http://][USER:PASSWORD@]HOST[:PORT]")));
-            }
-        }
-        Ok(())
+    /// What is wrong with the proxies.
+    pub(super) fn mistakes(&self) -> Vec<Error> {
+        let proxies = [(HTTP, &self.http), (HTTPS, &self.https)];
+        let parsed = proxies.into_iter().filter_map(|(name, proxy)| proxy.as_deref().map(|proxy| parse(name, proxy)));
+        parsed.filter_map(|proxy| proxy.err()).collect()
     }
+}
+
+/// Reads the value of a variable as Go does: without a scheme it is an `http` proxy.
+///
+/// # Errors
+/// `Kind::Remote` naming the variable and not its value, which may hold a password.
+fn parse(variable: &str, value: &str) -> Result<Proxy> {
+    let bad = |what: String| Error::new(Kind::Remote, format!("{variable} {what}"));
+    let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
+    if !matches!(scheme, "http" | "https") {
+        return Err(bad(format!("names a proxy of the kind {scheme:?}, and only http and https are known")));
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    // The library looks at the port only when it connects, and takes a wrong one for none.
+    let is_host = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => !name.is_empty() && port.parse::<u16>().is_ok(),
+        _ => !host.is_empty(),
+    };
+    let proxy = Proxy::new(&format!("{scheme}://{authority}")).ok().filter(|_| is_host);
+    proxy.ok_or_else(|| {
+        let want =
+            "[http://][USER:PASSWORD@]HOST[:PORT], with %XX for what is neither letter nor digit in USER and PASSWORD";
+        bad(format!("is not the address of a proxy: want {want}"))
+    })
 }
 
 /// A proxy without its user and password.
@@ -154,23 +167,50 @@ mod tests {
             ("localhost", 443, true),
             ("other.test", 443, false),
         ] {
-            assert_eq!(settings.proxy(true, host, port).is_none(), direct, "{host}:{port}");
+            assert_eq!(settings.proxy(true, host, port).unwrap().is_none(), direct, "{host}:{port}");
         }
-        assert_eq!(settings.proxy(false, "other.test", 80), None);
+        assert!(settings.proxy(false, "other.test", 80).unwrap().is_none());
         let all = ProxySettings { exceptions: "*".into(), ..settings };
-        assert_eq!(all.proxy(true, "other.test", 443), None);
+        assert!(all.proxy(true, "other.test", 443).unwrap().is_none());
     }
 
     #[test]
     fn passwords_are_not_shown() {
         let settings = ProxySettings { http: Some("http://me:s3cret@p:3128".into()), ..Default::default() };
-        settings.check().unwrap();
+        assert!(settings.mistakes().is_empty());
         assert!(!format!("{settings:?}").contains("s3cret"));
         assert_eq!(masked("me:s3cret@p"), "xxxxx:xxxxx@p");
         assert_eq!(masked("http://p:1/"), "http://p:1/");
-        let bad = ProxySettings { https: Some("socks5://me:s3cret@p".into()), ..Default::default() };
-        let text = bad.check().unwrap_err().to_string();
-        assert!(text.contains("socks5") && !text.contains("s3cret"), "{text}");
-        assert!(ProxySettings { https: Some("http://me:s3cret@".into()), ..Default::default() }.check().is_err());
+    }
+
+    #[test]
+    fn values_as_go_reads_them() {
+        for (value, host, port, user, password) in [
+            ("p", "p", 80, None, None),
+            ("p:3128/", "p", 3128, None, None),
+            ("https://p", "p", 443, None, None),
+            ("me:s3cret@p:1", "p", 1, Some("me"), Some("s3cret")),
+            ("http://me:s3%40cret@[::1]:3128/x?y", "[::1]", 3128, Some("me"), Some("s3@cret")),
+        ] {
+            let proxy = parse(HTTP, value).unwrap();
+            assert_eq!((proxy.host(), proxy.port(), proxy.username(), proxy.password()), (host, port, user, password));
+        }
+        for (value, part) in [
+            ("socks5://me:s3cret@p", "socks5"),
+            ("http://me:s3cret@", "want"),
+            ("http://:3128", "want"),
+            ("http://me:s3 cret@p", "want"),
+            ("http://me:s3%ffcret@p", "want"),
+            ("p:x", "want"),
+            ("/", "want"),
+        ] {
+            let settings = ProxySettings { https: Some(value.into()), http: Some("p".into()), ..Default::default() };
+            let text = settings.proxy(true, "a.test", 443).err().expect(value).to_string();
+            assert!(text.starts_with("HTTPS_PROXY ") && text.contains(part) && !text.contains("cret"), "{text}");
+            assert_eq!(settings.mistakes().len(), 1);
+            // Who does not need it is not troubled.
+            assert!(settings.proxy(true, "localhost", 443).unwrap().is_none());
+            assert!(settings.proxy(false, "a.test", 80).unwrap().is_some());
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! The bytes of a blob, proven: a reader that goes on where a broken connection stopped, and that hands out the last
 //! bytes only when all of them have the digest.
 
-use super::super::{Cancel, Descriptor};
+use super::super::Cancel;
 use super::answer::header;
 use super::retry::{Attempts, Failure, Remedy, later};
 use super::session::{Session, Wanted};
 use super::transport::failure;
+use super::{Layer, V2};
 use crate::error::{Error, Result};
 use crate::utils::digest::Sha256;
 use std::io::Read;
@@ -19,7 +20,9 @@ const SKIP: usize = 16 << 10;
 pub(super) struct Blob<'a> {
     session: &'a Session,
     cancel: Cancel,
-    descriptor: Descriptor,
+    digest: String,
+    /// Bytes of the whole; told by the first answer where the manifest did not.
+    size: Option<u64>,
     body: Option<BodyReader<'static>>,
     /// Bytes handed out.
     received: u64,
@@ -32,12 +35,13 @@ pub(super) struct Blob<'a> {
 
 impl<'a> Blob<'a> {
     /// Waits for the answer's head, so that a missing blob is an error here and not of the first read.
-    pub(super) fn open(session: &'a Session, descriptor: &Descriptor, cancel: &Cancel) -> Result<Blob<'a>> {
-        crate::utils::digest::parse(&descriptor.digest)?;
+    pub(super) fn open(session: &'a Session, layer: &Layer, cancel: &Cancel) -> Result<Blob<'a>> {
+        crate::utils::digest::parse(&layer.digest)?;
         let mut blob = Blob {
             session,
             cancel: cancel.clone(),
-            descriptor: descriptor.clone(),
+            digest: layer.digest.clone(),
+            size: layer.size,
             body: None,
             received: 0,
             hash: Some(Sha256::new()),
@@ -65,8 +69,8 @@ impl<'a> Blob<'a> {
 
     fn connect_once(&mut self) -> std::result::Result<(), Failure> {
         let from = Some(self.received).filter(|n| *n > 0);
-        let path = format!("blobs/{}", self.descriptor.digest);
-        let wanted = Wanted { path: &path, accept: &[], from, is_proven: true, is_document: false };
+        let path = format!("blobs/{}", self.digest);
+        let wanted = Wanted { root: V2, path: &path, accept: &[], from, is_proven: true, is_document: false };
         let answer = self.session.ask_once(&wanted)?;
         let starts_at = self.begin(&answer)?;
         let mut body = answer.into_body().into_reader();
@@ -76,8 +80,7 @@ impl<'a> Blob<'a> {
     }
 
     /// Where an answer begins; checks what it announces.
-    fn begin(&self, answer: &Response<Body>) -> Result<u64> {
-        let size = self.descriptor.size;
+    fn begin(&mut self, answer: &Response<Body>) -> Result<u64> {
         let starts_at = if answer.status() == 206 {
             let range = header(answer, "content-range").unwrap_or_default();
             let start = range.strip_prefix("bytes ").and_then(|r| r.split('-').next()).and_then(|s| s.parse().ok());
@@ -90,19 +93,24 @@ impl<'a> Blob<'a> {
         };
         // The library knows no length of an empty body.
         let length = header(answer, "content-length").and_then(|n| n.parse::<u64>().ok());
-        match length.filter(|_| header(answer, "transfer-encoding").is_none()) {
-            Some(length) if length != size - starts_at => {
-                let announced = starts_at.saturating_add(length);
+        let announced = length.filter(|_| header(answer, "transfer-encoding").is_none());
+        match (self.size, announced.map(|length| starts_at.saturating_add(length))) {
+            (Some(size), Some(announced)) if announced != size => {
                 Err(Error::corrupt(format!("the registry has {announced} bytes of it, the manifest says {size}")))
             }
-            _ => Ok(starts_at),
+            (None, None) => Err(Error::corrupt("neither the manifest nor the registry says how many bytes it has")),
+            (size, announced) => {
+                self.size = size.or(announced);
+                Ok(starts_at)
+            }
         }
     }
 
     fn next(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
             self.cancel.check()?;
-            let left = self.descriptor.size - self.received;
+            // Known since it was opened.
+            let left = self.size.unwrap_or(0) - self.received;
             if left == 0 {
                 self.prove()?;
                 return Ok(0);
@@ -135,14 +143,14 @@ impl<'a> Blob<'a> {
     /// Compares the digest, once. The connection is free for the next blob when its end was seen.
     fn prove(&mut self) -> Result<()> {
         if let Some(mut body) = self.body.take()
-            && self.descriptor.size > 0
+            && self.size != Some(0)
         {
             // Where the length was announced this reads nothing; elsewhere more may come, which is not ours.
             let _ = body.read(&mut [0]);
         }
         let Some(hash) = self.hash.take() else { return Ok(()) };
         let digest = format!("sha256:{}", hash.finish());
-        if digest == self.descriptor.digest {
+        if digest == self.digest {
             return Ok(());
         }
         Err(Error::corrupt(format!("its {} bytes have the digest {digest}", self.received)))
@@ -150,7 +158,7 @@ impl<'a> Blob<'a> {
 
     fn named(&self, e: Error) -> Error {
         let Session { authority, repository, .. } = self.session;
-        e.context(format!("registry {authority:?}: repository {repository:?}: blob {:?}", self.descriptor.digest))
+        e.context(format!("registry {authority:?}: repository {repository:?}: blob {:?}", self.digest))
     }
 }
 

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 /// The host of references to docker's registry, and the one that serves it.
 pub(super) const DOCKER_HOST: &str = "docker.io";
 const DOCKER_SERVER: &str = "registry-1.docker.io";
+/// The one that knows what there is in it.
+const DOCKER_INDEX: &str = "index.docker.io";
 
 /// A host to ask for an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,18 @@ pub(super) fn endpoints(settings: &Settings, host: &str) -> Result<Vec<Endpoint>
         list.push(Endpoint { authority: authority.to_owned(), schemes, is_mirror: true });
     }
     list.push(Endpoint { authority: DOCKER_SERVER.into(), schemes: schemes(DOCKER_SERVER), is_mirror: false });
+    Ok(list)
+}
+
+/// Whom to ask what images a host has.
+pub(super) fn indexes(settings: &Settings, host: &str) -> Result<Vec<Endpoint>> {
+    let mut list = endpoints(settings, host)?;
+    if host == DOCKER_HOST
+        && let Some(own) = list.last_mut()
+    {
+        own.authority = DOCKER_INDEX.into();
+        own.schemes = if is_insecure(settings, DOCKER_INDEX) { BOTH } else { TLS };
+    }
     Ok(list)
 }
 
@@ -102,8 +116,11 @@ mod tests {
             (DOCKER_SERVER, TLS, false),
         ];
         assert_eq!(shown, want);
+        let own = indexes(&settings, "docker.io").unwrap().pop().unwrap();
+        assert_eq!(own, Endpoint { authority: DOCKER_INDEX.into(), schemes: TLS, is_mirror: false });
         let other = Endpoint { authority: "e:1".into(), schemes: TLS, is_mirror: false };
-        assert_eq!(endpoints(&settings, "e:1").unwrap(), [other]);
+        assert_eq!(endpoints(&settings, "e:1").unwrap(), [other.clone()]);
+        assert_eq!(indexes(&settings, "e:1").unwrap(), [other]);
     }
 
     #[test]

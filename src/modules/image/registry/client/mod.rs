@@ -3,7 +3,7 @@
 //! | file | does |
 //! | --- | --- |
 //! | `endpoint` | whom to ask, in which order |
-//! | `transport`, `certificates` | one request: connections, TLS, proxies, deadlines |
+//! | `transport`, `certificates`, `forward` | one request: connections, TLS, proxies, deadlines |
 //! | `answer`, `challenge` | what came back |
 //! | `session`, `retry` | authorization, redirects, attempts |
 //! | `blob` | bytes, proven |
@@ -13,25 +13,30 @@ mod blob;
 mod certificates;
 mod challenge;
 mod endpoint;
+mod forward;
 mod retry;
 mod session;
 #[cfg(test)]
 mod tests;
 mod transport;
 
-use self::endpoint::{DOCKER_HOST, Endpoint, endpoints, is_authority};
+use self::endpoint::{DOCKER_HOST, Endpoint, endpoints, indexes, is_authority};
 use self::retry::{Failure, Policy, Remedy};
 use self::session::{Session, Wanted};
 use self::transport::{Deadlines, Transport};
-use super::{Cancel, Descriptor, Settings};
-use crate::api::oci::image::ImageConfig;
+use super::{Cancel, Settings};
+use crate::api::image::SearchResult;
 use crate::api::oci::image::media_type::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
+use crate::api::oci::image::{Descriptor, ImageConfig};
 use crate::error::{Context, Error, Kind, Result};
 use crate::modules::image::credentials::{Credentials, normalise};
-use crate::modules::image::manifest::{self, Manifest, SCHEMA_1_SIGNED};
+use crate::modules::image::manifest::{self, Manifest, SCHEMA_1, SCHEMA_1_SIGNED};
 use crate::modules::image::platform::Platform;
 use crate::modules::image::reference::Reference;
+use crate::modules::image::schema_1;
+use crate::utils::http::query::Target;
 use crate::utils::{digest, json};
+use serde::Deserialize;
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -40,8 +45,13 @@ use std::sync::{Arc, Mutex};
 const CONFIG_LIMIT: u64 = 8 << 20;
 /// Bytes of a manifest or an index.
 const MANIFEST_LIMIT: u64 = 4 << 20;
-/// What is asked for, best first. Schema 1 is among them so that a registry says that it has nothing else.
-const ACCEPT: &[&str] = &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED];
+/// What is asked for, best first.
+const ACCEPT: &[&str] = &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED, SCHEMA_1];
+/// Bytes of what a search found.
+const FOUND_LIMIT: u64 = 4 << 20;
+/// The API, and the one before, of which search alone is left.
+const V2: &str = "/v2/";
+const V1: &str = "/v1/";
 /// Indexes in indexes.
 const DEPTH: u32 = 3;
 const DEFAULT_TAG: &str = "latest";
@@ -54,14 +64,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Checks the settings; asks nobody.
+    /// Checks the settings; asks nobody. What is wrong with a proxy is told to the log, and to who needs it.
     ///
     /// # Errors
-    /// `Kind::Invalid` naming a mirror or proxy that is none.
+    /// `Kind::Invalid` naming a mirror that is none.
     pub fn new(settings: Settings) -> Result<Registry> {
-        settings.proxy.check()?;
+        for e in settings.proxy.mistakes() {
+            log::warn!("registries that need it cannot be reached: {e}");
+        }
         endpoints(&settings, DOCKER_HOST)?;
-        Ok(Registry { settings: Arc::new(settings), policy: Policy::USUAL, deadlines: Deadlines::USUAL })
+        let attempts = settings.attempts.unwrap_or(Policy::USUAL.attempts);
+        let policy = Policy { attempts, ..Policy::USUAL };
+        Ok(Registry { settings: Arc::new(settings), policy, deadlines: Deadlines::USUAL })
     }
 
     /// Finds the image that a reference names: asks the mirrors, where the reference names no host, and then the
@@ -86,19 +100,57 @@ impl Registry {
     ) -> Result<Resolved> {
         let (host, repository) =
             reference.name.split_once('/').ok_or_else(|| Error::invalid(format!("no host in {:?}", reference.name)))?;
-        let mut before: Vec<String> = Vec::new();
         let endpoints = endpoints(&self.settings, host)?;
+        self.first_that_has(&endpoints, repository, credentials, cancel, |session| {
+            resolve(session, reference, platform, cancel)
+        })
+    }
+
+    /// Searches for images by a part of their names or descriptions: asks the mirrors, where `host` is docker's, and then
+    /// the host. Credentials and `cancel` are as for [`Registry::resolve`].
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`]; most registries cannot search, which is `Kind::NotFound`.
+    pub fn search(
+        &self,
+        host: &str,
+        term: &str,
+        limit: u32,
+        credentials: Option<&Credentials>,
+        cancel: &Cancel,
+    ) -> Result<Vec<SearchResult>> {
+        let target = Target::new("search").parameter("q", term).parameter("n", &limit.to_string());
+        let path = target.as_str();
+        let wanted = Wanted { root: V1, path, accept: &[], from: None, is_proven: false, is_document: true };
+        let ask = |session: Session| {
+            let document = session.document(&wanted, FOUND_LIMIT, cancel).map_err(|f| f.context("search"))?;
+            let found: Found =
+                json::parse(&document.bytes).map_err(|e| e.with_kind(Kind::Corrupt).context("search"))?;
+            Ok(found.results.into_iter().take(limit as usize).map(SearchResult::from).collect())
+        };
+        self.first_that_has(&indexes(&self.settings, host)?, "", credentials, cancel, ask)
+    }
+
+    /// Asks one endpoint after the other.
+    fn first_that_has<T>(
+        &self,
+        endpoints: &[Endpoint],
+        repository: &str,
+        given: Option<&Credentials>,
+        cancel: &Cancel,
+        ask: impl Fn(Session) -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
+        let mut before: Vec<String> = Vec::new();
         let last = endpoints.len() - 1;
         for (n, endpoint) in endpoints.iter().enumerate() {
-            let result = self.credentials(endpoint, credentials).map_err(Failure::from).and_then(|credentials| {
+            let result = self.credentials(endpoint, given).map_err(Failure::from).and_then(|credentials| {
                 self.first_that_speaks(endpoint, |scheme| {
-                    let session = self.session(endpoint, scheme, repository, credentials.clone(), cancel);
-                    resolve(session, reference, platform, cancel)
+                    ask(self.session(endpoint, scheme, repository, credentials.clone(), cancel))
                 })
             });
             cancel.check()?;
             match result {
-                Ok(resolved) => return Ok(resolved),
+                Ok(found) => return Ok(found),
                 Err(failure) => {
                     let error = failure.error.context(format!("registry {:?}", endpoint.authority));
                     before.push(error.to_string());
@@ -113,22 +165,21 @@ impl Registry {
         Err(Error::internal("nobody to ask"))
     }
 
-    /// Checks credentials against a registry, by any spelling of its host.
+    /// Checks credentials against a registry, by any spelling of its host. Setting `cancel` ends it.
     ///
     /// # Errors
     /// `Kind::Denied` when the registry refuses them; as [`Registry::resolve`] for the rest.
-    pub fn check(&self, server: &str, credentials: &Credentials) -> Result<()> {
+    pub fn check(&self, server: &str, credentials: &Credentials, cancel: &Cancel) -> Result<()> {
         let host = normalise(server);
         if !is_authority(&host) {
             return Err(Error::invalid(format!("invalid registry {server:?}: want HOST[:PORT]")));
         }
         // The last is the registry itself.
         let endpoint = endpoints(&self.settings, &host)?.pop().ok_or_else(|| Error::internal("nobody to ask"))?;
-        let cancel = Cancel::new();
         let result = self.first_that_speaks(&endpoint, |scheme| {
-            let session = self.session(&endpoint, scheme, "", Some(credentials.clone()), &cancel);
-            let wanted = Wanted { path: "", accept: &[], from: None, is_proven: false, is_document: true };
-            session.ask(&wanted, &cancel).map(|_| ())
+            let session = self.session(&endpoint, scheme, "", Some(credentials.clone()), cancel);
+            let wanted = Wanted { root: V2, path: "", accept: &[], from: None, is_proven: false, is_document: true };
+            session.ask(&wanted, cancel).map(|_| ())
         });
         result.map_err(|failure| failure.error.context(format!("registry {host:?}")))
     }
@@ -185,6 +236,37 @@ impl Registry {
     }
 }
 
+/// What a search found (docker's "Registry API v1", which no document describes any more).
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Found {
+    results: Vec<FoundImage>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct FoundImage {
+    name: String,
+    description: Option<String>,
+    star_count: Option<i64>,
+    is_official: Option<bool>,
+    is_automated: Option<bool>,
+    /// Its former name.
+    is_trusted: Option<bool>,
+}
+
+impl From<FoundImage> for SearchResult {
+    fn from(found: FoundImage) -> SearchResult {
+        SearchResult {
+            name: found.name,
+            description: found.description.unwrap_or_default(),
+            star_count: found.star_count.unwrap_or_default(),
+            is_official: found.is_official.unwrap_or_default(),
+            is_automated: found.is_automated.or(found.is_trusted).unwrap_or_default(),
+        }
+    }
+}
+
 /// An image at a registry, its documents read and proven, and the connections to read its layers by. They are closed
 /// with it.
 pub struct Resolved {
@@ -192,13 +274,37 @@ pub struct Resolved {
     pub digest: String,
     /// The manifest of the chosen image.
     pub manifest: Vec<u8>,
-    /// Its configuration, whose digest is the image's id.
-    pub config: Vec<u8>,
+    /// Its configuration.
+    pub config: Configuration,
     /// Its layers, bottom first, as many as the configuration has diff ids.
-    pub layers: Vec<Descriptor>,
+    pub layers: Vec<Layer>,
     /// What the configuration says it is for.
     pub platform: Platform,
     session: Session,
+}
+
+/// The document whose digest is an image's id.
+#[derive(Debug, PartialEq)]
+pub enum Configuration {
+    /// It.
+    Document(Vec<u8>),
+    /// The registry has none: it is made when the layers are unpacked.
+    Schema1(schema_1::Image),
+}
+
+/// A layer at a registry, compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes, where the manifest says how many.
+    pub size: Option<u64>,
+}
+
+impl From<&Descriptor> for Layer {
+    fn from(descriptor: &Descriptor) -> Layer {
+        Layer { digest: descriptor.digest.clone(), size: Some(descriptor.size) }
+    }
 }
 
 impl Resolved {
@@ -211,8 +317,8 @@ impl Resolved {
     ///
     /// # Errors
     /// As [`Registry::resolve`]; `Kind::Corrupt` for wrong bytes.
-    pub fn blob(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<impl Read + Send + '_> {
-        blob::Blob::open(&self.session, descriptor, cancel)
+    pub fn blob(&self, layer: &Layer, cancel: &Cancel) -> Result<impl Read + Send + '_> {
+        blob::Blob::open(&self.session, layer, cancel)
     }
 }
 
@@ -240,7 +346,8 @@ fn resolve(
 ) -> std::result::Result<Resolved, Failure> {
     let name = format!("repository {:?}", session.repository);
     let wanted = reference.digest.as_deref().or(reference.tag.as_deref()).unwrap_or(DEFAULT_TAG);
-    let (mut bytes, mut media_type) = fetch(&session, wanted, cancel).map_err(|f| f.context(name.clone()))?;
+    let (bytes, mut media_type) = fetch(&session, wanted, cancel).map_err(|f| f.context(name.clone()))?;
+    let mut bytes = schema_1::payload(bytes).context(|| format!("{name}: manifest {wanted:?}"))?;
     let found = format!("sha256:{}", digest::sha256(&bytes));
     if let Some(digest) = &reference.digest
         && *digest != found
@@ -256,6 +363,20 @@ fn resolve(
             Manifest::Image { config, layers } => {
                 let config = configuration(&session, &config, layers.len(), cancel)?;
                 let (config, platform) = config;
+                let config = Configuration::Document(config);
+                let layers = layers.iter().map(Layer::from).collect();
+                return Ok(Resolved { digest: found, manifest: bytes, config, layers, platform, session });
+            }
+            Manifest::Schema1 => {
+                let image = schema_1::Image::parse(&bytes).context(context)?;
+                // It carries its name, which is compared as docker does; a digest proves more than that.
+                let is_named = image.name == session.repository && image.tag == wanted;
+                if reference.digest.is_none() && !is_named {
+                    let text = format!("the answer is the manifest of {:?}, tag {:?}", image.name, image.tag);
+                    return Err(Failure::from(Error::corrupt(text)).context(context()));
+                }
+                let layers = image.layers.iter().map(|digest| Layer { digest: digest.clone(), size: None }).collect();
+                let (platform, config) = (image.platform(), Configuration::Schema1(image));
                 return Ok(Resolved { digest: found, manifest: bytes, config, layers, platform, session });
             }
         };
@@ -294,8 +415,8 @@ fn resolve(
 /// A manifest and the type that the registry says it has.
 fn fetch(session: &Session, name: &str, cancel: &Cancel) -> std::result::Result<(Vec<u8>, Option<String>), Failure> {
     let path = format!("manifests/{name}");
-    let wanted =
-        Wanted { path: &path, accept: ACCEPT, from: None, is_proven: name.starts_with("sha256:"), is_document: true };
+    let is_proven = name.starts_with("sha256:");
+    let wanted = Wanted { root: V2, path: &path, accept: ACCEPT, from: None, is_proven, is_document: true };
     let document =
         session.document(&wanted, MANIFEST_LIMIT, cancel).map_err(|f| f.context(format!("manifest {name:?}")))?;
     Ok((document.bytes, document.media_type))
@@ -315,7 +436,7 @@ fn configuration(
         );
     }
     let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or(0));
-    let mut blob = blob::Blob::open(session, descriptor, cancel)?;
+    let mut blob = blob::Blob::open(session, &descriptor.into(), cancel)?;
     blob.read_to_end(&mut bytes).context(|| "read a configuration".into())?;
     let config: ImageConfig = json::parse(&bytes).map_err(|e| e.with_kind(Kind::Corrupt)).context(context)?;
     let diff_ids = config.rootfs.diff_ids.len();

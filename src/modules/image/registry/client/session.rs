@@ -44,6 +44,8 @@ pub(super) struct Session {
 
 /// What is wanted of a registry.
 pub(super) struct Wanted<'a> {
+    /// `/v2/` or `/v1/`.
+    pub root: &'static str,
     /// Behind the repository: `manifests/latest`.
     pub path: &'a str,
     pub accept: &'a [&'a str],
@@ -77,8 +79,10 @@ impl Session {
     /// it sends us. Only a good answer is one.
     pub(super) fn ask_once(&self, wanted: &Wanted<'_>) -> std::result::Result<Response<Body>, Failure> {
         let repository = if self.repository.is_empty() { "" } else { "/" };
-        let mut address =
-            format!("{}://{}/v2/{}{repository}{}", self.scheme, self.authority, self.repository, wanted.path);
+        let mut address = format!(
+            "{}://{}{}{}{repository}{}",
+            self.scheme, self.authority, wanted.root, self.repository, wanted.path
+        );
         let (mut is_renewed, mut redirects) = (false, 0);
         loop {
             let is_own = self.is_own(&address);

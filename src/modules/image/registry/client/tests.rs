@@ -113,7 +113,7 @@ fn an_image_by_tag_and_by_digest() {
     let server = Server::start(move |asked| image.answer(&asked.path));
     let registry = registry(&[&server]);
     let (resolved, bytes) = pull(&registry, &reference(&server, "a/b"), None).unwrap();
-    assert!(bytes == layer && resolved.manifest == manifest && resolved.config == config);
+    assert!(bytes == layer && resolved.manifest == manifest && resolved.config == Configuration::Document(config));
     assert_eq!(
         (resolved.digest.as_str(), resolved.platform.to_string().as_str()),
         (sha(&manifest).as_str(), "linux/amd64")
@@ -250,15 +250,15 @@ fn basic_authorization() {
     let registry = registry(&[&server]);
     let (good, bad) = (Credentials::password("me", "s3cret"), Credentials::password("me", "wr0ng"));
     pull(&registry, &reference(&server, "a/b"), Some(&good)).unwrap();
-    registry.check(&format!("http://{}/v2/", server.host()), &good).unwrap();
+    registry.check(&format!("http://{}/v2/", server.host()), &good, &Cancel::new()).unwrap();
     for error in [
-        registry.check(&server.host(), &bad).unwrap_err(),
+        registry.check(&server.host(), &bad, &Cancel::new()).unwrap_err(),
         refusal(&registry, &reference(&server, "a/b")),
         pull(&registry, &reference(&server, "a/b"), Some(&bad)).err().unwrap(),
     ] {
         assert!(error.kind() == Kind::Denied && !error.to_string().contains("wr0ng"), "{error}");
     }
-    assert!(registry.check("../x", &good).is_err());
+    assert!(registry.check("../x", &good, &Cancel::new()).is_err());
 }
 
 #[test]
@@ -405,6 +405,7 @@ fn a_busy_registry_is_asked_again_when_it_says() {
     let server = Server::start(move |asked| match count.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::new(429, b"").header("Retry-After", "0"),
         2 => Reply::new(503, b""),
+        3 => Reply::new(200, b"").hang_up(),
         _ => image.answer(&asked.path),
     });
     pull(&registry(&[&server]), &reference(&server, "a/b"), None).unwrap();
@@ -582,6 +583,12 @@ fn stalled_answers_have_deadlines() {
     registry.deadlines.read = Duration::from_millis(50);
     let error = refusal(&registry, &reference(&server, "a/b"));
     assert!(error.kind() == Kind::Timeout && error.to_string().contains("the answer stopped"), "{error}");
+    let server = Server::start(|_| Reply::new(200, b"x").silent());
+    registry = self::registry(&[&server]);
+    registry.deadlines.head = Duration::from_millis(50);
+    let error = refusal(&registry, &reference(&server, "a/b"));
+    assert!(error.kind() == Kind::Timeout && error.to_string().contains("no answer"), "{error}");
+    assert_eq!(server.asked().len() as u32, QUICK.attempts);
     let server = Server::start(|_| Reply::new(200, b"x").stall_after(0));
     registry = self::registry(&[&server]);
     registry.deadlines.head = Duration::from_millis(50);
@@ -611,6 +618,9 @@ fn cancelling_interrupts_a_read() {
         let error = Error::io("read", blob.read(&mut [0; 10]).unwrap_err());
         assert!(error.to_string().ends_with("cancelled"), "{error}");
     });
+    while server.open() > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert!(
         registry
             .resolve(&reference(&server, "a/b"), &amd64(), None, &cancel)

@@ -3,8 +3,11 @@
 use super::super::{Cancel, Settings};
 use super::certificates;
 use super::endpoint::{is_authority, is_insecure, split};
+use super::forward::Forward;
 use super::retry::{Failure, Remedy};
 use crate::error::{Error, Kind, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -67,7 +70,15 @@ struct Key {
     /// A host with certificates of its own.
     own: Option<String>,
     verify: bool,
-    proxy: Option<String>,
+    proxy: Option<Proxy>,
+}
+
+/// How a host is reached.
+#[derive(Clone)]
+struct Way {
+    agent: Agent,
+    /// What the proxy on it wants to see with each request. In front of a tunnel it is the agent's affair.
+    proxy_authorization: Option<HeaderValue>,
 }
 
 /// The connections of one pull, closed with it.
@@ -78,7 +89,7 @@ pub(super) struct Transport {
     provider: Arc<CryptoProvider>,
     /// Read when the first host is asked by TLS.
     roots: OnceLock<Option<Arc<Vec<Certificate<'static>>>>>,
-    agents: Mutex<Vec<(Key, Agent)>>,
+    ways: Mutex<Vec<(Key, Way)>>,
 }
 
 impl Transport {
@@ -89,7 +100,7 @@ impl Transport {
             cancel: cancel.clone(),
             provider: Arc::new(rustls::crypto::ring::default_provider()),
             roots: OnceLock::new(),
-            agents: Mutex::default(),
+            ways: Mutex::default(),
         }
     }
 
@@ -98,8 +109,11 @@ impl Transport {
         self.cancel.check()?;
         // Addresses that registries send may hold secrets: they are not repeated.
         let uri: Uri = question.address.parse().map_err(|_| Error::new(Kind::Remote, "not an address"))?;
-        let agent = self.agent(&uri)?;
+        let Way { agent, proxy_authorization } = self.way(&uri)?;
         let mut request = Request::get(uri);
+        if let Some(value) = proxy_authorization {
+            request = request.header(header::PROXY_AUTHORIZATION, value);
+        }
         if !question.accept.is_empty() {
             request = request.header(header::ACCEPT, question.accept.join(", "));
         }
@@ -138,7 +152,7 @@ impl Transport {
         question.is_document.then_some(self.deadlines.document)
     }
 
-    fn agent(&self, uri: &Uri) -> Result<Agent> {
+    fn way(&self, uri: &Uri) -> Result<Way> {
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -154,27 +168,24 @@ impl Transport {
             https,
             own: has_own.then(|| authority.to_owned()),
             verify: !self.settings.skip_verify && !is_insecure(&self.settings, authority),
-            proxy: self.settings.proxy.proxy(https, host, port).map(str::to_owned),
+            proxy: self.settings.proxy.proxy(https, host, port)?,
         };
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, agent)) = agents.iter().find(|(k, _)| *k == key) {
-            return Ok(agent.clone());
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, way)) = ways.iter().find(|(k, _)| *k == key) {
+            return Ok(way.clone());
         }
-        let proxy = match &key.proxy {
-            // The library's own error would repeat its password.
-            Some(proxy) => Some(Proxy::new(proxy).map_err(|_| Error::invalid("a proxy that is no address"))?),
-            None => None,
-        };
+        let (tunnel, forward) = if https { (key.proxy.clone(), None) } else { (None, key.proxy.as_ref()) };
+        let forward = forward.map(Forward::new).transpose()?;
         let own = if has_own { certificates::own(&directory, &self.provider)? } else { certificates::Own::default() };
         // Reading a bundle of authorities costs more than anything else here.
         let system = if https { self.system_roots()? } else { None };
         let tls = certificates::config(&self.provider, system, own, key.verify);
-        let agent: Agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .tls_config(tls)
-            .proxy(proxy)
+            .proxy(tunnel)
             .user_agent(concat!("isulabox/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .timeout_connect(Some(self.deadlines.connect))
@@ -187,14 +198,19 @@ impl Transport {
             .output_buffer_size(BUFFER / 4)
             .max_idle_connections(IDLE)
             .max_idle_connections_per_host(IDLE)
-            .build()
-            .into();
+            .build();
+        let agent = match forward {
+            Some(forward) => Agent::with_parts(config, forward.clone(), forward),
+            None => config.into(),
+        };
         self.cancel.on_cancel({
             let agent = agent.clone();
             move || agent.shutdown()
         });
-        agents.push((key, agent.clone()));
-        Ok(agent)
+        let proxy = key.proxy.as_ref().filter(|_| !https);
+        let way = Way { agent, proxy_authorization: proxy.map(proxy_authorization).transpose()?.flatten() };
+        ways.push((key, way.clone()));
+        Ok(way)
     }
 
     fn system_roots(&self) -> Result<Option<Arc<Vec<Certificate<'static>>>>> {
@@ -209,11 +225,21 @@ impl Transport {
 impl Drop for Transport {
     fn drop(&mut self) {
         // The flag may live on and holds the agents; their connections end here.
-        let agents = self.agents.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (_, agent) in agents.drain(..) {
-            agent.shutdown();
+        let ways = self.ways.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (_, way) in ways.drain(..) {
+            way.agent.shutdown();
         }
     }
+}
+
+/// The header with a proxy's user and password, where there are any.
+fn proxy_authorization(proxy: &Proxy) -> Result<Option<HeaderValue>> {
+    let Some(user) = proxy.username() else { return Ok(None) };
+    let password = proxy.password().unwrap_or_default();
+    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    let mut value = HeaderValue::try_from(text).map_err(|_| Error::internal("base 64 that is no header"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// What an error of the library means. Its texts are used where they cannot hold an address.
@@ -251,7 +277,12 @@ pub(super) fn failure(e: ureq::Error) -> Failure {
         ureq::Error::Rustls(e) => remote(tls_text(&e), Remedy::Elsewhere),
         ureq::Error::Tls(text) => remote(format!("TLS: {text}"), Remedy::Elsewhere),
         ureq::Error::Protocol(e) => remote(format!("not HTTP: {e}"), Remedy::Elsewhere),
-        ureq::Error::ConnectProxyFailed(_) => remote("the proxy refuses to connect".into(), Remedy::Elsewhere),
+        // The status stands at the end of a text of the library's own.
+        ureq::Error::ConnectProxyFailed(text) => {
+            let status = text.rsplit(['/', ' ']).next().filter(|word| word.parse::<u16>().is_ok());
+            let status = status.map_or_else(String::new, |status| format!(" (status {status})"));
+            remote(format!("the proxy refuses to connect{status}"), Remedy::Elsewhere)
+        }
         ureq::Error::LargeResponseHeader(..) => remote(format!("a head of more than {HEAD_LIMIT} bytes"), Remedy::None),
         _ => remote("the request failed".into(), Remedy::None),
     }

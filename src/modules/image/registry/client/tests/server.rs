@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,11 +32,24 @@ pub struct Reply {
     cut: Option<usize>,
     /// Bytes of the body after which nothing more comes.
     stall: Option<usize>,
+    /// Nothing comes, not even a head.
+    silent: bool,
+    /// Nothing comes, and the connection is closed.
+    absent: bool,
 }
 
 impl Reply {
     pub fn new(status: u16, body: &[u8]) -> Reply {
-        Reply { status, headers: String::new(), body: body.to_vec(), chunked: false, cut: None, stall: None }
+        Reply {
+            status,
+            headers: String::new(),
+            body: body.to_vec(),
+            chunked: false,
+            cut: None,
+            stall: None,
+            silent: false,
+            absent: false,
+        }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Reply {
@@ -56,14 +70,29 @@ impl Reply {
         Reply { stall: Some(after), ..self }
     }
 
+    /// Closes the connection in place of an answer.
+    pub fn hang_up(self) -> Reply {
+        Reply { absent: true, ..self }
+    }
+
+    /// Not even the head of it.
+    pub fn silent(self) -> Reply {
+        Reply { silent: true, ..self }
+    }
+
     /// Whether the connection can be used again.
     fn write(&self, stream: &mut TcpStream) -> std::io::Result<bool> {
         let length = match self.chunked {
             true => "Transfer-Encoding: chunked".to_owned(),
             false => format!("Content-Length: {}", self.body.len()),
         };
-        write!(stream, "HTTP/1.1 {} Word\r\n{}{length}\r\n\r\n", self.status, self.headers)?;
-        if let Some(after) = self.stall {
+        if self.absent {
+            return Ok(false);
+        }
+        if !self.silent {
+            write!(stream, "HTTP/1.1 {} Word\r\n{}{length}\r\n\r\n", self.status, self.headers)?;
+        }
+        if let Some(after) = self.stall.or(self.silent.then_some(0)) {
             stream.write_all(&self.body[..after])?;
             // Until the client has had enough.
             stream.set_read_timeout(Some(Duration::from_secs(600)))?;
@@ -92,6 +121,7 @@ impl Reply {
 pub struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -99,10 +129,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let (answer, list) = (Arc::new(answer), asked.clone());
+        let open: Arc<AtomicUsize> = Arc::default();
+        let (answer, list, count) = (Arc::new(answer), asked.clone(), open.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, list) = (answer.clone(), list.clone());
+                let (answer, list, count) = (answer.clone(), list.clone(), count.clone());
+                count.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
                     let mut stream = stream;
                     let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -113,10 +145,11 @@ impl Server {
                         }
                     }
                     let _ = stream.shutdown(std::net::Shutdown::Both);
+                    count.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Server { address, asked }
+        Server { address, asked, open }
     }
 
     pub fn host(&self) -> String {
@@ -125,6 +158,11 @@ impl Server {
 
     pub fn address(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Connections that clients hold open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// What it was asked so far. An attempt at TLS is nothing.
