@@ -427,7 +427,7 @@ impl Store {
         // Where the kernel was built to keep an index, it ties upper and lower directories together for ever.
         let index = Path::new("/sys/module/overlay/parameters/index").exists();
         let options = if index { vec!["index=off".to_owned()] } else { Vec::new() };
-        Overlay { lower, upper: path.join("diff"), work: path.join("work"), options }
+        Overlay { lower, images: Vec::new(), upper: path.join("diff"), work: path.join("work"), options }
     }
 
     /// A container's directory; never one of a layer.

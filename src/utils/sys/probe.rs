@@ -19,6 +19,8 @@ pub enum Feature {
     CloseRange = 16,
     /// setns(2) with a pidfd, Linux 5.8: `/proc/PID/ns` instead.
     PidfdSetns = 32,
+    /// ioctl(LOOP_CONFIGURE), Linux 5.8: LOOP_SET_FD and LOOP_SET_STATUS64 instead.
+    LoopConfigure = 64,
 }
 
 static MISSING: AtomicU32 = AtomicU32::new(0);
