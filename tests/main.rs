@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod daemon_config;
 mod docker_client;
+mod embedded;
 mod exec;
 mod image_tools;
 mod images;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         images::TESTS,
         pull::TESTS,
         store::TESTS,
+        embedded::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,

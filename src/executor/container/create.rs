@@ -4,7 +4,7 @@ use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, Host
 use crate::api::oci::image::ImageConfig;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
-use crate::modules::container::document::{Common, Document, EXTERNAL, Extra, text};
+use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, Extra, text};
 use crate::modules::container::external::External;
 use crate::modules::container::run::{Run, Verb, permit};
 use crate::modules::container::{Container, files, name, restriction};
@@ -141,6 +141,7 @@ fn document(
         files::paths(&daemon.disk.directory(id)).map(|path| text(&path));
     let log_path = if logging.config().driver == "none" { String::new() } else { text(&daemon.disk.log(id)) };
     let image_name = config.image.clone();
+    let embedded = image.is_some_and(|image| image.embedded.is_some());
     Document {
         image: image.map(|image| format!("sha256:{}", image.id)).unwrap_or_default(),
         common_config: Common {
@@ -149,7 +150,7 @@ fn document(
             config,
             created: Timestamp::now(),
             image: image_name,
-            image_type: "oci".into(),
+            image_type: if embedded { EMBEDDED.into() } else { "oci".into() },
             hostname_path,
             hosts_path,
             resolv_conf_path,

@@ -4,6 +4,7 @@ pub mod assembly;
 mod changes;
 #[cfg(feature = "registry")]
 pub mod credentials;
+pub mod embedded;
 mod import;
 mod init_layer;
 mod layer;

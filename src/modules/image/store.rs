@@ -6,6 +6,7 @@
 #[cfg(doc)]
 use super::assembly::Assembly;
 use super::assembly::Making;
+use super::embedded::Embedded;
 use super::layer::{Directories, PRIVATE, Record, Temporary, unname};
 use super::reference::{Reference, display, is_none, repository};
 use super::{changes, import, open, record};
@@ -63,6 +64,8 @@ pub struct Image {
     pub loaded: Timestamp,
     /// When it was made, as its configuration says.
     pub created: Timestamp,
+    /// Set for an image whose layers are not the store's.
+    pub embedded: Option<Arc<Embedded>>,
 }
 
 impl Image {
@@ -74,6 +77,18 @@ impl Image {
     /// Names with digest as users see them.
     pub fn display_digests(&self) -> Vec<String> {
         self.digests.iter().map(|name| display(name).to_owned()).collect()
+    }
+
+    /// Looks whether layers that are not the store's are still what they were.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` when they are not.
+    pub fn check(&self) -> Result<()> {
+        let result = self.embedded.as_ref().map_or(Ok(()), |embedded| embedded.check());
+        result.map_err(|e| {
+            let name = self.names.first().map_or(self.id.as_str(), |name| display(name));
+            e.context(format!("image {name} is damaged"))
+        })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -193,7 +208,7 @@ impl Store {
                 add(&mut image.names, name);
                 add(&mut image.digests, digest);
                 if image.names.len() + image.digests.len() > known.names.len() + known.digests.len() {
-                    record::update(&self.directories, &image)?;
+                    self.write_names(&image)?;
                 }
                 Arc::new(image)
             }
@@ -207,7 +222,8 @@ impl Store {
                 let (names, digests) = (name.map(str::to_owned), digest.map(str::to_owned));
                 let (names, digests) = (names.into_iter().collect(), digests.into_iter().collect());
                 let (loaded, created) = (Timestamp::now(), record::created(&config));
-                let image = Arc::new(Image { id: id.clone(), names, digests, size, config, layers, loaded, created });
+                let (id, embedded) = (id.clone(), None);
+                let image = Arc::new(Image { id, names, digests, size, config, layers, loaded, created, embedded });
                 record::create(&self.directories, &image, bytes, &self.lower_directories(&image))?;
                 image
             }
@@ -226,7 +242,7 @@ impl Store {
     }
 
     /// Takes a name from the images that have it, but for one. The operation lock is held.
-    fn take_name(&self, name: &str, except: &str) -> Result<()> {
+    pub(super) fn take_name(&self, name: &str, except: &str) -> Result<()> {
         let losers: Vec<Arc<Image>> =
             self.index().images.values().filter(|i| i.id != except && i.has(name)).cloned().collect();
         for loser in losers {
@@ -237,9 +253,17 @@ impl Store {
         Ok(())
     }
 
+    /// Writes an image's names.
+    pub(super) fn write_names(&self, image: &Image) -> Result<()> {
+        match &image.embedded {
+            Some(embedded) => embedded.update(&self.directories, image),
+            None => record::update(&self.directories, image),
+        }
+    }
+
     /// Writes an image's new names.
     fn replace(&self, image: Image) -> Result<()> {
-        record::update(&self.directories, &image)?;
+        self.write_names(&image)?;
         self.index().images.insert(image.id.clone(), Arc::new(image));
         Ok(())
     }
@@ -300,7 +324,10 @@ impl Store {
         if let Some(user) = user_of(&found.id) {
             return Err(Error::conflict(format!("Image used by {user}")));
         }
-        let mut garbage: Vec<PathBuf> = unname(&self.directories.images.join(&found.id))?.into_iter().collect();
+        let mut garbage: Vec<PathBuf> = match &found.embedded {
+            Some(embedded) => embedded.remove(&self.directories, &found.id).map(|()| Vec::new())?,
+            None => unname(&self.directories.images.join(&found.id))?.into_iter().collect(),
+        };
         self.index().images.remove(&found.id);
         let mut gone = removed_names(&found, &Image { names: Vec::new(), digests: Vec::new(), ..Image::clone(&found) });
         let deleted = |id: &String| DeleteEntry { untagged: None, deleted: Some(format!("sha256:{id}")) };
@@ -336,6 +363,9 @@ impl Store {
 
     /// Bytes of the files of each layer, bottom first.
     pub fn layer_sizes(&self, image: &Image) -> Vec<u64> {
+        if let Some(embedded) = &image.embedded {
+            return embedded.layer_sizes();
+        }
         let index = self.index();
         image.layers.iter().map(|id| index.layers.get(id).map_or(0, |layer| layer.unpacked_size)).collect()
     }
@@ -345,8 +375,12 @@ impl Store {
         self.index().layers.values().map(|layer| (layer.id.clone(), layer.unpacked_size)).collect()
     }
 
-    /// The read-only layers of an image as overlayfs wants them: topmost first.
+    /// The read-only layers of an image as overlayfs wants them: topmost first. Those of an embedded one need not be
+    /// directories.
     pub fn lower_directories(&self, image: &Image) -> Vec<PathBuf> {
+        if let Some(embedded) = &image.embedded {
+            return embedded.lower();
+        }
         let index = self.index();
         let mut lower = Vec::with_capacity(image.layers.len());
         for id in image.layers.iter().rev() {
@@ -361,7 +395,8 @@ impl Store {
     /// Makes the writable layer of a container. Not durable by itself: it is part of the container's creation.
     ///
     /// # Errors
-    /// `Kind::NotFound` when the image is gone; the failing call. Nothing is left then.
+    /// `Kind::NotFound` when the image is gone, `Kind::Corrupt` when layers of an embedded one are; the failing call.
+    /// Nothing is left then.
     pub fn create_container_layer(&self, container: &str, image: &Image) -> Result<Overlay> {
         let path = self.container_path(container)?;
         // An image must not go between this look and the layer.
@@ -369,6 +404,7 @@ impl Store {
         if !self.index().images.contains_key(&image.id) {
             return Err(Error::not_found(format!("No such image:{}", image.id)));
         }
+        image.check()?;
         let new = Temporary::directory(&path)?;
         let make = |name: &str, mode: u32| {
             let path = new.path().join(name);
@@ -378,6 +414,12 @@ impl Store {
             make(name, PRIVATE)?;
         }
         match self.lower_directories(image).first() {
+            // What it is in there shows when it is mounted only.
+            Some(top) if !top.is_dir() => {
+                let diff = new.path().join("diff");
+                std::fs::set_permissions(&diff, PermissionsExt::from_mode(0o755))
+                    .context(|| format!("chmod({diff:?})"))?;
+            }
             // The merged root shows the owner and mode of the uppermost layer, which is this one.
             Some(top) => {
                 let metadata = top.metadata().context(|| format!("stat({top:?})"))?;
@@ -408,11 +450,13 @@ impl Store {
     /// The overlay of an existing container.
     ///
     /// # Errors
-    /// `Kind::NotFound` when there is none.
+    /// `Kind::NotFound` when there is none; `Kind::Corrupt` when layers of an embedded image are gone or others.
     pub fn container_layer(&self, container: &str, image: &Image) -> Result<Overlay> {
         let path = self.container_path(container)?;
         let overlay = self.overlay(&path, image);
-        if let Some(missing) = overlay.lower.iter().chain([&overlay.upper, &overlay.work]).find(|p| !p.is_dir()) {
+        image.check()?;
+        let directories = overlay.lower.iter().filter(|path| !overlay.images.contains(path));
+        if let Some(missing) = directories.chain([&overlay.upper, &overlay.work]).find(|p| !p.is_dir()) {
             return Err(Error::not_found(format!("container {container}: {missing:?} is missing")));
         }
         Ok(overlay)
@@ -427,7 +471,8 @@ impl Store {
         // Where the kernel was built to keep an index, it ties upper and lower directories together for ever.
         let index = Path::new("/sys/module/overlay/parameters/index").exists();
         let options = if index { vec!["index=off".to_owned()] } else { Vec::new() };
-        Overlay { lower, images: Vec::new(), upper: path.join("diff"), work: path.join("work"), options }
+        let images = image.embedded.as_ref().map(|embedded| embedded.images()).unwrap_or_default();
+        Overlay { lower, images, upper: path.join("diff"), work: path.join("work"), options }
     }
 
     /// A container's directory; never one of a layer.

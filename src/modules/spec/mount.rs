@@ -42,6 +42,8 @@ pub(super) fn of_container(input: &Input<'_>) -> Result<Vec<Mount>> {
     let wanted: Vec<Mount> = wanted.into_iter().map(|w| w.mount).collect();
     let over_dev = wanted.iter().any(|m| m.destination == "/dev");
     let mut mounts = template(input)?;
+    mounts.retain(|m| input.image_mounts.iter().all(|own| own.destination != m.destination));
+    mounts.extend_from_slice(input.image_mounts);
     // The request's mount takes the place of the template's; with an own /dev nothing is put below it.
     let replaced = |m: &Mount| {
         wanted.iter().any(|w| w.destination == m.destination) || (over_dev && m.destination.starts_with("/dev/"))
@@ -110,6 +112,13 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
 }
 
 fn check_sources(wanted: &[Wanted]) -> Result<()> {
+    for w in wanted.iter().filter(|w| w.mount.kind == "squashfs") {
+        let source = &w.mount.source;
+        if !Path::new(source).is_file() {
+            let text = "invalid mount config for type \"squashfs\": source is not a regular file";
+            return Err(Error::invalid(format!("{text}: {source}")));
+        }
+    }
     for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
         let source = Path::new(&w.mount.source);
         match source.metadata() {
