@@ -47,7 +47,7 @@ cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TAR
 INTEGRATION = ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
 	cargo test --locked --quiet --test integration $(FEATURES) --
 # What depends on system calls that older kernels lack; the rest of the suite passes too: make test TESTS='--kernel 4.14'
-KERNEL_TESTS = exec:: isolation:: mounts:: remap:: users::
+KERNEL_TESTS = embedded:: exec:: isolation:: mounts:: remap:: users::
 
 .DEFAULT_GOAL := build
 .PHONY: all build minimal payload help check test test-board demo size bench install deps cross all-targets clean distclean
@@ -112,7 +112,8 @@ cross: ## Release binary for TARGET with cross (github.com/cross-rs/cross), whic
 
 deps: deps-build ## Installs the Debian packages that build and tests need (root); asks apt for nothing when all are there
 	@targets/deps busybox:busybox-static ip:iproute2 script:bsdutils \
-		losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs docker-registry:docker-registry skopeo:skopeo zstd:zstd xz:xz-utils openssl:openssl htpasswd:apache2-utils
+		losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs docker-registry:docker-registry skopeo:skopeo zstd:zstd xz:xz-utils openssl:openssl htpasswd:apache2-utils \
+		mksquashfs:squashfs-tools
 
 .PHONY: deps-build deps-bench
 # The registry client has C in it.

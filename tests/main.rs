@@ -5,6 +5,7 @@ mod archives;
 mod bad_input;
 mod daemon_config;
 mod docker_client;
+mod embedded;
 mod exec;
 mod faults;
 mod full_disk;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         faults::TESTS,
         full_disk::TESTS,
         storage::TESTS,
+        embedded::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,

@@ -65,9 +65,40 @@ pub struct ImageInspect {
     pub rootfs: InspectRootFs,
     /// When it came here.
     pub metadata: BTreeMap<String, String>,
+    /// Of an embedded image. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<InspectEmbedded>,
     /// What the original prints for an image.
     #[serde(rename = "image", skip_serializing_if = "Option::is_none")]
     pub original: Option<OriginalInspect>,
+}
+
+/// What an embedded image is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InspectEmbedded {
+    /// Its file; empty when it came as text.
+    pub manifest: String,
+    /// The root first.
+    pub layers: Vec<InspectEmbeddedLayer>,
+    /// What is wrong with its layers now; empty when nothing is.
+    pub damage: String,
+}
+
+/// A layer of an embedded image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InspectEmbeddedLayer {
+    /// As the manifest says.
+    pub media_type: String,
+    /// Bytes.
+    pub size: i64,
+    /// `sha256:…`; empty when the manifest has none.
+    pub digest: String,
+    /// Where it is, without links.
+    pub path_in_host: String,
+    /// Where it is mounted; empty for what the root is made of.
+    pub path_in_container: String,
 }
 
 /// Layers as docker's inspect shows them.

@@ -217,6 +217,9 @@ pub struct Launch {
 pub struct Overlay {
     /// Read-only layers, topmost first.
     pub lower: Vec<PathBuf>,
+    /// Those of `lower` that are no directories but squashfs file systems, in a file or on a block device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<PathBuf>,
     /// The writable layer.
     pub upper: PathBuf,
     /// overlayfs's work directory, beside `upper`.

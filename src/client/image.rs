@@ -73,8 +73,29 @@ impl Client {
     /// # Errors
     /// `Kind::Invalid` for an archive that is none or a name that breaks a rule; what reading the source gives.
     pub fn image_load(&self, name: Option<&str>, source: &mut dyn Read) -> Result<Vec<String>> {
-        let target = target("/images/load").optional("name", name);
-        let body = self.bytes(Method::Post, &target, Payload::Archive(source))?;
+        self.load(target("/images/load").optional("name", name), Payload::Archive(source))
+    }
+
+    /// Makes an embedded image of a manifest: that of the daemon's file `path`, or that which `source` gives.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for a manifest that breaks a rule or a layer that is not what it says; `Kind::Conflict` for
+    /// another image's name.
+    pub fn image_load_embedded(
+        &self,
+        name: Option<&str>,
+        path: Option<&str>,
+        source: &mut dyn Read,
+    ) -> Result<Vec<String>> {
+        let target = target("/images/load").parameter("type", "embedded").optional("name", name);
+        match path {
+            Some(_) => self.load(target.optional("path", path), Payload::None),
+            None => self.load(target, Payload::Archive(source)),
+        }
+    }
+
+    fn load(&self, target: Target, payload: Payload<'_>) -> Result<Vec<String>> {
+        let body = self.bytes(Method::Post, &target, payload)?;
         let mut lines = Vec::new();
         for line in progress_lines(&body) {
             lines.extend(line?.stream.map(|text| text.trim_end().to_owned()));

@@ -106,6 +106,8 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     if let Some(stdio) = &request.stdio {
         process::give(stdio, plan.linux);
     }
+    // Its device rules may be in force at any moment from now on.
+    let birth = birth.filter(|_| !plan.rootfs.needs_devices());
     let child = spawn(&plan, birth.as_ref(), request.stdio.as_ref(), (&caller, &init_end))?;
     let in_cgroup = child.in_cgroup;
     let mut newborn = Newborn::new(child);

@@ -530,6 +530,7 @@ fn layers_become_the_root() {
         }
         fs::write(bundle.0.join("top:layer,\\x/marker"), "from the top\n").unwrap();
         let mut overlay = Overlay {
+            images: Vec::new(),
             lower: vec![bundle.0.join("top:layer,\\x"), bundle.root("")],
             upper: bundle.0.join("up,per:1\\"),
             work: bundle.0.join("work"),

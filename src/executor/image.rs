@@ -12,6 +12,7 @@ use super::container::Filters;
 use crate::api::container::GraphDriver;
 use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary, InspectRootFs, OriginalInspect};
 use crate::error::{Error, Result};
+use crate::modules::image::embedded;
 use crate::modules::image::load::Loaded;
 use crate::modules::image::store::{Image, Import};
 use std::io::Read;
@@ -195,6 +196,7 @@ pub fn inspect(daemon: &Daemon, reference: &str) -> Result<ImageInspect> {
         graph_driver: graph_driver(daemon, &image),
         rootfs: InspectRootFs { kind: "layers".into(), layers: config.rootfs.diff_ids.clone() },
         metadata: [("LastTagTime".to_string(), image.loaded.rfc3339())].into(),
+        embedded: image.embedded.as_ref().map(|embedded| embedded.describe()),
         original: Some(OriginalInspect {
             id: image.id.clone(),
             repo_tags: image.display_names(),
@@ -236,6 +238,14 @@ pub fn load(daemon: &Daemon, source: &mut dyn Read, name: Option<&str>) -> Resul
         log::info!("image {}: loaded as {:?}, {} bytes", one.image.id, one.names, one.image.size);
     }
     Ok(loaded)
+}
+
+/// Makes an embedded image of a manifest.
+pub fn load_embedded(daemon: &Daemon, source: embedded::Source, name: Option<&str>) -> Result<Vec<Loaded>> {
+    let image = daemon.images.load_embedded(source, name)?;
+    let names = image.display_names().into_iter().take(1).collect();
+    log::info!("image {}: embedded as {:?}, {} bytes", image.id, image.display_names(), image.size);
+    Ok(vec![Loaded { image, names }])
 }
 
 /// Gives a further name.

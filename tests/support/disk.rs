@@ -8,6 +8,12 @@ use std::process::Command;
 /// A loop device, given back when dropped.
 pub struct LoopDevice(PathBuf);
 
+/// The devices that show a file, whatever path they know it by.
+pub fn loops_of(file: &Path) -> Vec<String> {
+    let said = run(Command::new("losetup").args(["--noheadings", "--output", "NAME", "--associated"]).arg(file));
+    String::from_utf8_lossy(&said).lines().map(|line| line.trim().to_owned()).collect()
+}
+
 impl LoopDevice {
     /// A device that shows a file.
     #[track_caller]

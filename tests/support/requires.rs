@@ -101,6 +101,26 @@ pub fn loop_xfs() -> Condition {
     loop_ext4().and(program("mkfs.xfs"))
 }
 
+/// Loop devices and squashfs, in the kernel and as a program, for a build that uses them.
+pub fn embedded() -> Condition {
+    built_with(cfg!(feature = "embedded"), "embedded")?;
+    ["losetup", "mksquashfs", "tar"].into_iter().try_for_each(program)?;
+    if !Path::new("/dev/loop-control").exists() {
+        return Err("no loop devices".into());
+    }
+    let types = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let module = || std::process::Command::new("modprobe").arg("squashfs").status().is_ok_and(|s| s.success());
+    match types.lines().any(|l| l.trim() == "squashfs") || module() {
+        true => Ok(()),
+        false => Err("no squashfs in this kernel".into()),
+    }
+}
+
+/// A program for loop devices.
+pub fn losetup() -> Condition {
+    program("losetup")
+}
+
 /// A v1 memory controller that can limit swap, or cgroup v2.
 pub fn cgroup_memory() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();

@@ -180,17 +180,17 @@ fn source(path: &str) -> Result<Box<dyn Read>, Failure> {
     Ok(Box::new(ReadOnce::new(file)))
 }
 
-/// load images from an archive of save or an OCI image layout
+/// load images from an archive of save or an OCI image layout, or one from the manifest of an embedded image
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "load")]
 pub struct Load {
-    /// the archive, plain or compressed; standard input by default
+    /// the archive, plain or compressed, or the manifest; standard input by default
     #[argh(option, short = 'i', arg_name = "file")]
     input: Option<String>,
     /// name for the image, when the archive holds one only
     #[argh(option, arg_name = "string")]
     tag: Option<String>,
-    /// kind of archive: docker
+    /// docker for an archive, the default, or embedded for a manifest, whose layers stay where they are
     #[argh(option, short = 't', long = "type", arg_name = "string")]
     kind: Option<String>,
     /// print nothing
@@ -201,20 +201,33 @@ pub struct Load {
 impl Load {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        match self.kind.as_deref() {
-            None | Some("docker") => {}
-            Some(other) => return Err(Failure::usage(format!("invalid image type {other:?}: want docker"))),
-        }
+        let embedded = match self.kind.as_deref() {
+            None | Some("docker") => false,
+            Some("embedded") => true,
+            Some(other) => {
+                return Err(Failure::usage(format!("invalid image type {other:?}: want docker or embedded")));
+            }
+        };
         let path = self.input.as_deref().unwrap_or("-");
         if path == "-" && crate::utils::sys::terminal::is_terminal(std::io::stdin().as_fd()) {
-            return Err(Failure::usage("an archive is needed: give --input, or standard input that is no terminal"));
+            let what = if embedded { "a manifest" } else { "an archive" };
+            let text = format!("{what} is needed: give --input, or standard input that is no terminal");
+            return Err(Failure::usage(text));
         }
-        let mut source = source(path)?;
-        session.client()?.image_load(self.tag.as_deref(), &mut *source)?;
+        let (tag, input) = (self.tag.as_deref(), path != "-");
+        let path = if input { std::path::absolute(path).unwrap_or_else(|_| path.into()) } else { path.into() };
+        let name = path.to_str().ok_or_else(|| Failure::local(format!("{path:?} is not UTF-8")))?;
+        match embedded {
+            // The daemon reads it: what it names is beside it, on the daemon's machine.
+            true if input => session.client()?.image_load_embedded(tag, Some(name), &mut std::io::empty())?,
+            true => session.client()?.image_load_embedded(tag, None, &mut *source("-")?)?,
+            false => {
+                let mut source = source(name)?;
+                session.client()?.image_load(tag, &mut *source)?
+            }
+        };
         if !self.quiet {
-            let path =
-                if path == "-" { path.into() } else { std::path::absolute(path).unwrap_or_else(|_| path.into()) };
-            output::print(&format!("Load image from \"{}\" success\n", path.display()))?;
+            output::print(&format!("Load image from \"{name}\" success\n"))?;
         }
         Ok(0)
     }

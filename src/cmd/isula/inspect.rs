@@ -109,11 +109,16 @@ fn original_names(mut container: Node) -> Node {
     container
 }
 
-/// What the screen shows of an object: of an image the original's description, where the daemon sends it.
+/// What the screen shows of an object: of an image the original's description, where the daemon sends it, and what an
+/// embedded one is made of.
 fn shown(object: Node) -> Node {
-    match object.get("image") {
-        Some(image @ Node::Object(_)) => Node::Object(vec![("image".to_owned(), image.clone())]),
-        _ => object,
+    let part = |key: &str| match object.get(key) {
+        Some(part @ Node::Object(_)) => Some((key.to_owned(), part.clone())),
+        _ => None,
+    };
+    match part("image") {
+        Some(image) => Node::Object([Some(image), part("Embedded")].into_iter().flatten().collect()),
+        None => object,
     }
 }
 
@@ -144,6 +149,8 @@ mod tests {
     fn of_an_image_the_screen_shows_what_the_original_shows() {
         let image = node(r#"{"Id":"sha256:1","image":{"id":"1"}}"#);
         assert_eq!(json::to_text(&shown(image)), r#"{"image":{"id":"1"}}"#);
+        let embedded = r#"{"image":{"id":"1"},"Embedded":{"Damage":""}}"#;
+        assert_eq!(json::to_text(&shown(node(embedded))), embedded);
         let container = node(r#"{"Id":"1","Image":"x"}"#);
         assert_eq!(shown(container.clone()), container);
     }

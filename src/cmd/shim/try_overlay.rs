@@ -28,6 +28,7 @@ pub fn run() -> Result<()> {
         lower: vec![at("lower")],
         upper: at("upper"),
         work: at("work"),
+        images: Vec::new(),
         options: if Path::new("/sys/module/overlay/parameters/index").exists() {
             vec!["index=off".into()]
         } else {

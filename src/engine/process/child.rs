@@ -98,7 +98,8 @@ fn outside(program: &Program<'_>) -> Result<()> {
 
 /// In the new mount namespace, with the rights of the caller: the sources of binds that cannot be opened later.
 fn prepare_mounts(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
-    let sources = rootfs::isolate(&plan.rootfs)?;
+    let mut sources = rootfs::isolate(&plan.rootfs)?;
+    rootfs::mount_images(&plan.rootfs, &mut sources)?;
     rootfs::mount_base(&plan.rootfs)?;
     Ok(sources)
 }

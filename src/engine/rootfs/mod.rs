@@ -12,6 +12,7 @@ pub mod mask;
 pub mod mount;
 pub mod option;
 pub mod overlay;
+mod squashfs;
 
 use crate::api::oci::runtime::Device;
 use crate::api::shim::Overlay;
@@ -120,6 +121,55 @@ fn shared_source(planned: &Planned<'_>) -> Result<Option<Opened>> {
         result => result
             .map(|tree| Some(Opened::Tree(tree)))
             .context(|| format!("mount at {:?}: bind source {source:?}", planned.destination)),
+    }
+}
+
+/// Mounts the file systems in files that become mounts in the root, each as a source. On the root's place, before
+/// anything else is there, with the caller's rights, and before it is in a cgroup that forbids the devices.
+///
+/// # Errors
+/// The failing call with the mount; `Kind::Unsupported` for a kernel that cannot.
+pub fn mount_images(plan: &Plan<'_>, sources: &mut [Option<Opened>]) -> Result<()> {
+    for (planned, opened) in plan.mounts.iter().zip(sources) {
+        if let Fs::Image { source } = &planned.kind {
+            *opened = Some(mount_image(plan, source).context(|| format!("mount at {:?}", planned.destination))?);
+        }
+    }
+    Ok(())
+}
+
+fn mount_image(plan: &Plan<'_>, source: &Path) -> Result<Opened> {
+    squashfs::mount(source, &plan.root)?;
+    let place = c_path(&plan.root)?;
+    match sys::open_tree(nix::fcntl::AT_FDCWD, &place, false) {
+        Ok(tree) => {
+            sys::detach(&place).context(|| format!("umount2({:?}, MNT_DETACH)", plan.root))?;
+            Ok(Opened::Tree(tree))
+        }
+        Err(nix::Error::ENOSYS) if matches!(plan.base, Base::Directory) => {
+            let text = format!("{source:?}: a file system in a file, in a root that is a directory, needs Linux 5.2");
+            Err(Error::new(Kind::Unsupported, text))
+        }
+        // It stays below what is mounted there next.
+        Err(nix::Error::ENOSYS) => {
+            let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+            let handle = nix::fcntl::open(&plan.root, flags, nix::sys::stat::Mode::empty());
+            handle.map(Opened::Handle).context(|| format!("open({:?})", plan.root))
+        }
+        Err(e) => Err(Error::os(format!("open_tree({:?})", plan.root), e as i32)),
+    }
+}
+
+impl Plan<'_> {
+    /// Whether block devices of the host are needed to make the root. A cgroup that the process is in may forbid them.
+    pub fn needs_devices(&self) -> bool {
+        let image = |planned: &Planned<'_>| matches!(planned.kind, Fs::Image { .. });
+        let base = match self.base {
+            Base::Directory => false,
+            Base::Overlay(layers) => !layers.images.is_empty(),
+            Base::Device(_) => true,
+        };
+        base || self.mounts.iter().any(image)
     }
 }
 

@@ -80,21 +80,13 @@ fn perform_one(root: &Root, planned: &Planned<'_>, source: Option<&Opened>) -> R
         Fs::Bind { source: path, recursive } => {
             let source = match source {
                 None => Source::Path(path),
-                Some(Opened::Handle(fd)) => Source::Handle(fd),
-                Some(Opened::Tree(fd)) => Source::Tree(fd),
+                Some(opened) => Source::of(opened),
             };
-            let bind = Bind {
-                recursive: *recursive,
-                attributes: planned.attributes,
-                below: planned.recursive,
-                propagation: planned.propagation,
-            };
-            if planned.flags & libc::MS_REMOUNT != 0 {
-                return change(&Target::existing(root, planned.destination)?, &bind);
-            }
-            let target = Target::for_bind(root, planned.destination, &source)?;
-            check_proc(&target, Some(&source))?;
-            self::bind(&source, &target, &bind).map_err(|e| mismatch(&source, &target).unwrap_or(e))
+            bind_planned(root, planned, &source, *recursive)
+        }
+        Fs::Image { .. } => {
+            let opened = source.ok_or_else(|| Error::internal("a file system in a file that was not mounted"))?;
+            bind_planned(root, planned, &Source::of(opened), false)
         }
         Fs::Cgroup => Err(Error::internal("cgroup mounts have a file of their own")),
         Fs::Named { kind, source } => {
@@ -106,6 +98,17 @@ fn perform_one(root: &Root, planned: &Planned<'_>, source: Option<&Opened>) -> R
             named(&target, planned, (kind, source), existed)
         }
     }
+}
+
+fn bind_planned(root: &Root, planned: &Planned<'_>, source: &Source<'_>, recursive: bool) -> Result<()> {
+    let bind =
+        Bind { recursive, attributes: planned.attributes, below: planned.recursive, propagation: planned.propagation };
+    if planned.flags & libc::MS_REMOUNT != 0 {
+        return change(&Target::existing(root, planned.destination)?, &bind);
+    }
+    let target = Target::for_bind(root, planned.destination, source)?;
+    check_proc(&target, Some(source))?;
+    self::bind(source, &target, &bind).map_err(|e| mismatch(source, &target).unwrap_or(e))
 }
 
 /// Why a bind failed, when it is that one end is a directory and the other is not: mount(2) says ENOTDIR to that, and
@@ -315,7 +318,14 @@ impl Target<'_> {
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    fn of(opened: &'a Opened) -> Source<'a> {
+        match opened {
+            Opened::Handle(fd) => Source::Handle(fd),
+            Opened::Tree(fd) => Source::Tree(fd),
+        }
+    }
+
     fn is_directory(&self) -> Result<bool> {
         let stat = match self {
             Source::Path(path) => nix::sys::stat::stat(*path),

@@ -36,6 +36,11 @@ pub enum Fs {
         /// With all mounts below.
         recursive: bool,
     },
+    /// A squashfs in a file.
+    Image {
+        /// Absolute path on the host.
+        source: PathBuf,
+    },
     /// The container's cgroup tree, whatever the host's layout.
     Cgroup,
     /// A file system by type.
@@ -154,6 +159,14 @@ fn parse_options<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Pla
             }
             Fs::Bind { source: bundle.join(&mount.source), recursive: recursive_bind }
         }
+        // As mount(8) has it; to the kernel the word means nothing.
+        "squashfs" if cfg!(feature = "embedded") && data.contains(&"loop") => {
+            if let Some(word) = data.iter().find(|word| **word != "loop") {
+                return Err(Error::invalid(format!("option {word:?} does not apply to a file system in a file")));
+            }
+            data.clear();
+            Fs::Image { source: bundle.join(&mount.source) }
+        }
         "" => return Err(Error::invalid("neither a type nor a bind")),
         "cgroup" | "cgroup2" => Fs::Cgroup,
         kind => {
@@ -162,7 +175,8 @@ fn parse_options<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Pla
         }
     };
     let mut text = data.join(",");
-    let labelled = !matches!(mount.kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2");
+    let labelled = !matches!(mount.kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")
+        && !matches!(planned.kind, Fs::Image { .. });
     if !label.is_empty() && !bind && labelled {
         let comma = if text.is_empty() { "" } else { "," };
         text = format!("{text}{comma}context=\"{label}\"");
@@ -249,6 +263,18 @@ mod tests {
         let p = parse(&m).unwrap();
         assert_eq!((p.attributes.set, p.attributes.clear), (attribute::STRICTATIME, attribute::ATIME));
         assert_eq!(parse(&mount("cgroup", &["ro"])).unwrap().kind, Fs::Cgroup);
+    }
+
+    #[test]
+    #[cfg(feature = "embedded")]
+    fn a_file_with_a_file_system() {
+        let m = mount("squashfs", &["loop", "ro", "nodev"]);
+        let p = parse(&m).unwrap();
+        assert_eq!(p.kind, Fs::Image { source: "/bundle/s".into() });
+        assert_eq!((p.attributes.set, p.data.as_bytes()), (attribute::RDONLY | attribute::NODEV, &b""[..]));
+        assert!(matches!(parse(&mount("squashfs", &["ro"])).unwrap().kind, Fs::Named { .. }));
+        let e = parse(&mount("squashfs", &["loop", "offset=4096"])).unwrap_err();
+        assert!(e.to_string().contains("\"offset=4096\" does not apply"), "{e}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! any disk. fsconfig(2) would be no way out: it takes 255 bytes for a path.
 
 use super::option;
+use super::squashfs;
 use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::mount;
@@ -25,7 +26,8 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 /// Mounts `overlay` on the directory `target`, an absolute path. May change the working directory.
 ///
 /// # Errors
-/// The failing call; `Kind::Unsupported` for more layers than the kernel stacks.
+/// The failing call; `Kind::Unsupported` for more layers than the kernel stacks, and for a kernel or build without what
+/// layers in files need.
 pub fn mount(overlay: &Overlay, target: &Path, label: &str) -> Result<()> {
     match overlay.lower.len() {
         0 => return Err(Error::invalid("an overlay without layers")),
@@ -36,10 +38,10 @@ pub fn mount(overlay: &Overlay, target: &Path, label: &str) -> Result<()> {
         _ => {}
     }
     let options = options(overlay, label);
-    if options.len() < PAGE {
+    if overlay.images.is_empty() && options.len() < PAGE {
         return mount_page(options, target, overlay);
     }
-    let opened = Opened::open(overlay)?;
+    let opened = Opened::open(overlay, target)?;
     std::env::set_current_dir(DESCRIPTORS).context(|| format!("chdir({DESCRIPTORS:?})"))?;
     mount_page(self::options(&opened.named(&overlay.options), label), target, overlay)
 }
@@ -66,12 +68,18 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(overlay: &Overlay) -> Result<Opened> {
+    /// Layers in files are mounted on `target` for that, one upon the other: the overlay comes on top and takes over what
+    /// it needs, and they go with whatever is below the root when the root changes.
+    fn open(overlay: &Overlay, target: &Path) -> Result<Opened> {
         let directory = |path: &PathBuf| {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             open(path, flags, Mode::empty()).context(|| format!("open({path:?})"))
         };
-        let lower = overlay.lower.iter().map(directory).collect::<Result<_>>()?;
+        let layer = |path: &PathBuf| match overlay.images.contains(path) {
+            true => squashfs::mount(path, target).and_then(|()| directory(&target.to_owned())),
+            false => directory(path),
+        };
+        let lower = overlay.lower.iter().map(layer).collect::<Result<_>>()?;
         let writable = match overlay.upper.as_os_str().is_empty() {
             true => None,
             false => Some([directory(&overlay.upper)?, directory(&overlay.work)?]),
@@ -83,7 +91,8 @@ impl Opened {
     fn named(&self, options: &[String]) -> Overlay {
         let name = |fd: &OwnedFd| PathBuf::from(fd.as_raw_fd().to_string());
         let [upper, work] = self.writable.as_ref().map(|both| both.each_ref().map(name)).unwrap_or_default();
-        Overlay { lower: self.lower.iter().map(name).collect(), upper, work, options: options.to_vec() }
+        let lower = self.lower.iter().map(name).collect();
+        Overlay { lower, upper, work, options: options.to_vec(), images: Vec::new() }
     }
 }
 
@@ -137,6 +146,7 @@ mod tests {
             upper: "/u,p:per".into(),
             work: "/w".into(),
             options: ["nodev", "volatile"].map(String::from).into(),
+            images: Vec::new(),
         };
         let text = |overlay: &Overlay| String::from_utf8(options(overlay, "")).unwrap();
         let lower = r"lowerdir=/a/l/x\:1:/a/l/y\,2:/a/l\\3";
@@ -148,7 +158,7 @@ mod tests {
     #[test]
     fn as_many_layers_as_the_kernel_stacks_fit_by_number() {
         let many = |n| Overlay { lower: vec!["/".into(); n], ..Overlay::default() };
-        let opened = Opened::open(&many(LAYERS)).unwrap();
+        let opened = Opened::open(&many(LAYERS), Path::new("/nosuch")).unwrap();
         let named = opened.named(&["index=off".into(), "volatile".into()]);
         assert!(options(&named, "system_u:object_r:container_file_t:s0:c1,c2").len() < PAGE);
         let e = mount(&many(LAYERS + 1), Path::new("/nosuch"), "").unwrap_err();

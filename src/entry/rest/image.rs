@@ -3,11 +3,15 @@
 use super::route::{ImageVerb, ImportCall};
 use crate::api::image::ProgressLine;
 use crate::entry::exchange::{Exchange, Outcome};
+use crate::error::{Context, Error, Kind, Result};
 use crate::executor::{Daemon, image};
+use crate::modules::image::embedded::{MANIFEST_LIMIT, Source};
+use crate::modules::image::load::Loaded;
 use crate::modules::image::store::Import;
 use crate::utils::http::media;
 use crate::utils::http::query::Filters;
 use crate::utils::json;
+use std::io::Read;
 
 /// `/images/{name}/…`
 pub fn perform(daemon: &Daemon, name: &str, verb: ImageVerb, exchange: Exchange) -> Outcome {
@@ -52,7 +56,32 @@ pub fn import(daemon: &Daemon, call: &ImportCall, mut exchange: Exchange) -> Out
 
 /// `POST /images/load`: the archive is read as it comes. `name` is ours: a name for the only image, in place of its own.
 pub fn load(daemon: &Daemon, name: Option<&str>, mut exchange: Exchange) -> Outcome {
-    match image::load(daemon, &mut exchange.connection, name) {
+    let loaded = image::load(daemon, &mut exchange.connection, name);
+    answer(loaded, exchange)
+}
+
+/// `POST /images/load?type=embedded`: a manifest by its path on this machine, or as the body.
+pub fn load_embedded(daemon: &Daemon, name: Option<&str>, path: Option<String>, mut exchange: Exchange) -> Outcome {
+    let source = match path {
+        Some(path) => Ok(Source::File(path.into())),
+        None => text(&mut exchange.connection).map(Source::Text),
+    };
+    let loaded = source.and_then(|source| image::load_embedded(daemon, source, name));
+    answer(loaded, exchange)
+}
+
+fn text(body: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = body.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes);
+    read.context(|| "read request body".into()).map_err(|e| e.with_kind(Kind::Invalid))?;
+    match bytes.len() as u64 > MANIFEST_LIMIT {
+        true => Err(Error::invalid(format!("a manifest of more than {MANIFEST_LIMIT} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+fn answer(loaded: Result<Vec<Loaded>>, exchange: Exchange) -> Outcome {
+    match loaded {
         Ok(loaded) => {
             let mut lines = Vec::new();
             for one in loaded {

@@ -42,6 +42,7 @@ impl Perform for Arc<Daemon> {
             Call::Registry(call) => registry::perform(self, &call, exchange),
             Call::ImageImport(import) => image::import(self, &import, exchange),
             Call::ImageLoad { name } => image::load(self, name.as_deref(), exchange),
+            Call::EmbeddedLoad { name, path } => image::load_embedded(self, name.as_deref(), path, exchange),
         }
     }
 }

@@ -48,6 +48,13 @@ pub enum Call {
     ImageLoad {
         name: Option<String>,
     },
+    /// `POST /images/load?type=embedded`
+    EmbeddedLoad {
+        /// Of the image, in place of its own.
+        name: Option<String>,
+        /// The manifest's; without, it is the body.
+        path: Option<String>,
+    },
     /// `/images/{name}/…`
     Image(ImageCall),
     /// What only builds with `image-tools` do
@@ -253,9 +260,7 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         (Post, ["auth"]) => Ok(Call::Registry(RegistryCall::Auth)),
         (Post, ["isula", "login"]) => Ok(Call::Registry(RegistryCall::Login)),
         (Post, ["isula", "logout"]) => Ok(Call::Registry(RegistryCall::Logout)),
-        (Post, ["images", "load"]) => {
-            refuse(q, &["platform"]).map(|()| Call::ImageLoad { name: q.get("name").map(str::to_owned) })
-        }
+        (Post, ["images", "load"]) => refuse(q, &["platform"]).and_then(|()| image_load(q)),
         (Get, ["images", "get"]) => refuse(q, &["platform"]).and_then(|()| image_save(q)),
         (Get, ["images", name @ .., "get"]) if !name.is_empty() => {
             refuse(q, &["platform"]).map(|()| Call::Tool(ToolCall::Save(vec![name.join("/")])))
@@ -274,6 +279,19 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         _ => return None,
     };
     Some(call)
+}
+
+/// The parameters `name`, `type` and `path` are ours.
+fn image_load(q: &Query) -> Result<Call> {
+    let text = |name: &str| q.get(name).map(str::to_owned);
+    match q.get("type") {
+        None | Some("" | "docker") => {
+            refuse(q, &["path"])?;
+            Ok(Call::ImageLoad { name: text("name") })
+        }
+        Some("embedded") => Ok(Call::EmbeddedLoad { name: text("name"), path: text("path") }),
+        Some(other) => Err(Error::invalid(format!("invalid image type {other:?}: want docker or embedded"))),
+    }
 }
 
 fn container_verb(method: &Method, verb: &str, q: &Query, now: Timestamp) -> Option<Result<ContainerVerb>> {

@@ -2,10 +2,10 @@
 
 use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig};
 use crate::api::oci::image::ImageConfig;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Daemon;
 use crate::modules::container::disk::New;
-use crate::modules::container::document::{Common, Document, EXTERNAL, Extra, text};
+use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, Extra, text};
 use crate::modules::container::external::External;
 use crate::modules::container::run::{Run, Verb, permit};
 use crate::modules::container::{Container, files, name, restriction};
@@ -64,7 +64,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         warnings.push("the image's health check is not carried out by this release".into());
     }
     resolve(daemon, &mut host)?;
-    check_user_namespace(daemon, &host, external.as_ref())?;
+    check_user_namespace(daemon, &host, image.as_deref(), external.as_ref())?;
 
     let reservation = daemon.containers.reserve(&id, name, image.as_ref().map_or("", |image| &image.id))?;
     if let Some(image) = &image {
@@ -130,7 +130,12 @@ fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
 }
 
 /// What a container with a user namespace uses must be of the same.
-fn check_user_namespace(daemon: &Daemon, host: &HostConfig, external: Option<&External>) -> Result<()> {
+fn check_user_namespace(
+    daemon: &Daemon,
+    host: &HostConfig,
+    image: Option<&Image>,
+    external: Option<&External>,
+) -> Result<()> {
     let defaults = &daemon.settings.defaults;
     let Some(remap) = spec::remap_of(host, defaults)? else { return Ok(()) };
     for other in spec::peers(host) {
@@ -139,6 +144,10 @@ fn check_user_namespace(daemon: &Daemon, host: &HostConfig, external: Option<&Ex
                 "cannot join container {other}, which has the host's user namespace: use --userns=host"
             )));
         }
+    }
+    if image.is_some_and(|image| image.embedded.is_some()) {
+        let text = "the layers of an embedded image have the host's ids: use --userns=host";
+        return Err(Error::new(Kind::Unsupported, text));
     }
     let Some(External::Directory(path)) = external else { return Ok(()) };
     let metadata = path.metadata().context(|| format!("stat({path:?})"))?;
@@ -175,6 +184,7 @@ fn document(
         files::paths(&daemon.disk.directory(id)).map(|path| text(&path));
     let log_path = if logging.config().driver == "none" { String::new() } else { text(&daemon.disk.log(id)) };
     let image_name = config.image.clone();
+    let embedded = image.is_some_and(|image| image.embedded.is_some());
     Document {
         image: image.map(|image| format!("sha256:{}", image.id)).unwrap_or_default(),
         common_config: Common {
@@ -183,7 +193,7 @@ fn document(
             config,
             created: Timestamp::now(),
             image: image_name,
-            image_type: "oci".into(),
+            image_type: if embedded { EMBEDDED.into() } else { "oci".into() },
             hostname_path,
             hosts_path,
             resolv_conf_path,

@@ -1,6 +1,7 @@
 //! What a container's root is made of.
 
 use crate::api::container::HostConfig;
+use crate::api::oci::runtime::Mount;
 use crate::api::shim::Overlay;
 #[cfg(feature = "image-tools")]
 use crate::api::shim::RootOrder;
@@ -18,26 +19,30 @@ pub struct Root {
     pub overlay: Option<Overlay>,
     /// A block device that is mounted there.
     pub device: Option<PathBuf>,
+    /// What the image has mounted in it.
+    pub mounts: Vec<Mount>,
 }
 
 impl Root {
     /// Finds it.
     ///
     /// # Errors
-    /// `Kind::NotFound` for an image or a layer that is gone and not copied, `Kind::Invalid` for an external root that is.
+    /// `Kind::NotFound` for an image or a layer that is gone and not copied, `Kind::Corrupt` for an embedded image's,
+    /// `Kind::Invalid` for an external root that is.
     pub fn find(daemon: &Daemon, id: &str, document: &Document, host: &HostConfig) -> Result<Root> {
         let path = daemon.images.mount_point(id);
         if host.external_rootfs.is_empty() {
             if let Some(path) = daemon.images.container_copy(id) {
-                return Ok(Root { path, overlay: None, device: None });
+                return Ok(Root { path, overlay: None, device: None, mounts: Vec::new() });
             }
             let image = daemon.images.find(document.image_id())?;
             let overlay = daemon.images.container_layer(id, &image)?;
-            return Ok(Root { path, overlay: Some(overlay), device: None });
+            let mounts = image.embedded.as_ref().map(|embedded| embedded.mounts()).unwrap_or_default();
+            return Ok(Root { path, overlay: Some(overlay), device: None, mounts });
         }
         Ok(match External::find(&host.external_rootfs)? {
-            External::Directory(path) => Root { path, overlay: None, device: None },
-            External::Device(device) => Root { path, overlay: None, device: Some(device) },
+            External::Directory(path) => Root { path, overlay: None, device: None, mounts: Vec::new() },
+            External::Device(device) => Root { path, overlay: None, device: Some(device), mounts: Vec::new() },
         })
     }
 

@@ -130,6 +130,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         namespaces: &namespaces,
         defaults: &daemon.settings.defaults,
         hostname: &hostname,
+        image_mounts: &root.mounts,
     })?;
     daemon.disk.write_spec(id, &spec)?;
     daemon.disk.remove_exit_file(id);

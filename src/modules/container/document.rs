@@ -15,6 +15,9 @@ use std::path::Path;
 /// The image type of a container whose root is not an image's.
 pub const EXTERNAL: &str = "external";
 
+/// The image type of a container of an embedded image.
+pub const EMBEDDED: &str = "embedded";
+
 /// `config.v2.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -41,7 +44,7 @@ pub struct Common {
     pub created: Timestamp,
     /// As the user named it.
     pub image: String,
-    /// `oci` or [`EXTERNAL`].
+    /// `oci`, [`EXTERNAL`] or [`EMBEDDED`].
     pub image_type: String,
     /// File on the host; empty when there is none.
     pub hostname_path: String,

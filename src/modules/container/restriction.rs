@@ -71,7 +71,8 @@ fn volumes(host: &HostConfig) -> Result<()> {
             return Err(later(&format!("named volume {bind:?} (--volume)")));
         }
     }
-    match host.mounts.iter().find(|m| !matches!(m.kind.as_str(), "bind" | "tmpfs")) {
+    let known = |kind: &str| matches!(kind, "bind" | "tmpfs") || kind == "squashfs" && cfg!(feature = "embedded");
+    match host.mounts.iter().find(|m| !known(&m.kind)) {
         Some(m) => Err(later(&format!("mount of type {:?} (--mount)", m.kind))),
         None => Ok(()),
     }
@@ -111,6 +112,7 @@ mod tests {
             (r#"{"VolumesFrom":["a"]}"#, "--volumes-from"),
             (r#"{"Binds":["data:/d"]}"#, "data:/d"),
             (r#"{"Mounts":[{"Type":"volume","Target":"/d"}]}"#, "volume"),
+            #[cfg(not(feature = "embedded"))]
             (r#"{"Mounts":[{"Type":"squashfs","Target":"/d"}]}"#, "squashfs"),
             (r#"{"Init":true}"#, "--init"),
             (r#"{"NetworkMode":"bridge"}"#, "bridge"),

@@ -8,7 +8,7 @@ use super::open;
 use super::record;
 use super::store::{Image, Store, sync_file_system};
 use crate::api::shim::Overlay;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::Durability;
 use crate::utils::id::is_full_id;
 use std::collections::BTreeSet;
@@ -50,7 +50,8 @@ impl Store {
     /// when that is asked for; a layer is part of the container's creation.
     ///
     /// # Errors
-    /// `Kind::NotFound` when the image is gone; the failing call. Nothing is left then.
+    /// `Kind::NotFound` when the image is gone, `Kind::Corrupt` when layers of an embedded one are, `Kind::Unsupported` when
+    /// these cannot be copied; the failing call. Nothing is left then.
     pub fn create_container_layer(
         &self,
         container: &str,
@@ -66,6 +67,7 @@ impl Store {
         if !self.index().images.contains_key(&image.id) {
             return Err(Error::not_found(format!("No such image:{}", image.id)));
         }
+        image.check()?;
         let new = Temporary::directory(&path)?;
         let make = |name: &str, mode: u32| {
             let path = new.path().join(name);
@@ -75,6 +77,10 @@ impl Store {
         // What overlayfs cannot read is copied whatever the driver is.
         if driver == Driver::Vfs || layers.iter().any(|layer| layer.archive_signs) {
             drop(operation);
+            if image.embedded.as_ref().is_some_and(|embedded| !embedded.images().is_empty()) {
+                let text = "layers that are file systems are stacked, not copied: the storage driver must be overlay2";
+                return Err(Error::new(Kind::Unsupported, text));
+            }
             let copy = make(COPY, PRIVATE)?;
             if let Some(size) = size {
                 self.quota.limit(&[&copy], size)?;
@@ -100,6 +106,11 @@ impl Store {
             self.quota.limit(&[&diff, &work], size)?;
         }
         match layers.iter().find(|layer| layer.has_root) {
+            // What it is in there shows when it is mounted only.
+            Some(Lower { path: top, .. }) if !top.is_dir() => {
+                std::fs::set_permissions(&diff, PermissionsExt::from_mode(0o755))
+                    .context(|| format!("chmod({diff:?})"))?;
+            }
             // The merged root shows the owner and mode of the uppermost layer, which is this one.
             Some(Lower { path: top, .. }) => {
                 let metadata = top.metadata().context(|| format!("stat({top:?})"))?;
@@ -121,6 +132,11 @@ impl Store {
         let own = record::init_layer(&self.directories, &image.id);
         let mut layers: Vec<Lower> =
             own.into_iter().map(|path| Lower { path, archive_signs: false, has_root: false }).collect();
+        if let Some(embedded) = &image.embedded {
+            let lower = embedded.lower().into_iter();
+            layers.extend(lower.map(|path| Lower { path, archive_signs: false, has_root: true }));
+            return layers;
+        }
         let index = self.index();
         for id in image.layers.iter().rev() {
             let record = index.layers.get(id);
@@ -153,11 +169,13 @@ impl Store {
     /// The overlay of an existing container.
     ///
     /// # Errors
-    /// `Kind::NotFound` when there is none.
+    /// `Kind::NotFound` when there is none; `Kind::Corrupt` when layers of an embedded image are gone or others.
     pub fn container_layer(&self, container: &str, image: &Image) -> Result<Overlay> {
         let path = self.container_path(container)?;
         let overlay = self.overlay(&path, image);
-        if let Some(missing) = overlay.lower.iter().chain([&overlay.upper, &overlay.work]).find(|p| !p.is_dir()) {
+        image.check()?;
+        let directories = overlay.lower.iter().filter(|path| !overlay.images.contains(path));
+        if let Some(missing) = directories.chain([&overlay.upper, &overlay.work]).find(|p| !p.is_dir()) {
             return Err(Error::not_found(format!("container {container}: {missing:?} is missing")));
         }
         Ok(overlay)
@@ -172,7 +190,8 @@ impl Store {
         let index = Path::new("/sys/module/overlay/parameters/index").exists();
         let mut options = if index { vec!["index=off".to_owned()] } else { Vec::new() };
         options.extend(self.storage.mount_options.iter().cloned());
-        Overlay { lower, upper: path.join("diff"), work: path.join("work"), options }
+        let images = image.embedded.as_ref().map(|embedded| embedded.images()).unwrap_or_default();
+        Overlay { lower, images, upper: path.join("diff"), work: path.join("work"), options }
     }
 
     /// A container's directory; never one of a layer.

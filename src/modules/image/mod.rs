@@ -9,6 +9,7 @@ mod container_layer;
 #[cfg(feature = "registry")]
 pub mod credentials;
 pub mod driver;
+pub mod embedded;
 #[cfg(feature = "storage")]
 mod flatten;
 mod import;

@@ -1,8 +1,8 @@
 //! Finding what is on disk when the store is opened, and clearing away what is not whole.
 
 use super::layer::{Directories, Record, discard};
-use super::record;
 use super::store::{Image, Index};
+use super::{embedded, record};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{TEMPORARY_PREFIX, remove_temporaries, rename_away};
 use crate::utils::id::{is_full_id, random_id};
@@ -119,6 +119,7 @@ pub(super) fn read(directories: &Directories, verify: bool) -> Result<Index> {
             used.contains(id)
         });
     }
+    certain &= embedded::read_all(directories, &mut index)?;
     index.certain = certain;
     settle_names(directories, &mut index);
     garbage.remove();
@@ -159,7 +160,10 @@ fn read_image(directories: &Directories, index: &Index, id: &str) -> Result<Imag
 /// A name belongs to one image. Two have it after a crash while it moved: the one that was written last keeps it.
 fn settle_names(directories: &Directories, index: &mut Index) {
     let written = |image: &Image| {
-        let file = directories.images.join(&image.id).join("images.json");
+        let file = match &image.embedded {
+            Some(embedded) => embedded.record(directories, &image.id),
+            None => directories.images.join(&image.id).join("images.json"),
+        };
         file.metadata().and_then(|m| m.modified()).ok()
     };
     let mut images: Vec<(Option<std::time::SystemTime>, Arc<Image>)> =
@@ -171,7 +175,11 @@ fn settle_names(directories: &Directories, index: &mut Index) {
         settled.names.retain(|name| taken.insert(name.clone()));
         if settled.names.len() < image.names.len() {
             log::warn!("image {}: names that a newer image has are taken from it", image.id);
-            if let Err(e) = record::update(directories, &settled) {
+            let written = match &settled.embedded {
+                Some(embedded) => embedded.update(directories, &settled),
+                None => record::update(directories, &settled),
+            };
+            if let Err(e) = written {
                 log::warn!("image {}: {e}", image.id);
             }
             index.images.insert(image.id.clone(), Arc::new(settled));

@@ -140,6 +140,7 @@ pub(super) fn load(directories: &Directories, id: &str) -> Result<Image> {
         config,
         layers,
         loaded: record.loaded,
+        embedded: None,
     })
 }
 

@@ -13,7 +13,7 @@ use super::reference::{Reference, display, repository};
 use super::store::{Image, Store};
 use super::tree::DIRECTORY;
 use crate::api::oci::image::{Descriptor, media_type};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::archive::tar::{Member, Type};
 use crate::utils::archive::tar_writer::Writer;
 use crate::utils::digest::{self, Sha256};
@@ -80,6 +80,10 @@ impl Store {
         let mut chosen: Chosen = Vec::new();
         for text in references {
             for (image, names) in self.choose_one(text)? {
+                if image.embedded.is_some() {
+                    let text = format!("image {text:?} is an embedded one: its layers stay where they are");
+                    return Err(Error::new(Kind::Unsupported, text));
+                }
                 match chosen.iter_mut().find(|(other, _)| other.id == image.id) {
                     Some((_, known)) => known.extend(names),
                     None => chosen.push((image, names)),

@@ -7,6 +7,7 @@
 use super::assembly::Assembly;
 use super::assembly::Making;
 use super::driver::{Driver, Quota, Storage};
+use super::embedded::Embedded;
 use super::layer::{Directories, Record, unname};
 use super::reference::{Reference, display, is_none, repository};
 use super::{changes, import, open, record};
@@ -67,6 +68,8 @@ pub struct Image {
     pub loaded: Timestamp,
     /// When it was made, as its configuration says.
     pub created: Timestamp,
+    /// Set for an image whose layers are not the store's.
+    pub embedded: Option<Arc<Embedded>>,
 }
 
 impl Image {
@@ -78,6 +81,18 @@ impl Image {
     /// Names with digest as users see them.
     pub fn display_digests(&self) -> Vec<String> {
         self.digests.iter().map(|name| display(name).to_owned()).collect()
+    }
+
+    /// Looks whether layers that are not the store's are still what they were.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` when they are not.
+    pub fn check(&self) -> Result<()> {
+        let result = self.embedded.as_ref().map_or(Ok(()), |embedded| embedded.check());
+        result.map_err(|e| {
+            let name = self.names.first().map_or(self.id.as_str(), |name| display(name));
+            e.context(format!("image {name} is damaged"))
+        })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -230,7 +245,7 @@ impl Store {
                 add(&mut image.names, name);
                 add(&mut image.digests, digest);
                 if image.names.len() + image.digests.len() > known.names.len() + known.digests.len() {
-                    record::update(&self.directories, &image)?;
+                    self.write_names(&image)?;
                 }
                 Arc::new(image)
             }
@@ -244,7 +259,8 @@ impl Store {
                 let (names, digests) = (name.map(str::to_owned), digest.map(str::to_owned));
                 let (names, digests) = (names.into_iter().collect(), digests.into_iter().collect());
                 let (loaded, created) = (Timestamp::now(), record::created(&config));
-                let image = Arc::new(Image { id: id.clone(), names, digests, size, config, layers, loaded, created });
+                let (id, embedded) = (id.clone(), None);
+                let image = Arc::new(Image { id, names, digests, size, config, layers, loaded, created, embedded });
                 record::create(&self.directories, &image, bytes, &self.lower_directories(&image))?;
                 image
             }
@@ -266,7 +282,7 @@ impl Store {
     }
 
     /// Takes a name from the images that have it, but for one. The operation lock is held.
-    fn take_name(&self, name: &str, except: &str) -> Result<()> {
+    pub(super) fn take_name(&self, name: &str, except: &str) -> Result<()> {
         let losers: Vec<Arc<Image>> =
             self.index().images.values().filter(|i| i.id != except && i.has(name)).cloned().collect();
         for loser in losers {
@@ -284,9 +300,17 @@ impl Store {
         }
     }
 
+    /// Writes an image's names.
+    pub(super) fn write_names(&self, image: &Image) -> Result<()> {
+        match &image.embedded {
+            Some(embedded) => embedded.update(&self.directories, image),
+            None => record::update(&self.directories, image),
+        }
+    }
+
     /// Writes an image's new names.
     fn replace(&self, image: Image) -> Result<()> {
-        record::update(&self.directories, &image)?;
+        self.write_names(&image)?;
         self.index().images.insert(image.id.clone(), Arc::new(image));
         Ok(())
     }
@@ -352,7 +376,10 @@ impl Store {
         if let Some(user) = user_of(&found.id) {
             return Err(Error::conflict(format!("Image used by {user}")));
         }
-        let mut garbage: Vec<PathBuf> = unname(&self.directories.images.join(&found.id))?.into_iter().collect();
+        let mut garbage: Vec<PathBuf> = match &found.embedded {
+            Some(embedded) => embedded.remove(&self.directories, &found.id).map(|()| Vec::new())?,
+            None => unname(&self.directories.images.join(&found.id))?.into_iter().collect(),
+        };
         self.index().images.remove(&found.id);
         let mut gone = removed_names(&found, &Image { names: Vec::new(), digests: Vec::new(), ..Image::clone(&found) });
         let deleted = |id: &String| DeleteEntry { untagged: None, deleted: Some(format!("sha256:{id}")) };
@@ -390,6 +417,9 @@ impl Store {
 
     /// Bytes of the files of each layer, bottom first.
     pub fn layer_sizes(&self, image: &Image) -> Vec<u64> {
+        if let Some(embedded) = &image.embedded {
+            return embedded.layer_sizes();
+        }
         let index = self.index();
         image.layers.iter().map(|id| index.layers.get(id).map_or(0, |layer| layer.unpacked_size)).collect()
     }
@@ -399,8 +429,12 @@ impl Store {
         self.index().layers.values().map(|layer| (layer.id.clone(), layer.unpacked_size)).collect()
     }
 
-    /// The read-only layers of an image as overlayfs wants them: topmost first.
+    /// The read-only layers of an image as overlayfs wants them: topmost first. Those of an embedded one need not be
+    /// directories.
     pub fn lower_directories(&self, image: &Image) -> Vec<PathBuf> {
+        if let Some(embedded) = &image.embedded {
+            return embedded.lower();
+        }
         let index = self.index();
         let mut lower = Vec::with_capacity(image.layers.len());
         for id in image.layers.iter().rev() {

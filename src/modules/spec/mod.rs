@@ -27,7 +27,7 @@ pub use resource::{CGROUP_PARENT, validate_cgroup_parent};
 pub use validate::validate;
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
-use crate::api::oci::runtime::{Linux, Root, Spec};
+use crate::api::oci::runtime::{Linux, Mount, Root, Spec};
 use crate::error::Result;
 use crate::modules::remap::Remap;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,8 @@ pub struct Input<'a> {
     /// The host name the container sees, [`host_name`] unless it shares another container's network: goes to
     /// `HOSTNAME` and, with an own UTS namespace, to the kernel.
     pub hostname: &'a str,
+    /// What the image has mounted in its root; the request's mounts take their places.
+    pub image_mounts: &'a [Mount],
 }
 
 /// Host files that are mounted over those of the image; absent ones are not mounted.

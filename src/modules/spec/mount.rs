@@ -49,6 +49,8 @@ pub(super) fn of_container(
     let wanted: Vec<Mount> = wanted.into_iter().map(|w| w.mount).collect();
     let over_dev = wanted.iter().any(|m| m.destination == "/dev");
     let mut mounts = template(input, remap)?;
+    mounts.retain(|m| input.image_mounts.iter().all(|own| own.destination != m.destination));
+    mounts.extend_from_slice(input.image_mounts);
     for (device, source) in devices {
         mounts.push(Mount { options: vec!["bind".into()], ..bind(&device.path, source)? });
     }
@@ -144,6 +146,13 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
 }
 
 fn check_sources(wanted: &[Wanted]) -> Result<()> {
+    for w in wanted.iter().filter(|w| w.mount.kind == "squashfs") {
+        let source = &w.mount.source;
+        if !Path::new(source).is_file() {
+            let text = "invalid mount config for type \"squashfs\": source is not a regular file";
+            return Err(Error::invalid(format!("{text}: {source}")));
+        }
+    }
     for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
         let source = Path::new(&w.mount.source);
         match source.metadata() {

@@ -15,6 +15,7 @@ struct Case {
     files: ContainerFiles,
     namespaces: JoinedNamespaces,
     defaults: Defaults,
+    image_mounts: Vec<Mount>,
 }
 
 fn case() -> Case {
@@ -28,6 +29,7 @@ fn case() -> Case {
         },
         namespaces: JoinedNamespaces::default(),
         defaults: Defaults::default(),
+        image_mounts: Vec::new(),
     }
 }
 
@@ -43,6 +45,7 @@ impl Case {
             namespaces: &self.namespaces,
             defaults: &self.defaults,
             hostname: &hostname,
+            image_mounts: &self.image_mounts,
         })
     }
 
@@ -53,6 +56,26 @@ impl Case {
 
 fn lines(mounts: &[Mount]) -> Vec<String> {
     mounts.iter().map(|m| format!("{} {} {} {}", m.destination, m.kind, m.source, m.options.join(","))).collect()
+}
+
+#[test]
+fn mounts_of_the_image_have_their_places_unless_the_request_wants_them() {
+    let mount = |at: &str| Mount {
+        destination: at.into(),
+        kind: "squashfs".into(),
+        source: "/rom/app.img".into(),
+        options: vec!["loop".into(), "ro".into()],
+        ..Mount::default()
+    };
+    let mut case = case();
+    case.image_mounts = vec![mount("/srv/app/data"), mount("/srv/app"), mount("/dev/shm"), mount("/opt")];
+    case.host.binds = vec!["/tmp:/opt".into(), "/tmp:/srv".into()];
+    let mounts = lines(&case.spec().mounts);
+    let at = |part: &str| mounts.iter().position(|line| line.starts_with(part)).unwrap_or_else(|| panic!("{part}"));
+    assert!(at("/srv bind") < at("/srv/app squashfs") && at("/srv/app squashfs") < at("/srv/app/data squashfs"));
+    assert!(mounts[at("/opt")].starts_with("/opt bind /tmp "), "{mounts:?}");
+    assert_eq!(mounts.iter().filter(|line| line.starts_with("/dev/shm ")).count(), 1);
+    assert_eq!(mounts[at("/dev/shm")], "/dev/shm squashfs /rom/app.img loop,ro");
 }
 
 #[test]

@@ -187,8 +187,32 @@ fn parse_mount(m: &MountPoint) -> Result<Wanted> {
             "mount type \"volume\" (source {:?}) is not supported: use type=bind with a host directory",
             m.source
         ))),
+        "squashfs" if cfg!(feature = "embedded") => {
+            if !m.source.starts_with('/') || m.source.contains('\0') {
+                return Err(bad("invalid mount path: source must be an absolute path"));
+            }
+            if m.bind_options.is_some() || m.tmpfs_options.is_some() || m.volume_options.is_some() {
+                return Err(bad("options of another type are given"));
+            }
+            Ok(squashfs(&m.source, destination(&m.target)?))
+        }
         "squashfs" => Err(unsupported(format!("mount type \"squashfs\" (source {:?}) is not supported", m.source))),
         other => Err(Error::invalid(format!("mount type unknown: {other:?}"))),
+    }
+}
+
+/// A file system in a file, which cannot be written whatever the request says.
+fn squashfs(source: &str, target: String) -> Wanted {
+    Wanted {
+        mount: Mount {
+            destination: target,
+            kind: "squashfs".into(),
+            source: paths::clean(source),
+            options: ["loop", "nodev", "ro"].map(str::to_owned).to_vec(),
+            ..Mount::default()
+        },
+        propagation: Propagation::Private,
+        create_source: false,
     }
 }
 
@@ -314,7 +338,10 @@ mod tests {
             (mount("npipe", ""), Kind::Invalid),
             (mount("volume", "v"), Kind::Unsupported),
             (mount("", ""), Kind::Unsupported),
+            #[cfg(not(feature = "embedded"))]
             (mount("squashfs", "/s"), Kind::Unsupported),
+            #[cfg(feature = "embedded")]
+            (mount("squashfs", "s"), Kind::Invalid),
         ] {
             assert_eq!(parse_mount(&bad).unwrap_err().kind(), kind, "{bad:?}");
         }

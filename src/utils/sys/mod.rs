@@ -10,6 +10,8 @@ pub mod eventfd;
 pub mod fd;
 pub mod held;
 pub mod inode_flags;
+#[cfg(feature = "embedded")]
+pub mod loop_device;
 #[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
 pub mod memory;
 pub mod mount;

@@ -21,6 +21,8 @@ pub enum Feature {
     PidfdSetns = 32,
     /// quotactl_fd(2), Linux 5.14: quotactl(2) with a node of the block device instead.
     QuotactlFd = 64,
+    /// ioctl(LOOP_CONFIGURE), Linux 5.8: LOOP_SET_FD and LOOP_SET_STATUS128 instead.
+    LoopConfigure = 128,
 }
 
 static MISSING: AtomicU32 = AtomicU32::new(0);

@@ -118,6 +118,9 @@ fn every_endpoint() {
         ("POST /isula/logout", "Registry(Logout)"),
         ("POST /images/load?quiet=1", "ImageLoad { name: None }"),
         ("POST /images/load?name=a:b", r#"ImageLoad { name: Some("a:b") }"#),
+        ("POST /images/load?type=docker", "ImageLoad { name: None }"),
+        ("POST /images/load?type=embedded", "EmbeddedLoad { name: None, path: None }"),
+        ("POST /images/load?type=embedded&path=/m&name=a", r#"EmbeddedLoad { name: Some("a"), path: Some("/m") }"#),
         (
             "POST /images/create?fromSrc=-&repo=&tag=",
             r#"ImageImport(ImportCall { reference: "", message: "", changes: [] })"#,
