@@ -60,7 +60,8 @@ fn crowd(directories: &[PathBuf], file: &Path) -> Vec<PathBuf> {
         // In which block a name comes is left to chance; all of them are full when many in a row find no place.
         let mut misses = 0;
         for n in 0.. {
-            let link = directory.join(format!("{n:069}"));
+            // As long as those of containers and layers: what they leave of a block is what a removal has.
+            let link = directory.join(format!("{n:064}"));
             match fs::hard_link(file, &link) {
                 Ok(()) => {
                     misses = 0;

@@ -201,10 +201,9 @@ fn a_user_namespace_changes_what_it_must() {
         (c.host.network_mode, c.host.pid_mode) = ("host".into(), "host".into());
         c.spec();
     }
-    let refused: [(fn(&mut HostConfig), &str); 2] =
-        [(|h| h.network_mode = "host".into(), "network"), (|h| h.pid_mode = "host".into(), "PID")];
-    for (change, what) in refused {
-        change(&mut c.host);
+    for what in ["network", "PID"] {
+        let mode = if what == "PID" { &mut c.host.pid_mode } else { &mut c.host.network_mode };
+        *mode = "host".into();
         let text = c.try_spec().unwrap_err().to_string();
         assert!(text.contains(&format!("the host's {what} namespace when user namespaces are enabled")), "{text}");
         c.host = HostConfig::default();

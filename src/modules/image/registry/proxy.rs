@@ -205,7 +205,8 @@ mod tests {
             ("/", "want"),
         ] {
             let settings = ProxySettings { https: Some(value.into()), http: Some("p".into()), ..Default::default() };
-            let text = settings.proxy(true, "a.test", 443).err().expect(value).to_string();
+            let Err(error) = settings.proxy(true, "a.test", 443) else { panic!("{value}") };
+            let text = error.to_string();
             assert!(text.starts_with("HTTPS_PROXY ") && text.contains(part) && !text.contains("cret"), "{text}");
             assert_eq!(settings.mistakes().len(), 1);
             // Who does not need it is not troubled.

@@ -40,7 +40,7 @@ fn with_crc(mut bytes: Vec<u8>) -> Vec<u8> {
 /// A block's head with these fields behind its size.
 fn head(fields: &[u8]) -> Vec<u8> {
     let mut bytes = [&[0], fields].concat();
-    bytes[0] = (bytes.len().next_multiple_of(4) / 4) as u8;
+    bytes[0] = bytes.len().div_ceil(4) as u8;
     with_crc(bytes)
 }
 

@@ -119,7 +119,7 @@ mod tests {
         let own = indexes(&settings, "docker.io").unwrap().pop().unwrap();
         assert_eq!(own, Endpoint { authority: DOCKER_INDEX.into(), schemes: TLS, is_mirror: false });
         let other = Endpoint { authority: "e:1".into(), schemes: TLS, is_mirror: false };
-        assert_eq!(endpoints(&settings, "e:1").unwrap(), [other.clone()]);
+        assert_eq!(endpoints(&settings, "e:1").unwrap(), std::slice::from_ref(&other));
         assert_eq!(indexes(&settings, "e:1").unwrap(), [other]);
     }
 
