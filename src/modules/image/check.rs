@@ -21,27 +21,28 @@ fn marker(directories: &Directories) -> PathBuf {
 
 /// Marks the store as in use. Gives whether it was marked already.
 ///
-/// Without a check nobody needs the mark to last, and no start waits for the disk.
-///
-/// # Errors
-/// The failing call.
-pub(super) fn begin(directories: &Directories, check: bool) -> Result<bool> {
+/// Without a check nobody needs the mark to last, and no start waits for the disk. On a disk without room for it the
+/// daemon starts all the same: it is what makes room.
+pub(super) fn begin(directories: &Directories, check: bool) -> bool {
     let path = marker(directories);
     if path.symlink_metadata().is_ok() {
-        return Ok(true);
+        return true;
     }
     let durability = if check { Durability::Durable } else { Durability::Volatile };
-    write_new(&path, b"", 0o600, durability)?;
-    if check {
-        path.parent().map_or(Ok(()), sync_directory)?;
+    let marked = write_new(&path, b"", 0o600, durability)
+        .and_then(|()| if check { path.parent().map_or(Ok(()), sync_directory) } else { Ok(()) });
+    if let Err(e) = marked {
+        log::warn!("an unclean stop will not be noticed: {e}");
     }
-    Ok(false)
+    false
 }
 
 /// Takes the mark away: nothing of this store changes any more.
 pub(super) fn end(directories: &Directories) {
     let path = marker(directories);
-    if let Err(e) = std::fs::remove_file(&path) {
+    if let Err(e) = std::fs::remove_file(&path)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
         log::warn!("the next start takes this for an unclean stop: unlink({path:?}): {e}");
     }
 }

@@ -127,7 +127,7 @@ impl Store {
             Quota::supported(&directories.overlay)?;
         }
         #[cfg(feature = "storage")]
-        let unclean = super::check::begin(&directories, storage.check_layers)?;
+        let unclean = super::check::begin(&directories, storage.check_layers);
         #[cfg(not(feature = "storage"))]
         let unclean = false;
         let index = open::read(&directories, unclean && storage.check_layers)?;
