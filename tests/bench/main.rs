@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 use support::bed::{Bed, binary, json};
 use support::{IMAGE, eventually, leaks, rootfs, sys};
 
+/// Words of the daemon: the registry of the measurements of images will be there.
+const EXTRA: &[&str] = &["--insecure-registry", "127.0.0.0/8"];
+
 struct Bench {
     bed: Bed,
     /// Bundle for crun and for lcr.
@@ -47,8 +50,7 @@ fn main() -> ExitCode {
     bed.log_level = "error";
     // Before the daemon, which must see the same cgroup layout as crun.
     let bundle = make_bundle(&bed);
-    // Where the registry of the measurements of images will be.
-    bed.start_with(&["--insecure-registry", "127.0.0.0/8"]);
+    bed.start_with(EXTRA);
     let parent = bed.cgroup_parent();
     let mut bench = Bench { bed, bundle, rounds, words };
     // A failed measurement must not leave its containers behind either.
@@ -357,7 +359,7 @@ impl Bench {
             let mut starts = Vec::new();
             for _ in 0..5 {
                 self.bed.stop();
-                let words = self.bed.daemon_words(&[]);
+                let words = self.bed.daemon_words(EXTRA);
                 let mut command = self.bed.applet("isulad");
                 command.args(words);
                 starts.push(self.bed.launch_command(command));
