@@ -156,7 +156,7 @@ impl FileSystem {
     /// `argument` points to what the command reads or writes.
     fn call(&self, command: u32, id: u32, argument: *mut libc::c_void) -> Result<()> {
         let name = || format!("quotactl({command:#x}, project {id})");
-        let command = libc::c_long::from(command) << 8 | libc::c_long::from(PROJECTS);
+        let command = (command << 8 | PROJECTS) as libc::c_long;
         if !probe::is_missing(Feature::QuotactlFd) {
             let fd = self.directory.as_raw_fd();
             // SAFETY: all callers pass a structure of the command's type that outlives the call.
