@@ -16,6 +16,7 @@ use std::process::Command;
 tests![
     layers_are_stacked_where_they_are,
     layers_with_a_place_are_mounted,
+    directories_are_copied_where_overlays_are_not,
     what_runs_is_the_manifests,
     containers_share_a_loop_device,
     containers_go_on_without_the_daemon,
@@ -241,6 +242,24 @@ fn layers_with_a_place_are_mounted(bed: &mut Bed) {
     assert_eq!(loops_of(&rom.at("base.img")).len(), 1, "the device is used as it is");
     drop(device);
     rom.let_go();
+}
+
+fn directories_are_copied_where_overlays_are_not(bed: &mut Bed) {
+    requires!(embedded, storage);
+    bed.start_with(&["-s", "vfs"]);
+    let rom = Rom::new(bed);
+    fs::rename(bed.dir.join("tree-base"), rom.at("root")).unwrap();
+    fs::create_dir(rom.at("app")).unwrap();
+    fs::write(rom.at("app/name"), "placed\n").unwrap();
+    let layers = [rom.entry("root", ""), rom.entry("app", "/srv/app")];
+    load(bed, &rom.manifest("copied:v1", json!({}), &layers)).ok();
+    bed.isula("create --name aa copied:v1 cat /etc/marker /srv/app/name").ok();
+    assert_eq!(bed.isula("start -a aa").ok(), "inside\nplaced");
+    fs::remove_dir_all(rom.at("app")).unwrap();
+    bed.isula("start aa").fails(125, "is damaged");
+    // File systems are stacked only.
+    rom.load_plain(bed, "stacked:v1");
+    bed.isula("create stacked:v1 true").fails(1, "the storage driver must be overlay2");
 }
 
 fn what_runs_is_the_manifests(bed: &mut Bed) {

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-tests![any_room_on_ext4, any_room_on_tmpfs, removals_with_no_block_left];
+tests![any_room_on_ext4, any_room_on_tmpfs, removals_with_no_block_left, a_full_disk_does_not_choose_the_driver];
 
 /// Time for each operation in a usual run.
 const SHARE: Duration = Duration::from_millis(1500);
@@ -130,4 +130,15 @@ fn removals_with_no_block_left(bed: &mut Bed) {
     world.await_tidiness(bed);
     bed.stop();
     disk.unmount();
+}
+
+fn a_full_disk_does_not_choose_the_driver(bed: &mut Bed) {
+    rootfs::small_disk(&bed.graph(), 16 << 10);
+    bed.own_mounts();
+    bed.launch(&[]);
+    let filler = stage::fill(&bed.graph(), 0);
+    // Whether overlayfs works cannot be tried now.
+    assert!(!bed.isula("info").ok().contains("Storage Driver: vfs"));
+    fs::remove_file(filler).unwrap();
+    contains(&bed.isula("info").ok(), "Storage Driver: overlay");
 }

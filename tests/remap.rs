@@ -455,10 +455,10 @@ fn limits_hold(bed: &mut Bed) {
     contains(&bed.isula("exec aa payload rlimits").ok(), "Max open files            512");
     // And are not its own to lift.
     let files = "find /sys/fs/cgroup -name memory.limit_in_bytes -o -name memory.max";
-    let lift = format!(
-        "sh -c 'for f in $({files}); do echo 9999999999 > $f; done 2>/dev/null; mount -o remount,rw /sys/fs/cgroup'"
-    );
-    bed.isula(&format!("exec --privileged aa {lift}"));
+    let each = "n=$((n+1)); echo 9999999999 > $f && exit 9";
+    let lift =
+        format!("sh -c 'mount -o remount,rw /sys/fs/cgroup; n=0; for f in $({files}); do {each}; done; [ $n -gt 0 ]'");
+    bed.isula(&format!("exec --privileged aa {lift}")).ok();
     assert_eq!(cgroup::read(pid, &["memory.limit_in_bytes", "memory.max"]).as_deref(), Some("67108864"));
     bed.isula("pause aa").ok();
     bed.isula("unpause aa").ok();

@@ -91,10 +91,12 @@ impl Daemon {
     /// # Errors
     /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
     pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
+        let disk = Disk::open(&settings.graph, &settings.state)?;
+        let in_use = settings.storage.check_layers && !disk.inventory()?.active.is_empty();
+        let images = Store::open_beside(&settings.graph, settings.defaults.remap, settings.storage.clone(), in_use)?;
         let daemon = Arc::new(Daemon {
-            images: Store::open(&settings.graph, settings.defaults.remap, settings.storage.clone())?
-                .with_layer_limit(settings.layer_limit),
-            disk: Disk::open(&settings.graph, &settings.state)?,
+            images: images.with_layer_limit(settings.layer_limit),
+            disk,
             containers: Index::default(),
             execs: exec::Sessions::default(),
             #[cfg(feature = "registry")]

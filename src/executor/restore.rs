@@ -82,7 +82,9 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
             daemon.monitor.add(&container, watch);
         }
         Ok(None) => {
-            if let Some(damage) = lost_image(daemon, &container) {
+            if container.run().damage.is_empty()
+                && let Some(damage) = lost_image(daemon, &container)
+            {
                 container.change(|s| s.run.damage = damage);
             }
             ended(daemon, &container, active);

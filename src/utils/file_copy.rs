@@ -17,15 +17,18 @@ pub struct Copier {
     no_reflink: bool,
 }
 
+/// Bytes that are copied from one question for room to the next.
+const STEP: u64 = 4 << 20;
 /// Bytes of a block of stat(2).
 const BLOCK: u64 = 512;
 
 impl Copier {
-    /// Fills the empty file `to` with the content of `from`, from its beginning.
+    /// Fills the empty file `to` with the content of `from`, from its beginning. `room` is asked before that many bytes
+    /// are written.
     ///
     /// # Errors
-    /// The failing call.
-    pub fn copy(&mut self, from: &File, to: &File) -> Result<()> {
+    /// The failing call; what `room` says.
+    pub fn copy(&mut self, from: &File, to: &File, room: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         let metadata = from.metadata().context(|| "fstat()".into())?;
         let size = metadata.size();
         if size == 0 {
@@ -43,12 +46,12 @@ impl Copier {
             }
         }
         if metadata.blocks().saturating_mul(BLOCK) >= size {
-            return copy_piece(from, to, 0, size);
+            return copy_piece(from, to, 0, size, room);
         }
         let mut at = 0;
         while at < size {
             let Some((start, end)) = piece(from, at, size)? else { break };
-            copy_piece(from, to, start, end - start)?;
+            copy_piece(from, to, start, end - start, room)?;
             at = end;
         }
         to.set_len(size).context(|| "ftruncate()".into())
@@ -78,13 +81,24 @@ pub fn piece(from: &File, at: u64, size: u64) -> Result<Option<(u64, u64)>> {
 }
 
 /// The standard library has the kernel copy where it can.
-fn copy_piece(mut from: &File, mut to: &File, start: u64, length: u64) -> Result<()> {
+fn copy_piece(
+    mut from: &File,
+    mut to: &File,
+    start: u64,
+    mut length: u64,
+    room: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<()> {
     for mut file in [from, to] {
         file.seek(SeekFrom::Start(start)).context(|| "lseek()".into())?;
     }
-    let copied = std::io::copy(&mut (&mut from).take(length), &mut to).context(|| "copy a file".into())?;
-    if copied < length {
-        return Err(Error::corrupt("a file ended while it was copied"));
+    while length > 0 {
+        let step = length.min(STEP);
+        room(step)?;
+        let copied = std::io::copy(&mut (&mut from).take(step), &mut to).context(|| "copy a file".into())?;
+        if copied < step {
+            return Err(Error::corrupt("a file ended while it was copied"));
+        }
+        length -= step;
     }
     Ok(())
 }
@@ -113,7 +127,7 @@ mod tests {
             from.set_len(size).unwrap();
             for no_reflink in [false, true] {
                 let path = base.join(format!("to{n}{no_reflink}"));
-                Copier { no_reflink }.copy(&from, &File::create(&path).unwrap()).unwrap();
+                Copier { no_reflink }.copy(&from, &File::create(&path).unwrap(), &mut |_| Ok(())).unwrap();
                 assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(base.join(format!("from{n}"))).unwrap());
                 let (have, want) = (path.metadata().unwrap().blocks(), from.metadata().unwrap().blocks());
                 assert!(have <= want, "file {n}: {have} blocks, {want} of the original");

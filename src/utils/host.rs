@@ -113,6 +113,13 @@ pub fn filesystem(path: &Path) -> &'static str {
     }
 }
 
+/// Mount options that every overlay of this kernel needs.
+pub fn overlay_options() -> Vec<String> {
+    // Where the kernel was built to keep an index, it ties upper and lower directories together for ever.
+    let index = Path::new("/sys/module/overlay/parameters/index").exists();
+    if index { vec!["index=off".into()] } else { Vec::new() }
+}
+
 /// The controllers of this host.
 pub fn cgroup() -> Cgroup {
     const ROOT: &str = "/sys/fs/cgroup";

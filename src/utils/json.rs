@@ -47,7 +47,54 @@ type Reader<'r, 'b> = Objects<&'r mut serde_json::Deserializer<serde_json::de::S
 fn read<T>(bytes: &[u8], take: impl FnOnce(Reader) -> serde_json::Result<T>) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let taken = take(Objects(&mut reader)).and_then(|value| reader.end().map(|()| value));
-    taken.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {e}")))
+    taken.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string()))))
+}
+
+/// An error's text quotes what it stumbled over, which is as long as its author liked. Where that was stands last.
+fn shortened(text: String) -> String {
+    const HEAD: usize = 200;
+    const TAIL: usize = 100;
+    if text.len() <= HEAD + TAIL {
+        return text;
+    }
+    let (head, tail) = (text.floor_char_boundary(HEAD), text.ceil_char_boundary(text.len() - TAIL));
+    format!("{} … {}", &text[..head], &text[tail..])
+}
+
+/// A list of at most `N`: what a stranger's document makes of memory is bounded before it is there. A longer one is an
+/// error.
+#[derive(Debug)]
+pub struct Short<T, const N: usize>(pub Vec<T>);
+
+impl<T, const N: usize> Default for Short<T, N> {
+    fn default() -> Short<T, N> {
+        Short(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Short<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Short<T, N>, D::Error> {
+        struct Elements<T, const N: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Elements<T, N> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "a list of at most {N}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Vec<T>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if elements.len() == N {
+                        return Err(serde::de::Error::invalid_length(N + 1, &self));
+                    }
+                    elements.push(element);
+                }
+                Ok(elements)
+            }
+        }
+        deserializer.deserialize_seq(Elements::<T, N>(PhantomData)).map(Short)
+    }
 }
 
 /// Serialises compactly.
@@ -151,6 +198,16 @@ mod tests {
             assert_eq!(parse_each(bad.as_bytes(), |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
         parse_each(b" [] ", |_: u32| panic!("empty")).unwrap();
+    }
+
+    #[test]
+    fn short_lists_and_short_errors() {
+        let list = |text: &str| parse::<Short<u8, 2>>(text.as_bytes()).map(|short| short.0);
+        assert_eq!((list("[]").unwrap(), list("[1,2]").unwrap()), (vec![], vec![1, 2]));
+        let e = list("[1,2,3]").unwrap_err().to_string();
+        assert!(e.contains("expected a list of at most 2 at line 1 column 7"), "{e}");
+        let e = list(&format!("\"{}\"", "\u{e9}".repeat(1 << 20))).unwrap_err().to_string();
+        assert!(e.len() < 500 && e.ends_with("column 2097154"), "{e}");
     }
 
     #[test]

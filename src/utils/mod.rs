@@ -14,6 +14,7 @@ pub mod id;
 pub mod json;
 pub mod kernel;
 pub mod log;
+pub mod mountinfo;
 pub mod path;
 pub mod process_table;
 pub mod read_once;

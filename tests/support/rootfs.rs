@@ -178,6 +178,6 @@ fn overlay_works(directory: &Path) -> bool {
 /// A directory with a tmpfs of that size on it, for a disk that gets full. In the test's own mount namespace.
 pub fn small_disk(directory: &Path, kibibytes: u64) {
     fs::create_dir_all(directory).expect("a mount point");
-    let options = format!("size={kibibytes}k,mode=755");
+    let options = format!("size={kibibytes}k,nr_inodes=20k,mode=755");
     mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).expect("a small tmpfs");
 }

@@ -3,11 +3,13 @@
 //! which may have run here before, left in it.
 
 use crate::error::{Context, Error, Result};
+use crate::utils::mountinfo;
 use crate::utils::remove_tree::remove_tree;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, Permissions};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The original's name.
 const NAME: &str = "isulad_tmpdir";
@@ -56,9 +58,11 @@ fn prepare_in(path: &Path) -> Result<()> {
 
 /// Removes what is in a directory. What cannot be removed is in nobody's way.
 fn empty(directory: &Path) -> Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").context(|| "read(\"/proc/self/mountinfo\")".into())?;
+    let mounts = std::fs::read("/proc/self/mountinfo").context(|| "read(\"/proc/self/mountinfo\")".into())?;
+    let points = mounts.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
+    let mut points = points.map(|point| PathBuf::from(OsString::from_vec(mountinfo::unescape(point))));
     // The original mounts directories of images below it: a removal would go on in them.
-    if mounts.contains(&*directory.to_string_lossy()) {
+    if points.any(|point| point.starts_with(directory)) {
         log::warn!("{directory:?} is not emptied: something is mounted in it");
         return Ok(());
     }

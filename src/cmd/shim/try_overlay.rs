@@ -6,13 +6,20 @@
 use crate::api::shim::Overlay;
 use crate::engine::rootfs::overlay;
 use crate::error::{Context, Error, Result};
+use crate::utils::host;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
-/// Tries it below the working directory, in a mount namespace of this process.
+/// Errors that the next attempt need not have.
+const PASSING: [i32; 7] =
+    [libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EAGAIN, libc::EINTR];
+
+/// Tries it below the working directory, in a mount namespace of this process. What does not work is the answer, on
+/// standard output; nothing when all does.
 ///
 /// # Errors
-/// What does not work.
+/// When it cannot be tried.
 pub fn run() -> Result<()> {
     super::own_mounts()?;
     // The mount must be found whatever overlayfs's code does to the working directory.
@@ -29,15 +36,16 @@ pub fn run() -> Result<()> {
         upper: at("upper"),
         work: at("work"),
         images: Vec::new(),
-        options: if Path::new("/sys/module/overlay/parameters/index").exists() {
-            vec!["index=off".into()]
-        } else {
-            Vec::new()
-        },
+        options: host::overlay_options(),
     };
-    let merged: PathBuf = at("merged");
-    overlay::mount(&layers, &merged, "")?;
-    use_it(&merged).context(|| format!("overlayfs on {base:?}"))
+    let merged = at("merged");
+    let tried = overlay::mount(&layers, &merged, "").and_then(|()| use_it(&merged));
+    match tried.context(|| format!("overlayfs on {base:?}")) {
+        Ok(()) => Ok(()),
+        // Of the machine at this moment, not of its kernel or file system.
+        Err(e) if e.errno().is_some_and(|errno| PASSING.contains(&errno)) => Err(e),
+        Err(e) => writeln!(std::io::stdout(), "{e}").context(|| "write()".into()),
+    }
 }
 
 fn use_it(merged: &Path) -> Result<()> {

@@ -5,6 +5,7 @@
 //! belongs to either: version 2 has those that are mounted nowhere else.
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::mountinfo::unescape;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -144,8 +145,9 @@ impl Layout {
 fn hierarchy(line: &[u8]) -> Option<(&[u8], Hierarchy)> {
     let mut fields = line.split(|&b| b == b' ');
     let device = fields.by_ref().nth(2)?;
-    let root = unescape(fields.next()?);
-    let mount = unescape(fields.next()?);
+    let path = |field| PathBuf::from(OsString::from_vec(unescape(field)));
+    let root = path(fields.next()?);
+    let mount = path(fields.next()?);
     let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
     let (kind, _source, options) = (rest.next()?, rest.next()?, rest.next()?);
     let version = match kind {
@@ -169,24 +171,6 @@ fn hierarchy(line: &[u8]) -> Option<(&[u8], Hierarchy)> {
         }
     }
     Some((device, Hierarchy { version, mount, controllers, name, root }))
-}
-
-/// Undoes the octal escapes of blank, tab, line feed and backslash.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut out = Vec::with_capacity(field.len());
-    let mut i = 0;
-    while i < field.len() {
-        let digits =
-            field.get(i + 1..i + 4).filter(|d| field[i] == b'\\' && d.iter().all(|b| (b'0'..b'8').contains(b)));
-        if let Some(d) = digits {
-            out.push((d[0] - b'0') << 6 | (d[1] - b'0') << 3 | (d[2] - b'0'));
-            i += 4;
-        } else {
-            out.push(field[i]);
-            i += 1;
-        }
-    }
-    PathBuf::from(OsString::from_vec(out))
 }
 
 /// The cgroup of a process in each hierarchy (cgroups(7), `/proc/PID/cgroup`).
@@ -287,11 +271,6 @@ broken line
         let layout = Layout::parse(line, |_| "cpu memory pids".into());
         assert_eq!((layout.hierarchies.len(), layout.v2().unwrap().controllers.len()), (1, 3));
         assert!(Layout::parse(b"23 1 0:22 / /proc rw - proc proc rw\n", |_| unreachable!()).hierarchies.is_empty());
-    }
-
-    #[test]
-    fn escapes() {
-        assert_eq!(unescape(b"/a\\040b\\134c\\9"), Path::new("/a b\\c\\9"));
     }
 
     #[test]

@@ -83,11 +83,12 @@ pub enum Opened {
 /// The failing call.
 pub fn isolate(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
     let mut sources = foreign::open(plan)?;
-    if plan.user_namespace {
-        closed::copy(plan, &mut sources)?;
-    }
     let flags = plan.propagation.unwrap_or(libc::MS_SLAVE) | libc::MS_REC;
     sys::mount(None, c"/", None, flags, None).context(|| format!("mount(\"/\", {flags:#x})"))?;
+    if plan.user_namespace {
+        // Not before: a copy of a mount that is shared with the host's is shared with them too.
+        closed::copy(plan, &mut sources)?;
+    }
     if flags & libc::MS_SHARED != 0 {
         // Binds may stay shared with the host as the configuration wants, but the mount that holds the root must not
         // be, or all that is mounted in the root would show on the host. A source on that same mount is copied before,
@@ -146,8 +147,12 @@ fn mount_image(plan: &Plan<'_>, source: &Path) -> Result<Opened> {
             sys::detach(&place).context(|| format!("umount2({:?}, MNT_DETACH)", plan.root))?;
             Ok(Opened::Tree(tree))
         }
-        Err(nix::Error::ENOSYS) if matches!(plan.base, Base::Directory) => {
-            let text = format!("{source:?}: a file system in a file, in a root that is a directory, needs Linux 5.2");
+        // A handle would be of another mount namespace than the one that a user namespace gets.
+        Err(nix::Error::ENOSYS) if matches!(plan.base, Base::Directory) || plan.user_namespace => {
+            let text = format!(
+                "{source:?}: a file system in a file, in a root that is a directory or with a user namespace, needs \
+                 Linux 5.2"
+            );
             Err(Error::new(Kind::Unsupported, text))
         }
         // It stays below what is mounted there next.

@@ -5,7 +5,7 @@ use crate::api::oci::image::ImageConfig;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Daemon;
 use crate::modules::container::disk::New;
-use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, Extra, text};
+use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, Extra, OCI, text};
 use crate::modules::container::external::External;
 use crate::modules::container::run::{Run, Verb, permit};
 use crate::modules::container::{Container, files, name, restriction};
@@ -54,7 +54,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         host.external_rootfs = text(external.path());
     }
     let size = driver::size_option(&host.storage_opt)?;
-    if size.is_some() && external.is_some() {
+    if size.is_some_and(|size| size > 0) && external.is_some() {
         return Err(Error::invalid("a size (--storage-opt) goes with an image, not with an external root file system"));
     }
     let size = if external.is_some() { None } else { daemon.images.container_size(size)? };
@@ -193,7 +193,7 @@ fn document(
             config,
             created: Timestamp::now(),
             image: image_name,
-            image_type: if embedded { EMBEDDED.into() } else { "oci".into() },
+            image_type: if embedded { EMBEDDED.into() } else { OCI.into() },
             hostname_path,
             hosts_path,
             resolv_conf_path,

@@ -3,6 +3,7 @@
 use super::root::Root;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
+use crate::modules::container::document::OCI;
 use crate::modules::image::pack::{Form, pack};
 use crate::modules::remap::Ids;
 use crate::modules::spec::remap_of;
@@ -21,8 +22,9 @@ pub fn export(daemon: &Daemon, reference: &str, out: &mut dyn Write) -> Result<(
     let defaults = &daemon.settings.defaults;
     let ids = match (&defaults.remap, remap_of(&host, defaults)?) {
         (_, Some(remap)) => Ids::Inside(remap),
-        (Some(remap), None) => Ids::Shared(remap),
-        (None, None) => Ids::Same,
+        (Some(remap), None) if document.common_config.image_type == OCI => Ids::Shared(remap),
+        // Nothing below it was unpacked here.
+        (_, None) => Ids::Same,
     };
     let tree = root.open()?;
     // Its end is told only when everything was there to its end.

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::executor::Daemon;
 use crate::modules::container::document::Document;
 use crate::modules::container::external::External;
+use crate::modules::image::store::Image;
 use std::path::PathBuf;
 
 /// A container's root.
@@ -23,6 +24,11 @@ pub struct Root {
     pub mounts: Vec<Mount>,
 }
 
+/// What an image has mounted in roots made of it.
+fn mounts(image: &Image) -> Vec<Mount> {
+    image.embedded.as_ref().map(|embedded| embedded.mounts()).unwrap_or_default()
+}
+
 impl Root {
     /// Finds it.
     ///
@@ -33,11 +39,15 @@ impl Root {
         let path = daemon.images.mount_point(id);
         if host.external_rootfs.is_empty() {
             if let Some(path) = daemon.images.container_copy(id) {
-                return Ok(Root { path, overlay: None, device: None, mounts: Vec::new() });
+                // It needs the image no more, but for what that has mounted.
+                let image = daemon.images.find(document.image_id()).ok().filter(|image| image.embedded.is_some());
+                image.as_ref().map_or(Ok(()), |image| image.check())?;
+                let mounts = image.as_deref().map(mounts).unwrap_or_default();
+                return Ok(Root { path, overlay: None, device: None, mounts });
             }
             let image = daemon.images.find(document.image_id())?;
             let overlay = daemon.images.container_layer(id, &image)?;
-            let mounts = image.embedded.as_ref().map(|embedded| embedded.mounts()).unwrap_or_default();
+            let mounts = mounts(&image);
             return Ok(Root { path, overlay: Some(overlay), device: None, mounts });
         }
         Ok(match External::find(&host.external_rootfs)? {

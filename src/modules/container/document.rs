@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Image type of a container whose image was unpacked into the store.
+pub const OCI: &str = "oci";
 /// The image type of a container whose root is not an image's.
 pub const EXTERNAL: &str = "external";
 

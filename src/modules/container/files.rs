@@ -106,10 +106,13 @@ fn read_host(path: &str) -> Option<String> {
     Some(text)
 }
 
-/// Writes unless the content is there already: a start again costs the flash nothing.
+/// Writes unless the content is there already: a start again costs the flash nothing. What is there may be of any size:
+/// the container may write to it.
 fn write_in_place(path: &Path, content: &[u8], (uid, gid): (u32, u32)) -> Result<()> {
-    match std::fs::read(path) {
-        Ok(old) if old == content => return Ok(()),
+    let mut old = Vec::with_capacity(content.len() + 1);
+    let read = std::fs::File::open(path).and_then(|file| file.take(content.len() as u64 + 1).read_to_end(&mut old));
+    match read {
+        Ok(_) if old == content => return Ok(()),
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context(|| format!("read({path:?})")),
         _ => {}
     }

@@ -8,6 +8,7 @@ use super::layer::Record;
 use super::record;
 use super::store::{Image, Store, remove_all};
 use crate::error::{Error, Result};
+use crate::utils::archive::Window;
 use crate::utils::digest;
 use std::collections::HashSet;
 use std::io::Read;
@@ -43,10 +44,15 @@ impl Store {
     /// Begins an image with this configuration document.
     ///
     /// # Errors
-    /// `Kind::Invalid` for a document that is none.
+    /// `Kind::Invalid` for a document that is none; `Kind::Conflict` when one of the layers is damaged and cannot be replaced
+    /// now.
     pub fn assemble(&self, config: Vec<u8>) -> Result<Assembly<'_>> {
         let (parsed, layers) = record::parse_config(&config).map_err(|e| e.context("image configuration"))?;
         let mut index = self.index();
+        if let Some(id) = layers.iter().find(|id| index.damaged.contains(*id)) {
+            let text = "is damaged, and containers that run may have it: stop them and start the daemon anew";
+            return Err(Error::conflict(format!("layer {id} {text}")));
+        }
         for id in &layers {
             *index.held.entry(id.clone()).or_insert(0) += 1;
         }
@@ -89,7 +95,7 @@ impl Assembly<'_> {
     pub fn layer<R: Read>(&self, n: usize, open: impl FnOnce() -> Result<R>) -> Result<()> {
         let Some(_claim) = self.claim(n) else { return Ok(()) };
         let mut source = open()?;
-        let made = import::unpack_layer(&self.store.directories, &mut source)?;
+        let made = import::unpack_layer(&self.store.directories, &mut source, Window::Small)?;
         self.put(n, made)
     }
 
@@ -175,7 +181,7 @@ impl<'a> Loose<'a> {
     /// # Errors
     /// As [`Store::import`].
     pub fn layer(&self, n: usize, source: &mut dyn Read) -> Result<()> {
-        let made = import::unpack_layer(&self.store.directories, source)?;
+        let made = import::unpack_layer(&self.store.directories, source, Window::Small)?;
         *self.layers[n].lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
         Ok(())
     }

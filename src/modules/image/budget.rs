@@ -29,7 +29,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// For a layer below the directory `root`. `limit` is for everything that [`Budget::count`] is told.
+    /// For a tree below the directory `root`. `limit` is for everything that [`Budget::count`] is told.
     ///
     /// # Errors
     /// As [`Budget::write`].
@@ -70,9 +70,9 @@ impl Budget {
         let now = fstatvfs(&self.root).context(|| "fstatvfs(directory of a layer)".into())?;
         let unit = wide(now.fragment_size());
         let free = wide(now.blocks_available()).saturating_mul(unit);
-        let room = room(free, wide(now.blocks()).saturating_mul(unit), BYTES_LIMIT, "bytes")?;
-        self::room(wide(now.files_available()), wide(now.files()), INODES_LIMIT, "inodes")?;
-        self.ahead = room.clamp(LEAST_STEP, STEP);
+        let bytes = room(free, wide(now.blocks()).saturating_mul(unit), BYTES_LIMIT, "bytes")?;
+        let inodes = room(wide(now.files_available()), wide(now.files()), INODES_LIMIT, "inodes")?;
+        self.ahead = bytes.min(inodes.saturating_mul(ENTRY)).clamp(LEAST_STEP, STEP);
         Ok(())
     }
 }

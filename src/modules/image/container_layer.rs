@@ -10,6 +10,7 @@ use super::store::{Image, Store, sync_file_system};
 use crate::api::shim::Overlay;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::Durability;
+use crate::utils::host;
 use crate::utils::id::is_full_id;
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
@@ -40,10 +41,10 @@ impl Store {
     /// # Errors
     /// `Kind::Unsupported` when no container can be limited here.
     pub fn container_size(&self, wanted: Option<u64>) -> Result<Option<u64>> {
-        if wanted.is_some() {
+        if wanted.is_some_and(|size| size > 0) {
             Quota::supported(&self.directories.overlay)?;
         }
-        Ok(wanted.or(self.storage.size))
+        Ok(wanted.or(self.storage.size).filter(|size| *size > 0))
     }
 
     /// Makes the writable layer of a container, or its copy of the image, which may fill `size` bytes. A copy is durable
@@ -75,6 +76,12 @@ impl Store {
             Ok::<PathBuf, Error>(path)
         };
         // What overlayfs cannot read is copied whatever the driver is.
+        let unlike = layers.iter().all(|layer| !layer.has_root);
+        // What a root is when no layer says what it is like.
+        let usual = |path: &Path| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).context(|| format!("chmod({path:?})"))?;
+            self.directories.give(path)
+        };
         if driver == Driver::Vfs || layers.iter().any(|layer| layer.archive_signs) {
             drop(operation);
             if image.embedded.as_ref().is_some_and(|embedded| !embedded.images().is_empty()) {
@@ -84,6 +91,9 @@ impl Store {
             let copy = make(COPY, PRIVATE)?;
             if let Some(size) = size {
                 self.quota.limit(&[&copy], size)?;
+            }
+            if unlike {
+                usual(&copy)?;
             }
             driver::make_copy(&layers, &copy)?;
             if size.is_some() {
@@ -107,10 +117,7 @@ impl Store {
         }
         match layers.iter().find(|layer| layer.has_root) {
             // What it is in there shows when it is mounted only.
-            Some(Lower { path: top, .. }) if !top.is_dir() => {
-                std::fs::set_permissions(&diff, PermissionsExt::from_mode(0o755))
-                    .context(|| format!("chmod({diff:?})"))?;
-            }
+            Some(Lower { path: top, .. }) if !top.is_dir() => usual(&diff)?,
             // The merged root shows the owner and mode of the uppermost layer, which is this one.
             Some(Lower { path: top, .. }) => {
                 let metadata = top.metadata().context(|| format!("stat({top:?})"))?;
@@ -121,7 +128,7 @@ impl Store {
             // overlayfs wants at least one layer below.
             None => {
                 let empty = make("empty", 0o755)?;
-                [&empty, &diff].iter().try_for_each(|path| self.directories.give(path))?;
+                [&empty, &diff].into_iter().try_for_each(|path| usual(path))?;
             }
         }
         new.rename(&path)
@@ -130,8 +137,18 @@ impl Store {
     /// The layers of a container of this image, topmost first.
     fn lower_layers(&self, image: &Image) -> Vec<Lower> {
         let own = record::init_layer(&self.directories, &image.id);
-        let mut layers: Vec<Lower> =
-            own.into_iter().map(|path| Lower { path, archive_signs: false, has_root: false }).collect();
+        let own = own.into_iter().map(|path| Lower { path, archive_signs: false, has_root: false });
+        own.chain(self.image_layers(image)).collect()
+    }
+
+    /// The read-only layers of an image as overlayfs wants them: topmost first. Those of an embedded one need not be
+    /// directories.
+    pub fn lower_directories(&self, image: &Image) -> Vec<PathBuf> {
+        self.image_layers(image).into_iter().map(|layer| layer.path).collect()
+    }
+
+    fn image_layers(&self, image: &Image) -> Vec<Lower> {
+        let mut layers = Vec::with_capacity(image.layers.len());
         if let Some(embedded) = &image.embedded {
             let lower = embedded.lower().into_iter();
             layers.extend(lower.map(|path| Lower { path, archive_signs: false, has_root: true }));
@@ -186,9 +203,7 @@ impl Store {
         if lower.is_empty() {
             lower.push(path.join("empty"));
         }
-        // Where the kernel was built to keep an index, it ties upper and lower directories together for ever.
-        let index = Path::new("/sys/module/overlay/parameters/index").exists();
-        let mut options = if index { vec!["index=off".to_owned()] } else { Vec::new() };
+        let mut options = host::overlay_options();
         options.extend(self.storage.mount_options.iter().cloned());
         let images = image.embedded.as_ref().map(|embedded| embedded.images()).unwrap_or_default();
         Overlay { lower, images, upper: path.join("diff"), work: path.join("work"), options }
@@ -234,8 +249,13 @@ impl Store {
         Ok(())
     }
 
-    /// The directories to be synced for what a container has here, or its mount point, to last: the innermost first.
+    /// The directories to be synced for what a container has here, or its mount point, to last: the innermost first. On
+    /// ext4 and XFS none, where the one journal of the file system that has a later file has them too, and another sync
+    /// would only flush the device again.
     pub fn container_directories(&self, container: &str) -> Vec<PathBuf> {
+        if matches!(host::filesystem(&self.directories.overlay), "extfs" | "xfs") {
+            return Vec::new();
+        }
         let path = self.directories.overlay.join(container);
         let diff = path.join("diff");
         let inner = diff.is_dir().then_some(diff);

@@ -5,6 +5,7 @@
 //! open: one of the copy, and one of each layer, at the directory where it is looked at now or has to wait for those
 //! that go deeper. Names are kept for the directories on the way to the current one.
 
+use super::budget::{Budget, ENTRY};
 use super::driver::Lower;
 use super::likeness::{imitate, imitate_at};
 use super::signs::{self, RECORDS, is_whiteout};
@@ -33,8 +34,9 @@ pub(super) fn flatten(layers: &[Lower], target: &Path) -> Result<()> {
     for (layer, lower) in layers.iter().enumerate() {
         from.push(Source { layer, fd: open(&lower.path)? });
     }
-    let mut copying =
-        Copying { layers, root, here, from, path: Vec::new(), links: HashMap::new(), copier: Copier::default() };
+    let budget = Budget::new(root.as_fd(), None)?;
+    let (path, links, copier) = (Vec::new(), HashMap::new(), Copier::default());
+    let mut copying = Copying { layers, root, here, from, path, links, copier, budget };
     let result = copying.tree();
     result.map_err(|e| e.context(format!("copying {:?}", String::from_utf8_lossy(&copying.path))))
 }
@@ -79,6 +81,8 @@ struct Copying<'a> {
     /// First names in the copy of files that have several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     copier: Copier,
+    /// What the file system keeps for others.
+    budget: Budget,
 }
 
 impl Copying<'_> {
@@ -160,6 +164,7 @@ impl Copying<'_> {
 
     /// Makes a directory and goes there; gives the sources that have no part in it.
     fn enter(&mut self, name: &[u8], below: Vec<Source>) -> Result<Vec<Source>> {
+        self.budget.write(ENTRY)?;
         mkdirat(&self.here, name, Mode::S_IRWXU).context(|| "mkdirat()".into())?;
         self.here = openat(&self.here, name, DIRECTORY, Mode::empty()).context(|| "openat(O_DIRECTORY)".into())?;
         let mut waiting = std::mem::replace(&mut self.from, below);
@@ -195,6 +200,7 @@ impl Copying<'_> {
             }
             self.links.insert(identity, self.path.clone());
         }
+        self.budget.write(ENTRY)?;
         let from = self.from[at].fd.as_fd();
         let here = self.here.as_fd();
         match type_of(stat) {
@@ -219,7 +225,7 @@ impl Copying<'_> {
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let from = File::from(openat(&self.from[at].fd, name, read, Mode::empty()).context(|| "openat()".into())?);
         let to = File::from(openat(&self.here, name, make, mode).context(|| "openat(O_CREAT)".into())?);
-        self.copier.copy(&from, &to)?;
+        self.copier.copy(&from, &to, &mut |bytes| self.budget.write(bytes))?;
         imitate(&to, &from, stat)
     }
 

@@ -7,7 +7,7 @@ use super::platform::Platform;
 use super::unpack::{Rules, Unpacked, unpack};
 use crate::api::oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
 use crate::error::{Context, Error, Result};
-use crate::utils::archive::{Decompressed, read_error, tar};
+use crate::utils::archive::{Decompressed, Window, read_error, tar};
 use crate::utils::buffered;
 use crate::utils::digest::Hashing;
 use crate::utils::time::Timestamp;
@@ -46,7 +46,7 @@ struct Outcome {
 
 /// Unpacks a layer under a temporary name. The digest is of the whole uncompressed stream, to its last byte; the source
 /// is read to its end.
-pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read) -> Result<NewLayer> {
+pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read, window: Window) -> Result<NewLayer> {
     let name = crate::utils::id::random_id()?;
     let work = Temporary::directory(&directories.overlay.join(&name[..12]))?;
     let diff = work.path().join("diff");
@@ -57,7 +57,7 @@ pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read) -> 
     directories.give(&diff)?;
     fchmod(&root, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({diff:?})"))?;
 
-    let stream = Decompressed::detect(source)?;
+    let stream = Decompressed::detect(source, window)?;
     let compressed = stream.is_compressed();
     let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     let rules = directories.rules();
@@ -80,7 +80,7 @@ pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record
         let packer = builder
             .spawn_scoped(scope, move || pack(root, form, ids, sink).map(drop))
             .context(|| "start image-pack".into())?;
-        let unpacked = unpack_layer(directories, &mut source);
+        let unpacked = unpack_layer(directories, &mut source, Window::Small);
         drop(source);
         let packed = packer.join().map_err(|_| Error::internal("the thread image-pack panicked"))?;
         let mut made = unpacked?;

@@ -12,7 +12,7 @@ use super::tree::components;
 use crate::api::oci::image::Descriptor;
 use crate::error::{Error, Kind, Result};
 use crate::utils::archive::tar::{Member, Reader, Type};
-use crate::utils::archive::{Decompressed, read_error};
+use crate::utils::archive::{Decompressed, Window, read_error};
 use crate::utils::digest::{self, Hashing};
 use crate::utils::json;
 use serde::Deserialize;
@@ -50,7 +50,7 @@ impl Store {
     /// Images before the one that failed stay.
     pub fn load(&self, source: &mut dyn Read, name: Option<&str>) -> Result<Vec<Loaded>> {
         let name = name.map(Reference::parse_name).transpose()?;
-        let stream = Decompressed::detect(source)?;
+        let stream = Decompressed::detect(source, Window::Large)?;
         let mut contents = Contents::default();
         let mut archive = Reader::new(stream);
         while let Some(member) = archive.next_member()? {
@@ -164,7 +164,7 @@ impl Contents {
             return Ok(());
         }
         let mut data = Hashing::new(BufReader::with_capacity(CHUNK, Data(archive)));
-        let layer = match unpack_layer(&store.directories, &mut data) {
+        let layer = match unpack_layer(&store.directories, &mut data, Window::Large) {
             Ok(layer) => {
                 drain(&mut data)?;
                 let (have, _) = data.finish();

@@ -44,9 +44,9 @@ struct Document {
     schema_version: Option<u64>,
     media_type: Option<String>,
     artifact_type: Option<String>,
-    manifests: Option<Vec<Descriptor>>,
+    manifests: Option<json::Short<Descriptor, ENTRIES>>,
     config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
+    layers: Option<json::Short<Descriptor, LAYERS>>,
     /// Of schema 1.
     fs_layers: Option<IgnoredAny>,
 }
@@ -96,7 +96,7 @@ pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Manifest> 
     match found {
         Type::Schema1 => Ok(Manifest::Schema1),
         _ if document.schema_version != Some(2) => corrupt("a document whose schemaVersion is not 2"),
-        Type::Index => index(document.manifests.unwrap_or_default()),
+        Type::Index => index(document.manifests.unwrap_or_default().0),
         Type::Image => image(document),
     }
 }
@@ -111,9 +111,6 @@ fn known(text: &str) -> Option<Type> {
 }
 
 fn index(mut list: Vec<Descriptor>) -> Result<Manifest> {
-    if list.len() > ENTRIES {
-        return corrupt(format!("an index of more than {ENTRIES} images"));
-    }
     // What is not an image or an index (signatures and the like) is none to choose from.
     list.retain(|listed| matches!(known(&listed.media_type), Some(Type::Index | Type::Image)));
     for listed in &mut list {
@@ -125,14 +122,11 @@ fn index(mut list: Vec<Descriptor>) -> Result<Manifest> {
 
 fn image(document: Document) -> Result<Manifest> {
     let Some(config) = document.config else { return corrupt("a manifest without a configuration") };
-    let Some(layers) = document.layers else { return corrupt("a manifest without layers") };
+    let Some(json::Short(layers)) = document.layers else { return corrupt("a manifest without layers") };
     checked(&config)?;
     if !media_type::is_config(&config.media_type) {
         let kind = document.artifact_type.filter(|t| !t.is_empty()).unwrap_or(config.media_type);
         return Err(Error::new(Kind::Unsupported, format!("an artifact of the type {kind:?} is not an image")));
-    }
-    if layers.len() > LAYERS {
-        return corrupt(format!("an image of more than {LAYERS} layers"));
     }
     for layer in &layers {
         checked(layer)?;
@@ -227,7 +221,7 @@ mod tests {
             "{{\"schemaVersion\":2,\"config\":{config},\"layers\":[{}]}}",
             vec![listed(LAYER_TYPES[0], 'd', ""); 501].join(",")
         );
-        assert!(parse(many.as_bytes(), None).unwrap_err().to_string().contains("500 layers"));
+        assert!(parse(many.as_bytes(), None).unwrap_err().to_string().contains("at most 500"));
     }
 
     #[test]

@@ -59,8 +59,9 @@ pub(super) fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads the index. `verify` has the layers' trees compared with what was unpacked.
-pub(super) fn read(directories: &Directories, verify: bool) -> Result<Index> {
+/// Reads the index. `verify` has the layers' trees compared with what was unpacked; `in_use` says that containers run,
+/// below whose roots they may be.
+pub(super) fn read(directories: &Directories, verify: bool, in_use: bool) -> Result<Index> {
     let mut garbage = Garbage::default();
     let mut index = Index::default();
     for directory in [&directories.images, &directories.layers, &directories.overlay] {
@@ -75,6 +76,11 @@ pub(super) fn read(directories: &Directories, verify: bool) -> Result<Index> {
         match read_layer(directories, &id, verify) {
             Ok(record) => {
                 index.layers.insert(id, record);
+            }
+            Err(e) if hopeless(&e) && verify && in_use => {
+                log::error!("layer {id} is damaged; it is removed at a start without running containers: {e}");
+                certain = false;
+                index.damaged.insert(id);
             }
             Err(e) if hopeless(&e) => {
                 log::error!("layer {id} is damaged and removed: {e}");

@@ -10,7 +10,7 @@
 
 use super::manifest::LAYERS;
 use super::platform::Platform;
-use crate::api::oci::image::{History, RootFs};
+use crate::api::oci::image::{History, ImageConfig, RootFs};
 use crate::error::{Error, Kind, Result};
 use crate::utils::{digest, id, json};
 use base64::Engine as _;
@@ -18,6 +18,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// Signatures of one document: docker makes one.
+const SIGNATURES: usize = 16;
+/// Steps of an image's history, those without files among them.
+const STEPS: usize = 4096;
+/// Bytes of the configuration of one layer.
+const STEP_LIMIT: usize = 256 << 10;
 /// What docker leaves out of the configuration: it is about one layer, or follows from others.
 const OF_THE_LAYER: [&str; 6] = ["id", "parent", "Size", "parent_id", "layer_id", "throwaway"];
 
@@ -36,7 +42,7 @@ pub struct Image {
 #[serde(default, rename_all = "camelCase")]
 struct Signed {
     schema_version: u64,
-    signatures: Vec<Signature>,
+    signatures: json::Short<Signature, SIGNATURES>,
 }
 
 #[derive(Deserialize, Default)]
@@ -58,8 +64,8 @@ struct Protected {
 struct Document {
     name: String,
     tag: String,
-    fs_layers: Vec<Layer>,
-    history: Vec<Entry>,
+    fs_layers: json::Short<Layer, STEPS>,
+    history: json::Short<Entry, STEPS>,
 }
 
 #[derive(Deserialize, Default)]
@@ -100,13 +106,13 @@ struct Container {
 pub(super) fn payload(bytes: Vec<u8>) -> Result<Vec<u8>> {
     // What cannot be read is for the next reader to complain about.
     let Ok(signed) = json::parse::<Signed>(&bytes) else { return Ok(bytes) };
-    if signed.schema_version != 1 || signed.signatures.is_empty() {
+    if signed.schema_version != 1 || signed.signatures.0.is_empty() {
         return Ok(bytes);
     }
     let bad = || Error::corrupt("a signature that does not say what it is of");
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| bad());
     let mut found: Option<Protected> = None;
-    for signature in &signed.signatures {
+    for signature in &signed.signatures.0 {
         let protected: Protected = json::parse(&decode(&signature.protected)?).map_err(|_| bad())?;
         if found.as_ref().is_some_and(|first| *first != protected) {
             return Err(Error::corrupt("signatures of different documents"));
@@ -130,7 +136,7 @@ impl Image {
     /// `Kind::Corrupt` for layers that do not build upon each other.
     pub(super) fn parse(payload: &[u8]) -> Result<Image> {
         let document: Document = json::parse(payload).map_err(|e| e.with_kind(Kind::Corrupt))?;
-        let (layers, history) = (document.fs_layers, document.history);
+        let (layers, history) = (document.fs_layers.0, document.history.0);
         if layers.len() != history.len() || layers.is_empty() {
             let text = format!("{} layers and a history of {} steps", layers.len(), history.len());
             return Err(Error::corrupt(text));
@@ -144,9 +150,15 @@ impl Image {
         };
         let (mut below, mut top) = (String::new(), &history[0]);
         for (layer, entry) in layers.iter().zip(&history).rev() {
+            if entry.v1_compatibility.len() > STEP_LIMIT {
+                return Err(Error::corrupt(format!("a step of more than {STEP_LIMIT} bytes")));
+            }
             let step: Step = json::parse(entry.v1_compatibility.as_bytes()).map_err(|e| e.with_kind(Kind::Corrupt))?;
             if !id::is_full_id(&step.id) {
-                return Err(Error::corrupt(format!("a layer with the id {:?}", step.id)));
+                return Err(Error::corrupt("a layer whose id is not 64 digits"));
+            }
+            if !step.parent.is_empty() && !id::is_full_id(&step.parent) {
+                return Err(Error::corrupt(format!("layer {:?} is upon one whose id is not 64 digits", step.id)));
             }
             // Docker's own clients once wrote a layer twice; the lower one counts.
             if step.id == below {
@@ -170,6 +182,8 @@ impl Image {
             image.layers.push(layer.blob_sum.clone());
         }
         image.config = json::parse(top.v1_compatibility.as_bytes()).map_err(|e| e.with_kind(Kind::Corrupt))?;
+        // Before any layer is fetched.
+        json::parse::<ImageConfig>(&image.configuration(Vec::new())).map_err(|e| e.with_kind(Kind::Corrupt))?;
         Ok(image)
     }
 

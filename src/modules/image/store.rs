@@ -15,11 +15,12 @@ use crate::api::image::DeleteEntry;
 use crate::api::oci::image::{ExecutionConfig, ImageConfig};
 use crate::error::{Context, Error, Kind, Result};
 use crate::modules::remap::Remap;
+use crate::utils::archive::Window;
 use crate::utils::atomic_file::sync_directory;
 use crate::utils::digest;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,6 +46,8 @@ pub(super) struct Index {
     pub layers: HashMap<String, Record>,
     /// Every record could be read.
     pub certain: bool,
+    /// Layers that were found damaged and left where they are, below running containers.
+    pub damaged: HashSet<String>,
     /// Layers that are wanted for images which are not there yet, and by how many.
     pub held: HashMap<String, usize>,
 }
@@ -122,6 +125,15 @@ impl Store {
     /// When the directories cannot be made or read; `Kind::Unsupported` when containers cannot be limited to the size
     /// that `storage` has.
     pub fn open(graph: &Path, remap: Option<Remap>, storage: Storage) -> Result<Store> {
+        Store::open_beside(graph, remap, storage, false)
+    }
+
+    /// The same; `in_use` says that containers run. A layer that is found damaged may be below their roots and is left
+    /// where it is then, until a start at which none do.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_beside(graph: &Path, remap: Option<Remap>, storage: Storage, in_use: bool) -> Result<Store> {
         let directories = Directories::open(graph, remap)?;
         if storage.size.is_some() {
             Quota::supported(&directories.overlay)?;
@@ -130,7 +142,7 @@ impl Store {
         let unclean = super::check::begin(&directories, storage.check_layers);
         #[cfg(not(feature = "storage"))]
         let unclean = false;
-        let index = open::read(&directories, unclean && storage.check_layers)?;
+        let index = open::read(&directories, unclean && storage.check_layers, in_use)?;
         Ok(Store {
             directories,
             driver: Mutex::new(storage.driver),
@@ -145,7 +157,9 @@ impl Store {
     /// Says that nothing changes here any more, so that the next start need not look for damage.
     pub fn close(&self) {
         #[cfg(feature = "storage")]
-        super::check::end(&self.directories);
+        if self.index().damaged.is_empty() {
+            super::check::end(&self.directories);
+        }
     }
 
     /// The same with a limit for what a layer may unpack to, in bytes; see [`super::unpack::unpack`].
@@ -221,7 +235,7 @@ impl Store {
         for change in import.changes {
             changes::apply(&mut config, change)?;
         }
-        let layer = import::unpack_layer(&self.directories, import.source)?;
+        let layer = import::unpack_layer(&self.directories, import.source, Window::Large)?;
         if layer.members == 0 {
             return Err(Error::invalid("the archive holds nothing"));
         }
@@ -294,7 +308,7 @@ impl Store {
     }
 
     /// Undoes a change of names after a failure: no name may have two owners.
-    fn give_back(&self, before: &Image) {
+    pub(super) fn give_back(&self, before: &Image) {
         if let Err(e) = self.replace(before.clone()) {
             log::warn!("image {}: its names are not as before: {e}", before.id);
         }
@@ -427,23 +441,6 @@ impl Store {
     /// Bytes of the files of every layer, by chain id.
     pub fn all_layer_sizes(&self) -> HashMap<String, u64> {
         self.index().layers.values().map(|layer| (layer.id.clone(), layer.unpacked_size)).collect()
-    }
-
-    /// The read-only layers of an image as overlayfs wants them: topmost first. Those of an embedded one need not be
-    /// directories.
-    pub fn lower_directories(&self, image: &Image) -> Vec<PathBuf> {
-        if let Some(embedded) = &image.embedded {
-            return embedded.lower();
-        }
-        let index = self.index();
-        let mut lower = Vec::with_capacity(image.layers.len());
-        for id in image.layers.iter().rev() {
-            lower.push(self.directories.diff(id));
-            if index.layers.get(id).is_some_and(|layer| layer.opaque) {
-                break;
-            }
-        }
-        lower
     }
 
     /// Where the files of a layer are.

@@ -120,7 +120,7 @@ impl Tree {
             };
             let level = Level::new(name, fd)?;
             // Made in a directory that hands its group down.
-            self.way.strayed |= self.way.there.is_some() && level.group != 0;
+            self.way.strayed |= self.way.there.is_some() && level.group != self.owner.1;
             self.levels.push(level);
         }
         Ok(true)

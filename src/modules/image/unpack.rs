@@ -33,6 +33,8 @@ const IMPLIED: Likeness = Likeness { mode: libc::S_IFDIR | 0o755, uid: 0, gid: 0
 /// Bytes of a file after which the kernel is told to begin writing, so that the wait at the end of a large layer is a
 /// short one and its pages can be taken back before.
 const WRITEBACK: usize = 4 << 20;
+/// Length of capabilities of version 2 (linux/capability.h).
+const CAPABILITY_2: usize = 20;
 /// What the kernel's device numbers hold (linux/kdev_t.h).
 const MAJOR_LIMIT: u64 = 1 << 12;
 const MINOR_LIMIT: u64 = 1 << 20;
@@ -214,6 +216,10 @@ impl Unpacking<'_> {
                 set_metadata(file.as_fd(), member)?;
                 let capability = member.xattrs.iter().find(|(name, _)| name == b"security.capability");
                 let capability = capability.map(|(_, value)| value.as_slice());
+                // The kernel shows one that names its owner as it thinks best (capabilities(7)).
+                if capability.is_some_and(|value| value.len() != CAPABILITY_2) {
+                    self.tally.lost();
+                }
                 self.tally.file(path, member.size, likeness(SFlag::S_IFREG, member, 0), capability);
                 self.result.size = self.result.size.saturating_add(member.size);
             }

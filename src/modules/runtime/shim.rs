@@ -288,30 +288,35 @@ pub fn prune(path: &str) -> Result<()> {
 /// else why not.
 ///
 /// # Errors
-/// When there can be no process that tries it.
+/// When it cannot be tried: no room on the disk or in memory says nothing about overlayfs.
 #[cfg(feature = "storage")]
 pub fn try_overlay(directory: &Path) -> Result<Option<String>> {
     let mut command = command()?;
     command.arg("try-overlay").current_dir(directory);
-    Ok(ordered(command)?.err())
+    Ok(Some(ordered(command)?).filter(|why| !why.is_empty()))
 }
 
 /// Runs the shim applet for one order.
 fn order(words: &[&str]) -> Result<()> {
     let mut command = command()?;
     command.args(words);
-    ordered(command)?.map_err(Error::internal)
+    ordered(command).map(drop)
 }
 
-/// Waits for a process with an order; the inner error is what it says.
-fn ordered(mut command: Command) -> Result<std::result::Result<(), String>> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+/// Waits for a process with an order; what it answers.
+fn ordered(mut command: Command) -> Result<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = command.output().context(|| format!("spawn({NAME:?})"))?;
     if output.status.success() {
-        return Ok(Ok(()));
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    Ok(Err(text.trim().strip_prefix("isulad-shim: ").unwrap_or(text.trim()).to_owned()))
+    let text = text.trim();
+    Err(Error::internal(match text {
+        // Killed, most likely for its memory.
+        "" => format!("{NAME}: {}", output.status),
+        text => text.strip_prefix("isulad-shim: ").unwrap_or(text).to_owned(),
+    }))
 }
 
 pub(super) fn command() -> Result<Command> {

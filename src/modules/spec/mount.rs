@@ -7,6 +7,7 @@ use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::oci::runtime::{Device, Mount};
 use crate::error::{Context, Error, Result};
 use crate::modules::remap::Remap;
+use crate::utils::mountinfo;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -197,7 +198,7 @@ fn mount_of(mountinfo: &[u8], path: &Path) -> Option<(PathBuf, Vec<String>)> {
     for line in mountinfo.split(|b| *b == b'\n') {
         let mut words = line.split(|b| *b == b' ');
         let Some(at) = words.nth(4) else { continue };
-        let at = PathBuf::from(std::ffi::OsString::from_vec(unescape(at)));
+        let at = PathBuf::from(std::ffi::OsString::from_vec(mountinfo::unescape(at)));
         let length = |p: &Path| p.as_os_str().as_bytes().len();
         if !path.starts_with(&at) || best.as_ref().is_some_and(|(b, _)| length(b) > length(&at)) {
             continue;
@@ -206,26 +207,6 @@ fn mount_of(mountinfo: &[u8], path: &Path) -> Option<(PathBuf, Vec<String>)> {
         best = Some((at, tags));
     }
     best
-}
-
-/// The kernel writes blanks, newlines and backslashes as three octal digits.
-fn unescape(word: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(word.len());
-    let mut rest = word;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = (byte == b'\\').then(|| tail.get(..3)).flatten();
-        match digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok()) {
-            Some(value) => {
-                out.push(value);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 /// The root must take part in what its mounts propagate; empty is the engine's default, private.

@@ -38,6 +38,15 @@ const CHUNK: usize = 128 << 10;
 /// The bytes that were looked at, and what follows them.
 type Source<'a> = Chain<Take<Cursor<[u8; 6]>>, BufReader<Patient<'a>>>;
 
+/// How much memory the window of a stream may take, where the stream decides that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// 8 MiB: for what comes from a stranger, several at once.
+    Small,
+    /// 64 MiB: for what the operator gives.
+    Large,
+}
+
 /// A stream that is decompressed when it needs to be. No trait object: its tables would hold every method of a reader.
 pub struct Decompressed<'a>(Form<'a>);
 
@@ -55,7 +64,9 @@ impl<'a> Decompressed<'a> {
     ///
     /// # Errors
     /// `Kind::Unsupported` for a compression that is known but not built in; the source's own error.
-    pub fn detect(source: &'a mut dyn Read) -> Result<Decompressed<'a>> {
+    pub fn detect(source: &'a mut dyn Read, window: Window) -> Result<Decompressed<'a>> {
+        #[cfg(not(feature = "xz"))]
+        let _ = window;
         let mut source = Patient(source);
         // A pipe may give a single byte first, which is not enough to tell by.
         let mut bytes = [0; 6];
@@ -76,7 +87,7 @@ impl<'a> Decompressed<'a> {
             #[cfg(feature = "zstd")]
             _ if zstd::is_frame(head) => Form::Zstd(Box::new(zstd::Unzstd::new(source))),
             #[cfg(feature = "xz")]
-            _ if head == xz::MAGIC => Form::Xz(Box::new(xz::Unxz::new(source))),
+            _ if head == xz::MAGIC => Form::Xz(Box::new(xz::Unxz::new(source, window))),
             // No tar archive begins with it.
             Some(0x1f) => Form::Gzip(Box::new(gzip::Gunzip::new(source))),
             _ => Form::Plain(source),
@@ -150,7 +161,7 @@ mod tests {
     fn read(bytes: &[u8], capacity: usize) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut source = BufReader::with_capacity(capacity, bytes);
-        let mut stream = Decompressed::detect(&mut source)?;
+        let mut stream = Decompressed::detect(&mut source, Window::Large)?;
         stream.read_to_end(&mut out).map_err(read_error)?;
         Ok(out)
     }

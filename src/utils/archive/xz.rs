@@ -4,6 +4,7 @@
 //! The container is read here and only LZMA2 by the crate: its readers of whole files keep the index of a stream in
 //! memory, which an archive of empty blocks makes as large as it likes.
 
+use super::Window;
 use super::crc64;
 use super::inflate::crc32;
 use crate::utils::buffered;
@@ -14,9 +15,10 @@ use std::io::{BufRead, Error, ErrorKind, Read, Result};
 
 /// Bytes handed out at once.
 const CHUNK: usize = 128 << 10;
-/// Largest dictionary: that of `xz -9`, which is what Yocto packs root file systems with. Memory is taken as the
-/// dictionary fills, so a small archive takes no more than its content whatever it was packed with.
-const DICTIONARY_LIMIT: u64 = 64 << 20;
+/// Largest dictionaries: that of `xz -9`, which is what Yocto packs root file systems with, and that of `xz -6`. Memory
+/// is taken as the dictionary fills, so an archive takes no more than it unpacks to.
+const LARGE: u64 = 64 << 20;
+const SMALL: u64 = 8 << 20;
 /// First bytes of a stream.
 pub const MAGIC: [u8; 6] = *b"\xfd7zXZ\0";
 /// Last bytes of a stream.
@@ -29,6 +31,8 @@ const LONGEST: u32 = 9;
 /// A decompressing reader.
 pub struct Unxz<R> {
     source: R,
+    /// Bytes of the largest dictionary.
+    limit: u64,
     state: State,
     /// What the head of the stream says; its tail must repeat it.
     flags: [u8; 2],
@@ -127,9 +131,10 @@ impl Check {
 
 impl<R: BufRead> Unxz<R> {
     /// Begins at a stream.
-    pub fn new(source: R) -> Unxz<R> {
+    pub fn new(source: R, window: Window) -> Unxz<R> {
         Unxz {
             source,
+            limit: if window == Window::Large { LARGE } else { SMALL },
             state: State::Stream { first: true },
             flags: [0; 2],
             records: Records::default(),
@@ -196,7 +201,7 @@ impl<R: BufRead> Unxz<R> {
         let mut head = vec![0; (usize::from(size) + 1) * 4];
         head[0] = size;
         self.exact(&mut head[1..])?;
-        Block::parse(&head, self.flags[1]).map(|block| State::Block(Box::new(block)))
+        Block::parse(&head, self.flags[1], self.limit).map(|block| State::Block(Box::new(block)))
     }
 
     /// Decompresses until there is something to hand out or the block ends.
@@ -297,7 +302,7 @@ impl<R: BufRead> Unxz<R> {
 
 impl Block {
     /// From a whole head (section 3.1).
-    fn parse(head: &[u8], check: u8) -> Result<Block> {
+    fn parse(head: &[u8], check: u8, limit: u64) -> Result<Block> {
         let (fields, stored) = head.split_at(head.len() - 4);
         if crc32(0, fields).to_le_bytes() != stored {
             return Err(corrupt("wrong checksum of a block's head"));
@@ -325,7 +330,7 @@ impl Block {
             return Err(corrupt("malformed head of a block"));
         }
         Ok(Block {
-            decoder: Lzma2Stream::new(dictionary(code)?),
+            decoder: Lzma2Stream::new(dictionary(code, limit)?),
             check: Check::new(check)?,
             head: head.len() as u64,
             packed: 0,
@@ -336,16 +341,15 @@ impl Block {
 }
 
 /// The size of a dictionary by its code (section 5.3.1), judged before memory is taken.
-fn dictionary(code: u8) -> Result<u32> {
+fn dictionary(code: u8, limit: u64) -> Result<u32> {
     let size = match code {
         40 => u64::from(u32::MAX),
         _ => u64::from(2 | code & 1) << (code / 2 + 11),
     };
     match u32::try_from(size) {
-        Ok(size) if u64::from(size) <= DICTIONARY_LIMIT => Ok(size),
+        Ok(size) if u64::from(size) <= limit => Ok(size),
         _ => Err(unsupported(format!(
-            "xz stream needs a dictionary of {size} bytes, more than the {DICTIONARY_LIMIT} of xz -9: compress with a \
-             preset"
+            "xz stream needs a dictionary of {size} bytes, more than {limit}: compress with a smaller preset"
         ))),
     }
 }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{FileStat, fstat};
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub fn attach(path: &Path) -> Result<Device> {
     let control = lock(control, end);
     match find(&stat) {
         Some(device) => Ok(device),
-        None => make(control.as_fd(), &file, path, end),
+        None => make(control.as_fd(), &file, path, Instant::now() + PATIENCE),
     }
 }
 
@@ -88,13 +88,23 @@ fn find(stat: &FileStat) -> Option<Device> {
             continue;
         }
         let path = Path::new("/dev").join(name);
-        let Ok(file) = File::open(&path) else { continue };
-        // It may have changed hands before it was opened, but not afterwards.
-        if sys::status(file.as_fd()).is_ok_and(|status| shows(&status, stat)) {
+        let Ok(mut file) = File::open(&path) else { continue };
+        // It may have changed hands before it was opened, but not afterwards. A file that was written anew since is not
+        // the one that it shows.
+        let length = file.seek(SeekFrom::End(0)).ok();
+        if length.is_some_and(|length| is_length(length, stat))
+            && sys::status(file.as_fd()).is_ok_and(|status| shows(&status, stat))
+        {
             return Some(Device { path, file });
         }
     }
     None
+}
+
+/// Whether a device of this length shows a file of that size, in whole sectors.
+fn is_length(length: u64, stat: &FileStat) -> bool {
+    const SECTOR: u64 = 512;
+    u64::try_from(stat.st_size).is_ok_and(|size| length == size / SECTOR * SECTOR)
 }
 
 /// `st_dev` has 32 bits on some of the architectures.

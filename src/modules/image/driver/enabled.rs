@@ -109,12 +109,12 @@ pub fn release(path: &Path) {
         let directory = path.join(name);
         let Ok(Some(project)) = own_project(&directory) else { continue };
         let parent = path.parent().unwrap_or(path);
-        let result = file_system(parent)
-            .and_then(|system| system.set_limit(project, 0))
-            // On its own: files cannot be moved out of a project, not even to be removed.
-            .and_then(|()| remove_tree(&directory));
-        if let Err(e) = result {
+        if let Err(e) = file_system(parent).and_then(|system| system.set_limit(project, 0)) {
             log::warn!("{directory:?}: its limit stays: {e}");
+        }
+        // On its own: files cannot be moved out of a project, not even to be removed.
+        if let Err(e) = remove_tree(&directory) {
+            log::warn!("{directory:?} is left: {e}");
         }
     }
 }
@@ -122,7 +122,7 @@ pub fn release(path: &Path) {
 /// Whether overlayfs works on the file system of `directory`, which is empty. A process of its own tries it.
 ///
 /// # Errors
-/// When there can be no such process.
+/// When it cannot be tried.
 pub fn overlay_works(directory: &Path) -> Result<bool> {
     match shim::try_overlay(directory)? {
         None => Ok(true),

@@ -78,7 +78,7 @@ pub struct Storage {
 /// Smallest size of a container, the original's.
 const SMALLEST: u64 = 4096;
 /// Options of an overlay that are the daemon's own.
-const OWN: [&str; 6] = ["lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir", "volatile"];
+const OWN: [&str; 7] = ["remount", "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir", "volatile"];
 
 impl Storage {
     /// Takes one storage option, `KEY=VALUE`.
@@ -116,7 +116,7 @@ impl Storage {
     }
 }
 
-/// The size that the storage options of a container ask for.
+/// The size that the storage options of a container ask for; 0 is none, whatever the daemon's is.
 ///
 /// # Errors
 /// `Kind::Invalid` for an unknown option and a size that is none or too small.
@@ -126,7 +126,7 @@ pub fn size_option(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
         if key != "size" {
             return Err(Error::invalid(format!("unknown storage option {key:?}: want size")));
         }
-        wanted = limit(value).map_err(|e| e.context("storage option \"size\""))?;
+        wanted = Some(limit(value).map_err(|e| e.context("storage option \"size\""))?.unwrap_or(0));
     }
     Ok(wanted)
 }
@@ -169,6 +169,7 @@ mod tests {
             ("overlay2.size=4095", "Illegal storage quota size 4095, 4096 at least"),
             ("overlay2.skip_mount_home=maybe", "overlay2.skip_mount_home"),
             ("overlay2.mountopt=nodev,lowerdir=/", "lowerdir"),
+            ("overlay2.mountopt=remount", "remount"),
         ] {
             let e = storage.option(text).unwrap_err().to_string();
             assert!(e.contains(part), "{text}: {e}");
@@ -179,7 +180,7 @@ mod tests {
     fn sizes_of_containers() {
         let of = |key: &str, value: &str| size_option(&[(key.to_owned(), value.to_owned())].into());
         assert_eq!(of("size", "64m").unwrap(), Some(64 << 20));
-        assert_eq!((of("size", "0").unwrap(), size_option(&BTreeMap::new()).unwrap()), (None, None));
+        assert_eq!((of("size", "0").unwrap(), size_option(&BTreeMap::new()).unwrap()), (Some(0), None));
         assert!(of("size", "100").unwrap_err().to_string().contains("Illegal storage quota size 100, 4096 at least"));
         assert!(of("sise", "64m").unwrap_err().to_string().contains("\"sise\""));
         assert!(of("size", "").is_err() && of("size", "-1").is_err());

@@ -153,7 +153,18 @@ impl Store {
         let image = Arc::new(record::image(id.clone(), names, embedded, Timestamp::now()));
         self.write_names(&image)?;
         self.index().images.insert(id.clone(), image.clone());
-        self.take_name(&name, &id)?;
+        if let Err(e) = self.take_name(&name, &id) {
+            match known {
+                Some(known) => self.give_back(known),
+                None => {
+                    self.index().images.remove(&id);
+                    if let Err(e) = image.embedded.as_ref().map_or(Ok(()), |own| own.remove(&self.directories, &id)) {
+                        log::warn!("image {id}: {e}");
+                    }
+                }
+            }
+            return Err(e);
+        }
         Ok(image)
     }
 

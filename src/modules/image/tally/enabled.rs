@@ -8,7 +8,7 @@ use crate::error::{Context, Error, Result};
 use crate::utils::checksum::{self, Checksum, mix};
 use crate::utils::file_copy::piece;
 use crate::utils::sys::xattr;
-use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::ffi::CStr;
 use std::fs::File;
@@ -139,6 +139,17 @@ fn likeness(stat: &FileStat) -> Likeness {
 
 /// The part of a name's number that is of its content.
 fn content(directory: BorrowedFd<'_>, name: &[u8], stat: &FileStat, checksum: &mut Checksum) -> Result<u64> {
+    content_and(directory, name, stat, checksum, |_| {})
+}
+
+/// The same, with something done with a file that was read.
+fn content_and(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    stat: &FileStat,
+    checksum: &mut Checksum,
+    done: impl FnOnce(&File),
+) -> Result<u64> {
     match type_of(stat) {
         SFlag::S_IFREG => {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
@@ -166,6 +177,7 @@ fn content(directory: BorrowedFd<'_>, name: &[u8], stat: &FileStat, checksum: &m
                     at += n as u64;
                 }
             }
+            done(&file);
             Ok(with_capability(checksum.finish(size), xattr::get(file.as_fd(), CAPABILITY)?.as_deref()))
         }
         SFlag::S_IFLNK => {
@@ -217,7 +229,11 @@ impl Walk {
                 self.directory(here.as_fd())?;
                 levels.push((names(here.as_fd())?, length));
             } else {
-                let content = content(here.as_fd(), &name, &stat, &mut self.checksum)?;
+                // A whole image is not to push out of the page cache what runs.
+                let forget = |file: &File| {
+                    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED); // a hint
+                };
+                let content = content_and(here.as_fd(), &name, &stat, &mut self.checksum, forget)?;
                 self.add(entry(checksum::text(&self.path), likeness(&stat), content));
             }
         }

@@ -92,8 +92,12 @@ fn usual() -> Vec<u8> {
 }
 
 fn unxz(bytes: &[u8], capacity: usize) -> Result<Vec<u8>> {
+    within(Window::Large, bytes, capacity)
+}
+
+fn within(window: Window, bytes: &[u8], capacity: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    Unxz::new(BufReader::with_capacity(capacity, bytes)).read_to_end(&mut out)?;
+    Unxz::new(BufReader::with_capacity(capacity, bytes), window).read_to_end(&mut out)?;
     Ok(out)
 }
 
@@ -168,8 +172,12 @@ fn heads_are_judged_before_memory_is_taken() {
     let with = |fields: &[u8]| Made::new(4).block(&head(fields), data, &plain()).finish();
     // 64 MiB, as xz -9 asks for; what comes next, and the largest.
     assert_eq!(unxz(&with(&[0, 0x21, 1, 28]), 64).unwrap(), plain());
-    refused(&with(&[0, 0x21, 1, 29]), ErrorKind::Unsupported, "100663296 bytes, more than the 67108864");
+    refused(&with(&[0, 0x21, 1, 29]), ErrorKind::Unsupported, "100663296 bytes, more than 67108864");
     refused(&with(&[0, 0x21, 1, 40]), ErrorKind::Unsupported, "4294967295 bytes");
+    // 8 MiB, as xz -6 asks for, and what comes next.
+    assert_eq!(within(Window::Small, &with(&[0, 0x21, 1, 22]), 64).unwrap(), plain());
+    let e = within(Window::Small, &with(&[0, 0x21, 1, 23]), 64).unwrap_err();
+    assert!(e.to_string().contains("12582912 bytes, more than 8388608"), "{e}");
     // x86 in front of LZMA2, and a check that nobody writes.
     refused(&with(&[1, 4, 0, 0x21, 1, 22]), ErrorKind::Unsupported, "a filter besides LZMA2");
     refused(&Made::new(2).finish(), ErrorKind::Unsupported, "the check 2");

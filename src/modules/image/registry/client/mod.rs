@@ -48,7 +48,9 @@ const MANIFEST_LIMIT: u64 = 4 << 20;
 /// What is asked for, best first.
 const ACCEPT: &[&str] = &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST, SCHEMA_1_SIGNED, SCHEMA_1];
 /// Bytes of what a search found.
-const FOUND_LIMIT: u64 = 4 << 20;
+const FOUND_LIMIT: u64 = 1 << 20;
+/// Images that a search may have found: a hundred are asked for at most.
+const FOUND: usize = 1000;
 /// The API, and the one before, of which search alone is left.
 const V2: &str = "/v2/";
 const V1: &str = "/v1/";
@@ -126,7 +128,7 @@ impl Registry {
             let document = session.document(&wanted, FOUND_LIMIT, cancel).map_err(|f| f.context("search"))?;
             let found: Found =
                 json::parse(&document.bytes).map_err(|e| e.with_kind(Kind::Corrupt).context("search"))?;
-            Ok(found.results.into_iter().take(limit as usize).map(SearchResult::from).collect())
+            Ok(found.results.0.into_iter().take(limit as usize).map(SearchResult::from).collect())
         };
         self.first_that_has(&indexes(&self.settings, host)?, "", credentials, cancel, ask)
     }
@@ -237,10 +239,10 @@ impl Registry {
 }
 
 /// What a search found (docker's "Registry API v1", which no document describes any more).
-#[derive(Deserialize, Default)]
-#[serde(default)]
+/// A document without the list is of somebody who does not search.
+#[derive(Deserialize)]
 struct Found {
-    results: Vec<FoundImage>,
+    results: json::Short<FoundImage, FOUND>,
 }
 
 #[derive(Deserialize, Default)]
@@ -372,7 +374,11 @@ fn resolve(
                 // It carries its name, which is compared as docker does; a digest proves more than that.
                 let is_named = image.name == session.repository && image.tag == wanted;
                 if reference.digest.is_none() && !is_named {
-                    let text = format!("the answer is the manifest of {:?}, tag {:?}", image.name, image.tag);
+                    let text = format!(
+                        "the answer is the manifest of {:?}, tag {:?}",
+                        answer::shown(&image.name),
+                        answer::shown(&image.tag)
+                    );
                     return Err(Failure::from(Error::corrupt(text)).context(context()));
                 }
                 let layers = image.layers.iter().map(|digest| Layer { digest: digest.clone(), size: None }).collect();

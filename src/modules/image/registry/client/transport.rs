@@ -11,9 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
 use ureq::http::{HeaderValue, Request, Response, Uri, header};
 use ureq::tls::Certificate;
-use ureq::{Agent, Body, Proxy, Timeout};
+use ureq::{Agent, Body, Proxy, ProxyProtocol, Timeout};
 
 /// Resolving has the C library's deadline, which is shorter; one of ours would cost a thread for each request.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -164,11 +165,14 @@ impl Transport {
         let port = port.unwrap_or(if https { 443 } else { 80 });
         let directory = self.settings.certificates.join(authority);
         let has_own = https && !self.settings.certificates.as_os_str().is_empty() && directory.is_dir();
+        let proxy = self.settings.proxy.proxy(https, host, port)?;
+        // Of a registry without TLS it is the proxy that is spoken TLS to, which nobody called insecure.
+        let to_proxy = !https && proxy.as_ref().is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
         let key = Key {
             https,
             own: has_own.then(|| authority.to_owned()),
-            verify: !self.settings.skip_verify && !is_insecure(&self.settings, authority),
-            proxy: self.settings.proxy.proxy(https, host, port)?,
+            verify: !self.settings.skip_verify && (to_proxy || !is_insecure(&self.settings, authority)),
+            proxy,
         };
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, way)) = ways.iter().find(|(k, _)| *k == key) {
@@ -178,7 +182,7 @@ impl Transport {
         let forward = forward.map(Forward::new).transpose()?;
         let own = if has_own { certificates::own(&directory, &self.provider)? } else { certificates::Own::default() };
         // Reading a bundle of authorities costs more than anything else here.
-        let system = if https { self.system_roots()? } else { None };
+        let system = if https || to_proxy { self.system_roots()? } else { None };
         let tls = certificates::config(&self.provider, system, own, key.verify);
         let config = Agent::config_builder()
             .http_status_as_error(false)

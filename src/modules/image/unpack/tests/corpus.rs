@@ -6,8 +6,8 @@
 //! row is the directory with the layer's and, beside it, the victims; `%` is its path below the layer's root.
 
 use super::*;
-use crate::utils::archive::Decompressed;
 use crate::utils::archive::gzip::tests::gzip;
+use crate::utils::archive::{Decompressed, Window};
 use std::fmt::Write as _;
 
 type Want = std::result::Result<&'static str, &'static str>;
@@ -31,7 +31,8 @@ fn bytes(rows: &[(&str, Vec<u8>, Want)]) {
 fn compare(place: &Place, name: &str, bytes: &[u8], want: Want) {
     let root = nix::fcntl::open(&place.base.join("dest"), DIRECTORY, Mode::empty()).unwrap();
     let mut source = bytes;
-    let result = unpack(&mut Reader::new(Decompressed::detect(&mut source).unwrap()), root, Rules::default());
+    let result =
+        unpack(&mut Reader::new(Decompressed::detect(&mut source, Window::Small).unwrap()), root, Rules::default());
     place.check();
     if let Ok(unpacked) = &result {
         place.check_sum(unpacked);
