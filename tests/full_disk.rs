@@ -119,6 +119,11 @@ fn removals_with_no_block_left(bed: &mut Bed) {
     assert_eq!(bed.isula("ps -q").ok().lines().count(), 1, "it still runs");
     // Not even a note of what is going on can be made.
     stage::fill(&bed.state(), 0);
+    bed.isula("pause works").ok();
+    bed.kill();
+    bed.launch(&[]);
+    assert_eq!(bed.inspect("works", "/State/Status"), "paused", "nothing was noted");
+    bed.isula("unpause works").ok();
     bed.isula("stop -t 0 works").ok();
     assert_eq!(bed.inspect("works", "/State/Status"), "exited");
     bed.isula("rm works").ok();

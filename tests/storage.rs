@@ -3,7 +3,7 @@
 use crate::support::bed::{Bed, engines, refused};
 use crate::support::disk::LoopDevice;
 use crate::support::rootfs::{self, Archive};
-use crate::support::{IMAGE, PATIENCE, contains, eventually, runner};
+use crate::support::{IMAGE, PATIENCE, contains, eventually, oci, runner};
 use crate::{requires, store, tests};
 use nix::mount::{MsFlags, mount};
 use std::fs;
@@ -378,8 +378,11 @@ fn damaged_layers_are_found_after_an_unclean_stop(bed: &mut Bed) {
     tar.standard();
     tar.file("victim", 0o644, "text that will be damaged\n");
     tar.finish();
-    bed.isula(&format!("import {} other", path.display())).ok();
-    bed.isula("create --name ofother other true").ok();
+    let layout = bed.dir.join("layout");
+    oci::layout(&layout, &[&path], &["linux/amd64"], &serde_json::json!({}));
+    let load = format!("load -i {} --tag other", oci::archive(&layout).display());
+    bed.isula(&load).ok();
+    bed.isula("create --name ofother other cat /victim").ok();
     bed.isula("run -d --name uses other payload ready 1000").ok();
     bed.run_detached("good", "", "payload ready 1000");
     let layer = layers(bed).into_iter().find(|path| path.join("diff/victim").exists()).expect("the layer");
@@ -408,13 +411,13 @@ fn damaged_layers_are_found_after_an_unclean_stop(bed: &mut Bed) {
     // As long as something runs, a damaged layer may be below its root, and stays there.
     assert_eq!(bed.isula("exec uses cat /etc/marker").ok(), "inside");
     assert!(layer.exists());
-    let import = format!("import {} other", path.display());
-    bed.isula(&import).fails(1, "is damaged, and containers that run may have it");
+    bed.isula(&load).fails(1, "is damaged, and containers that run may have it");
     bed.restart();
     assert!(layer.exists() && bed.isula("images").ok().lines().count() == 2);
-    bed.isula("rm -f ofother uses good").ok();
+    bed.isula("rm -f uses good").ok();
     bed.restart();
     eventually("the layer is removed", || !layer.exists());
-    bed.isula(&import).ok();
+    bed.isula(&load).ok();
     assert_eq!(bed.isula("run --rm other cat /victim").ok(), "text that will be damaged");
+    assert_eq!(bed.isula("start -a ofother").ok(), "text that will be damaged", "its image came back");
 }

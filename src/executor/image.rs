@@ -9,9 +9,11 @@ mod save;
 
 use super::Daemon;
 use super::container::Filters;
+use super::restore::image_came;
 use crate::api::container::GraphDriver;
 use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary, InspectRootFs, OriginalInspect};
 use crate::error::{Error, Result};
+use crate::modules::image::driver::Driver;
 use crate::modules::image::embedded;
 use crate::modules::image::load::Loaded;
 use crate::modules::image::store::{Image, Import};
@@ -221,13 +223,14 @@ fn graph_driver(daemon: &Daemon, image: &Image) -> GraphDriver {
     if !lower.is_empty() {
         data.insert("LowerDir".to_string(), lower.join(":"));
     }
-    GraphDriver { name: "overlay2".into(), data }
+    GraphDriver { name: daemon.images.driver().map_or("unknown", Driver::name).into(), data }
 }
 
 /// Makes an image from a tar stream; gives its id (`sha256:…`).
 pub fn import(daemon: &Daemon, import: Import<'_>) -> Result<String> {
     let image = daemon.images.import(import)?;
     log::info!("image {}: imported as {:?}, {} bytes", image.id, image.display_names(), image.size);
+    image_came(daemon, &image.id);
     Ok(format!("sha256:{}", image.id))
 }
 
@@ -236,6 +239,7 @@ pub fn load(daemon: &Daemon, source: &mut dyn Read, name: Option<&str>) -> Resul
     let loaded = daemon.images.load(source, name)?;
     for one in &loaded {
         log::info!("image {}: loaded as {:?}, {} bytes", one.image.id, one.names, one.image.size);
+        image_came(daemon, &one.image.id);
     }
     Ok(loaded)
 }
@@ -245,6 +249,7 @@ pub fn load_embedded(daemon: &Daemon, source: embedded::Source, name: Option<&st
     let image = daemon.images.load_embedded(source, name)?;
     let names = image.display_names().into_iter().take(1).collect();
     log::info!("image {}: embedded as {:?}, {} bytes", image.id, image.display_names(), image.size);
+    image_came(daemon, &image.id);
     Ok(vec![Loaded { image, names }])
 }
 

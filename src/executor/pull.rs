@@ -1,6 +1,7 @@
 //! Pulling an image: documents first, then the layers that are missing, several at once, each unpacked as it comes.
 
 use super::attended::attended;
+use super::restore::image_came;
 use super::{Caller, Daemon};
 use crate::api::image::{AuthRequest, ProgressDetail, ProgressLine};
 use crate::error::{Error, Result};
@@ -114,6 +115,7 @@ fn pull_attended(
         }
     };
     log::info!("image {}: pulled as {shown:?} ({}), {} bytes", image.id, resolved.digest, image.size);
+    image_came(daemon, &image.id);
     tell(&status(format!("Digest: {}", resolved.digest)))?;
     tell(&status(verdict(before.as_deref(), &image, &shown)))?;
     Ok(image.id.clone())

@@ -102,7 +102,30 @@ fn lost_image(daemon: &Daemon, container: &Container) -> Option<String> {
         return None;
     }
     let host = daemon.disk.host_config(&container.id).ok()?;
-    host.external_rootfs.is_empty().then(|| format!("its image sha256:{id} is damaged or gone"))
+    host.external_rootfs.is_empty().then(|| lost(id))
+}
+
+fn lost(image: &str) -> String {
+    format!("its image sha256:{image} is damaged or gone")
+}
+
+/// An image is there that may have been lost: its containers can be used again.
+pub fn image_came(daemon: &Daemon, image: &str) {
+    for container in daemon.containers.all() {
+        if container.head.image_id != image || container.run().damage.is_empty() {
+            continue;
+        }
+        let healed = container.change(|s| {
+            let healed = s.run.damage == lost(image);
+            if healed {
+                s.run.damage.clear();
+            }
+            healed
+        });
+        if healed {
+            log::info!("container {}: its image is there again", container.id);
+        }
+    }
 }
 
 /// Says in the log what is wrong with a container. It is listed, with its directory as it is, until a person removes it.
@@ -181,11 +204,10 @@ fn connect(daemon: &Daemon, container: &Container) -> Result<Option<(Watch, Laun
 
 /// The shim knows better than what was written last.
 fn resume(state: &mut State, launched: &Launched) {
-    let (paused, oom_killed, stopped) = (state.run.paused, state.run.oom_killed, state.run.has_been_manually_stopped);
+    let (oom_killed, stopped) = (state.run.oom_killed, state.run.has_been_manually_stopped);
     let same = state.run.started_at == launched.started_at;
     state.run.started(launched);
     if same {
-        state.run.paused = paused;
         state.run.oom_killed = oom_killed;
         state.run.has_been_manually_stopped = stopped;
     }
@@ -203,7 +225,7 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
     let run = container.run();
     let exit = match settle::exit_file(daemon, container, active) {
         Some(exit) if run.concerns(&exit) => Some(exit),
-        _ if run.running => Some(lost(daemon, container, active)),
+        _ if run.running => Some(unseen(daemon, container, active)),
         _ => None,
     };
     let changed = exit.is_some();
@@ -242,7 +264,7 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
 }
 
 /// A run that nobody saw end. After a reboot nothing of it is left; otherwise its remains are killed.
-fn lost(daemon: &Daemon, container: &Container, active: bool) -> Exit {
+fn unseen(daemon: &Daemon, container: &Container, active: bool) -> Exit {
     if active {
         return settle::after_loss(daemon, container, UNKNOWN_END);
     }

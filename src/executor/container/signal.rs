@@ -134,8 +134,11 @@ fn freeze(daemon: &Daemon, reference: &str, verb: Verb) -> Result<()> {
         s.run.clone()
     });
     log::info!("container {}: {}", container.id, if paused { "paused" } else { "unpaused" });
-    if run.running {
-        daemon.disk.save_volatile(&container.id, &run)?;
+    // A daemon that starts anew is told by the shim.
+    if run.running
+        && let Err(e) = daemon.disk.save_volatile(&container.id, &run)
+    {
+        log::warn!("container {}: its state is not recorded: {e}", container.id);
     }
     Ok(())
 }

@@ -154,6 +154,7 @@ impl Run {
         let restart_count = self.restart_count;
         *self = Run {
             running: true,
+            paused: launched.paused,
             pid: launched.pid,
             shim_pid: launched.shim_pid,
             start_time: launched.start_time,
