@@ -23,6 +23,7 @@ tests![
     names_with_registry_and_digest,
     load_of_an_oci_layout,
     load_of_what_skopeo_writes,
+    load_of_an_archive_without_the_base,
     load_of_what_is_no_image,
 ];
 
@@ -434,6 +435,40 @@ fn load_of_what_skopeo_writes(bed: &mut Bed) {
         bed.isula(&format!("load -i {}", path.display())).ok();
         check_layout(bed, &format!("{kind}:v3"));
     }
+}
+
+/// As `docker save` of one who knows what the board has: the base is in the store, and not in the archive.
+fn load_of_an_archive_without_the_base(bed: &mut Bed) {
+    bed.start();
+    let layout = bed.dir.join("layout");
+    oci::sample(&layout, "made/here:v2");
+    let base = fs::read(rootfs::archive()).unwrap();
+    let digest = isulabox::utils::digest::sha256(&base);
+    fs::remove_file(layout.join("blobs/sha256").join(&digest)).unwrap();
+    bed.isula(&format!("load -i {}", oci::archive(&layout).display())).ok();
+    check_layout(bed, "made/here:v2");
+    // The same in docker's form, of which the layers are named by their paths.
+    let saved = bed.dir.join("saved");
+    fs::create_dir_all(saved.join("upper")).unwrap();
+    fs::copy(bed.dir.join("upper.tar"), saved.join("upper/layer.tar")).unwrap();
+    let upper = isulabox::utils::digest::sha256(&fs::read(bed.dir.join("upper.tar")).unwrap());
+    let archive = |base: &str| {
+        let config = serde_json::json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["cat", "/etc/upper"]},
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{base}"), format!("sha256:{upper}")]}});
+        fs::write(saved.join("config.json"), config.to_string()).unwrap();
+        let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": ["saved:v1"],
+            "Layers": ["base/layer.tar", "upper/layer.tar"]}]);
+        fs::write(saved.join("manifest.json"), manifest.to_string()).unwrap();
+        format!("load -i {}", oci::archive(&saved).display())
+    };
+    bed.isula(&archive(&digest)).ok();
+    assert_eq!(bed.isula("run --rm saved:v1").ok(), "from above");
+    // One that is not here.
+    let absent = "ab".repeat(32);
+    let before = bed.isula("images").ok();
+    let want = format!("layer \"base/layer.tar\" (sha256:{absent}) is neither in the archive nor here");
+    bed.isula(&archive(&absent)).fails(1, &want);
+    assert_eq!(bed.isula("images").ok(), before);
 }
 
 fn load_of_what_is_no_image(bed: &mut Bed) {
