@@ -113,14 +113,14 @@ cross: ## Release binary for TARGET with cross (github.com/cross-rs/cross), whic
 deps: deps-build ## Installs the Debian packages that build and tests need (root); asks apt for nothing when all are there
 	@targets/deps busybox:busybox-static ip:iproute2 script:bsdutils \
 		losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs docker-registry:docker-registry skopeo:skopeo zstd:zstd xz:xz-utils openssl:openssl htpasswd:apache2-utils \
-		mksquashfs:squashfs-tools
+		mksquashfs:squashfs-tools umoci:umoci buildah:buildah podman:podman mmdebstrap:mmdebstrap
 
 .PHONY: deps-build deps-bench
 # The registry client has C in it.
 deps-build:
 	@targets/deps cc:gcc readelf:binutils $(if $(MINIMAL),,'$(CC):$(CC_PACKAGE)')
 deps-bench:
-	@targets/deps crun:crun podman:podman containerd:containerd umoci:umoci
+	@targets/deps crun:crun containerd:containerd
 
 clean: ## Removes what was built
 	cargo clean

@@ -3,7 +3,8 @@
 use crate::support::bed::Bed;
 use crate::support::disk::LoopDevice;
 use crate::support::rootfs::{self, Archive};
-use crate::support::{IMAGE, command, oci};
+use crate::support::usage::Usage;
+use crate::support::{IMAGE, oci};
 use crate::{requires, tests};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::statvfs;
@@ -112,26 +113,6 @@ fn a_full_disk_leaves_something_for_everybody_else(bed: &mut Bed) {
     bed.isula("rmi -f many").fails(1, "No such image");
 }
 
-fn private(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let lines = text.lines().filter(|l| l.starts_with("Private_"));
-    lines.filter_map(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() << 10
-}
-
-/// Bytes that a process has caused to be written to disks (proc_pid_io(5)).
-fn written_by(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
-    let line = text.lines().find_map(|l| l.strip_prefix("write_bytes: ")).expect("write_bytes");
-    line.parse().unwrap()
-}
-
-/// Bytes that a device was given (kernel documentation, block/stat.rst).
-fn written_to(device: &LoopDevice) -> u64 {
-    let name = device.path().file_name().unwrap().to_str().unwrap();
-    let text = fs::read_to_string(format!("/sys/block/{name}/stat")).unwrap();
-    text.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
-}
-
 fn a_load_takes_little_memory_and_writes_once(bed: &mut Bed) {
     requires!(loop_ext4, fincore);
     let words = ["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"];
@@ -149,33 +130,16 @@ fn a_load_takes_little_memory_and_writes_once(bed: &mut Bed) {
     let layout = bed.dir.join("layout");
     oci::layout(&layout, &[&large], &["linux/amd64"], &serde_json::json!({}));
     let archive = oci::archive(&layout);
-    // What is not on the disk yet stays in the page cache, whoever reads it.
-    nix::unistd::sync();
-    let (pid, idle) = (bed.pid(), private(bed.pid()));
-    let (by, to) = (written_by(pid), written_to(&device));
-    let mut client = bed.applet("isula");
-    client.args(["load", "--tag", "large", "-i"]).arg(&archive);
-    let mut client = client.spawn().unwrap();
-    let mut peak = 0;
-    while client.try_wait().unwrap().is_none() {
-        peak = peak.max(private(pid));
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let status = command::wait(&mut client, Duration::ZERO).expect("it has ended");
-    nix::unistd::sync();
-    let (by, to) = (written_by(pid) - by, written_to(&device) - to);
-    assert_eq!(command::code(status), 0);
-    assert!(peak > 0 && peak <= idle + 8 * MIB, "{} KiB of private memory, {} idle", peak >> 10, idle >> 10);
-    for bytes in [by, to] {
-        let range = 200 * MIB..=210 * MIB;
-        assert!(range.contains(&bytes), "{by} bytes were written by the daemon, {to} to the disk, for 200 MiB");
+    let usage = Usage::during(bed.pid(), &device, || {
+        bed.applet("isula").args(["load", "--tag", "large", "-i"]).arg(&archive).spawn().unwrap()
+    });
+    assert!(usage.peak > 0 && usage.peak <= usage.idle + 8 * MIB, "{usage}");
+    for bytes in [usage.by, usage.to] {
+        assert!((200 * MIB..=210 * MIB).contains(&bytes), "{usage}, for 200 MiB");
     }
     let cached = Command::new("fincore").args(["--bytes", "--noheadings", "-o", "RES"]).arg(&archive).output().unwrap();
     let cached: u64 = String::from_utf8_lossy(&cached.stdout).trim().parse().unwrap();
     assert!(cached <= 8 * MIB, "{cached} bytes of the archive are left in the page cache");
-    println!(
-        "peak {} KiB over idle; {by} by the daemon, {to} to the disk; {cached} cached",
-        peak.saturating_sub(idle) >> 10
-    );
+    println!("{usage}; {cached} cached");
     bed.isula(&format!("rmi large {IMAGE}")).ok();
 }

@@ -16,6 +16,7 @@ mod lifecycle;
 mod logs;
 mod mounts;
 mod multicall;
+mod proof;
 mod pull;
 mod pull_faults;
 #[cfg(feature = "registry")]
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         pull_faults::TESTS,
         schema_1::TESTS,
         search::TESTS,
+        proof::TESTS,
         store::TESTS,
         faults::TESTS,
         full_disk::TESTS,

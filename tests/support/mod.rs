@@ -4,6 +4,7 @@ pub mod bed;
 pub mod bundle;
 pub mod cgroup;
 pub mod command;
+pub mod debian;
 pub mod disk;
 pub mod fake_registry;
 pub mod http;
@@ -19,6 +20,9 @@ pub mod runner;
 pub mod stage;
 pub mod steps;
 pub mod sys;
+pub mod tree;
+pub mod umoci;
+pub mod usage;
 pub mod world;
 
 use std::time::{Duration, Instant};

@@ -37,10 +37,40 @@ pub fn archive(layout: &Path) -> PathBuf {
     path
 }
 
+/// A layer in the form in which a layout has it.
+pub struct Layer {
+    /// What its media type ends with: `+gzip`, `+zstd` or nothing.
+    pub suffix: &'static str,
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the tar archive.
+    pub plain: String,
+}
+
+impl Layer {
+    /// A tar file, plain or compressed.
+    #[track_caller]
+    fn of(file: &Path) -> Layer {
+        let bytes = fs::read(file).expect("a layer");
+        let (suffix, plain) = match bytes.as_slice() {
+            [0x1f, 0x8b, ..] => ("+gzip", sha256(&run(Command::new("gzip").arg("-dc").arg(file)))),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("+zstd", sha256(&run(Command::new("zstd").arg("-dc").arg(file)))),
+            _ => ("", sha256(&bytes)),
+        };
+        Layer { suffix, bytes, plain }
+    }
+}
+
 /// Writes an OCI layout with an image of these layers (tar files, plain or compressed) for each platform
 /// (`linux/arm/v7`); for several an index. `config` is the image's execution configuration.
 #[track_caller]
 pub fn layout(directory: &Path, layers: &[&Path], platforms: &[&str], config: &Value) {
+    let layers: Vec<Layer> = layers.iter().map(|l| Layer::of(l)).collect();
+    layout_of(directory, &layers, platforms, config);
+}
+
+/// The same with layers that are at hand.
+#[track_caller]
+pub fn layout_of(directory: &Path, layers: &[Layer], platforms: &[&str], config: &Value) {
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("a directory");
     let put = |media_type: &str, bytes: &[u8]| {
@@ -50,15 +80,9 @@ pub fn layout(directory: &Path, layers: &[&Path], platforms: &[&str], config: &V
     };
     let put_json = |media_type: &str, value: &Value| put(media_type, &isulabox::utils::json::to_vec(value));
     let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
-    for layer in layers {
-        let bytes = fs::read(layer).expect("a layer");
-        let (suffix, plain) = match bytes.as_slice() {
-            [0x1f, 0x8b, ..] => ("+gzip", run(Command::new("gzip").arg("-dc").arg(layer))),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("+zstd", run(Command::new("zstd").arg("-dc").arg(layer))),
-            _ => ("", bytes.clone()),
-        };
-        diff_ids.push(format!("sha256:{}", sha256(&plain)));
-        descriptors.push(put(&format!("application/vnd.oci.image.layer.v1.tar{suffix}"), &bytes));
+    for Layer { suffix, bytes, plain } in layers {
+        diff_ids.push(format!("sha256:{plain}"));
+        descriptors.push(put(&format!("application/vnd.oci.image.layer.v1.tar{suffix}"), bytes));
     }
     let mut manifests = Vec::new();
     for platform in platforms {

@@ -52,6 +52,26 @@ pub fn skopeo() -> Condition {
     program("skopeo")
 }
 
+/// Makes images layer by layer.
+pub fn umoci() -> Condition {
+    program("umoci")
+}
+
+/// The same, with the steps of a Dockerfile.
+pub fn buildah() -> Condition {
+    program("buildah")
+}
+
+/// Another engine.
+pub fn podman() -> Condition {
+    program("podman")
+}
+
+/// Makes root file systems of Debian.
+pub fn mmdebstrap() -> Condition {
+    program("mmdebstrap")
+}
+
 /// The runtime that ours is compared with.
 pub fn crun() -> Condition {
     program("crun")

@@ -113,6 +113,12 @@ impl Archive {
         self.tar.append(&header, std::io::empty()).expect("a link in the archive");
     }
 
+    /// A further name of an earlier member.
+    pub fn hard_link(&mut self, path: &str, target: &str) {
+        let mut header = self.header(tar::EntryType::Link, 0o644, 0);
+        self.tar.append_link(&mut header, path, target).expect("a link in the archive");
+    }
+
     /// A fifo, or a device by its numbers.
     pub fn node(&mut self, path: &str, kind: tar::EntryType, (major, minor): (u32, u32)) {
         let mut header = self.header(kind, 0o666, 0);

@@ -3,6 +3,7 @@
 //! Until then the layers are held: no removal of another image takes them away. An assembly that is given up leaves
 //! nothing that no image has.
 
+use super::implied;
 use super::import::{self, NewLayer};
 use super::layer::Record;
 use super::record;
@@ -12,6 +13,7 @@ use crate::utils::archive::Window;
 use crate::utils::digest;
 use std::collections::HashSet;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// An image that is being put together.
@@ -135,10 +137,49 @@ impl Assembly<'_> {
             return Err(Error::corrupt(format!("layer {n} has the digest {have}, its configuration wants {want}")));
         }
         let parent = n.checked_sub(1).map(|below| self.layers[below].clone()).unwrap_or_default();
-        let record = Record { id: self.layers[n].clone(), parent, ..made.record };
+        let unsettled = n > 0 && implied::any(made.work.path());
+        let record = Record { id: self.layers[n].clone(), parent, unsettled, ..made.record };
         let _operation = self.store.operate();
         self.store.directories.commit_layer(made.work, &record)?;
         self.store.index().layers.insert(record.id.clone(), record);
+        Ok(())
+    }
+
+    /// Makes the directories that layers merely imply like those below them.
+    fn settle(&self) -> Result<()> {
+        let (store, directories) = (self.store, &self.store.directories);
+        for n in 1..self.len() {
+            // Nobody else may settle the same layer, or take one below it away.
+            let _operation = store.operate();
+            let (mut record, below) = {
+                let index = store.index();
+                let Some(record) = index.layers.get(&self.layers[n]).filter(|record| record.unsettled) else {
+                    continue;
+                };
+                let opaque = |id: &String| index.layers.get(id).is_none_or(|record| record.opaque);
+                let mut below: Vec<PathBuf> = Vec::new();
+                for id in self.layers[..n].iter().rev().take_while(|_| !record.opaque) {
+                    below.push(directories.diff(id));
+                    if opaque(id) {
+                        break;
+                    }
+                }
+                (record.clone(), below)
+            };
+            let sum = std::mem::take(&mut record.tree_sum);
+            let settled = implied::settle(&directories.overlay.join(&record.id), &below);
+            // Half done, it is done again; but then nobody knows its sum.
+            record.unsettled = settled.is_err();
+            if let (Ok(sum), Ok(change)) = (u64::from_str_radix(&sum, 16), &settled) {
+                record.tree_sum = format!("{:016x}", sum.wrapping_add(*change));
+            }
+            let changed = record.tree_sum != sum || sum.is_empty();
+            store.index().layers.insert(record.id.clone(), record.clone());
+            settled?;
+            if changed {
+                directories.rewrite_record(&record)?;
+            }
+        }
         Ok(())
     }
 
@@ -152,6 +193,7 @@ impl Assembly<'_> {
             return Err(Error::not_found(format!("layer {} of the image is missing", self.diff_ids[n])));
         }
         if !self.store.index().images.contains_key(&self.id()) {
+            self.settle()?;
             super::store::sync_file_system(&self.store.directories.overlay)?;
         }
         let _operation = self.store.operate();

@@ -1,5 +1,6 @@
 //! From a tar stream to a layer in place, in one pass and without a temporary archive.
 
+use super::implied;
 use super::layer::Directories;
 use super::layer::{Temporary, record};
 use super::pack::{Form, pack};
@@ -63,6 +64,7 @@ pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read, win
     let rules = directories.rules();
     let outcome = if parallel { in_two_threads(stream, root, rules)? } else { consume(stream, root, rules)? };
     let diff_id = format!("sha256:{}", outcome.digest);
+    implied::keep(work.path(), &outcome.unpacked.implied)?;
     let (members, whole) = (outcome.members, outcome.marked || compressed);
     Ok(NewLayer { work, record: record(outcome.digest, diff_id, outcome.length, outcome.unpacked), members, whole })
 }
@@ -87,6 +89,7 @@ pub(super) fn copy_layer(directories: &Directories, layer: &super::layer::Record
         packed?;
         made.record.diff_digest.clone_from(&layer.diff_digest);
         made.record.diff_size = layer.diff_size;
+        implied::keep_as(made.work.path(), &directories.overlay.join(&layer.id))?;
         Ok(made)
     })
 }

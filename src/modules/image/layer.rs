@@ -5,7 +5,7 @@
 use super::unpack::Rules;
 use crate::error::{Context, Result};
 use crate::modules::remap::{Ids, Remap};
-use crate::utils::atomic_file::{Durability, rename_away, temporary_name, write_new};
+use crate::utils::atomic_file::{Durability, rename_away, replace, temporary_name, write_new};
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
@@ -41,6 +41,10 @@ pub(super) struct Record {
     /// What its tree amounts to (module `tally`), 16 hexadecimal digits; empty for a layer that was made without.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tree_sum: String,
+    /// Whether the directories that it merely implies are still to be made like those below (module `implied`). Not kept:
+    /// it is so until an image has the layer.
+    #[serde(skip)]
+    pub unsettled: bool,
 }
 
 /// The chain id of a layer upon another (OCI image specification, config.md, "Layer ChainID"), without prefix.
@@ -94,6 +98,12 @@ impl Directories {
     pub(super) fn give(&self, path: &Path) -> Result<()> {
         let Some((uid, gid)) = self.remap.as_ref().map(Remap::root) else { return Ok(()) };
         std::os::unix::fs::lchown(path, Some(uid), Some(gid)).context(|| format!("chown({path:?}, {uid}, {gid})"))
+    }
+
+    /// Changes the record of a layer that no image has yet.
+    pub(super) fn rewrite_record(&self, record: &Record) -> Result<()> {
+        let path = self.layers.join(&record.id).join("layer.json");
+        replace(&path, &json::to_vec(record), 0o640, Durability::Volatile)
     }
 
     pub(super) fn diff(&self, layer: &str) -> PathBuf {

@@ -12,6 +12,7 @@ pub mod driver;
 pub mod embedded;
 #[cfg(feature = "storage")]
 mod flatten;
+mod implied;
 mod import;
 mod init_layer;
 mod layer;

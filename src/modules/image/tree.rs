@@ -75,8 +75,8 @@ pub(super) struct Tree {
     way: Way,
     /// Of directories that no member describes.
     owner: (u32, u32),
-    /// Directories that were made on the way.
-    made: u64,
+    /// Directories that were made on the way, by their paths without links.
+    made: Vec<Vec<u8>>,
 }
 
 /// What the last way to a directory was like.
@@ -90,7 +90,7 @@ pub(super) struct Way {
 
 impl Tree {
     pub(super) fn new(root: OwnedFd, owner: (u32, u32)) -> Result<Tree> {
-        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default(), owner, made: 0 })
+        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default(), owner, made: Vec::new() })
     }
 
     /// Goes to the directory with these components; false when a missing one stopped it.
@@ -111,7 +111,7 @@ impl Tree {
                     let fd = make_directory(parent, name, self.owner)?;
                     self.changed();
                     self.way.there.get_or_insert(n);
-                    self.made += 1;
+                    self.made.push(components[..=n].join(&b'/'));
                     fd
                 }
                 // Whatever else it may be, the walk finds out.
@@ -131,8 +131,8 @@ impl Tree {
         self.way
     }
 
-    /// How many directories [`Missing::Create`] made since this was asked.
-    pub(super) fn take_made(&mut self) -> u64 {
+    /// The directories that [`Missing::Create`] made since this was asked.
+    pub(super) fn take_made(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.made)
     }
 
@@ -190,7 +190,9 @@ impl Tree {
         let reopen = || openat(top, ".", DIRECTORY, Mode::empty()).context(|| "openat(root of a layer)".into());
         let mut here = reopen()?;
         let mut pending: Vec<Vec<u8>> = components.iter().rev().map(|c| c.to_vec()).collect();
-        let (mut links, mut steps, mut made) = (0, 0, 0);
+        let (mut links, mut steps) = (0, 0);
+        // Where we are.
+        let mut path: Vec<Vec<u8>> = Vec::new();
         while let Some(name) = pending.pop() {
             steps += 1;
             if steps > COMPONENTS {
@@ -201,17 +203,22 @@ impl Tree {
                 if (stat.st_dev, stat.st_ino) != (root.st_dev, root.st_ino) {
                     here = openat(&here, "..", DIRECTORY, Mode::empty()).context(|| "openat(\"..\")".into())?;
                 }
+                path.pop();
                 continue;
             }
             match openat(&here, name.as_slice(), DIRECTORY, Mode::empty()) {
-                Ok(fd) => here = fd,
+                Ok(fd) => {
+                    here = fd;
+                    path.push(name);
+                }
                 Err(Errno::ENOENT) if missing == Missing::Stop => return Ok(false),
                 Err(Errno::ENOENT) => {
                     let mut parent = Level::new(b"", here)?;
                     here = make_directory(parent.fd.as_fd(), &name, self.owner)?;
                     self.way.strayed = true;
                     parent.changed = true;
-                    made += 1;
+                    path.push(name);
+                    self.made.push(path.join(&b'/'));
                     // The root's time is kept by its own level.
                     parent.leave()?;
                 }
@@ -228,6 +235,7 @@ impl Tree {
                     let target = target.into_vec();
                     if target.starts_with(b"/") {
                         here = reopen()?;
+                        path.clear();
                     }
                     let parts = target.split(|b| *b == b'/').filter(|c| !matches!(*c, b"" | b"."));
                     pending.extend(parts.rev().map(<[u8]>::to_vec));
@@ -235,7 +243,6 @@ impl Tree {
                 Err(e) => return Err(Error::os(format!("openat({:?})", path_text(components)), e as i32)),
             }
         }
-        self.made += made;
         self.aside = Some(Level::new(b"", here)?);
         Ok(true)
     }

@@ -5,6 +5,7 @@
 //! archive itself are not taken over, or a layer could redirect reads to other paths.
 
 use super::budget::{Budget, ENTRY};
+use super::implied::Implied;
 use super::signs::{self, Form, OPAQUE, RECORDS, is_whiteout};
 use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
@@ -40,7 +41,7 @@ const MAJOR_LIMIT: u64 = 1 << 12;
 const MINOR_LIMIT: u64 = 1 << 20;
 
 /// What an unpacked layer amounts to.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Unpacked {
     /// Bytes of its files.
     pub size: u64,
@@ -50,6 +51,8 @@ pub struct Unpacked {
     pub archive_signs: bool,
     /// What its tree amounts to, in builds that verify layers.
     pub sum: Option<u64>,
+    /// Paths of the directories that no member describes.
+    pub implied: Vec<Vec<u8>>,
 }
 
 /// What holds for a whole layer.
@@ -72,14 +75,17 @@ pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, rules: Rules<'
     let owner = rules.remap.map(Remap::root).unwrap_or_default();
     let budget = Budget::new(root.as_fd(), rules.limit)?;
     let (result, tally) = (Unpacked::default(), Tally::default());
-    let mut unpacking = Unpacking { tree: Tree::new(root, owner)?, rules, owner, budget, result, tally };
+    let tree = Tree::new(root, owner)?;
+    let mut unpacking = Unpacking { tree, rules, owner, budget, result, tally, implied: Implied::new() };
     while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
             .map_err(|e| e.context(format!("unpack {:?}", String::from_utf8_lossy(&member.path))))?;
     }
+    unpacking.take_implied();
     unpacking.tree.finish()?;
-    Ok(Unpacked { sum: unpacking.tally.finish(top.as_fd())?, ..unpacking.result })
+    let sum = unpacking.tally.finish(top.as_fd())?;
+    Ok(Unpacked { sum, implied: unpacking.implied.into_paths(), ..unpacking.result })
 }
 
 struct Unpacking<'a> {
@@ -90,13 +96,14 @@ struct Unpacking<'a> {
     budget: Budget,
     result: Unpacked,
     tally: Tally,
+    implied: Implied,
 }
 
 impl Unpacking<'_> {
     fn member<R: BufRead>(&mut self, member: &Member, archive: &mut Reader<R>) -> Result<()> {
         // With the directories that the last member needed and that have no member of their own.
         let attributes = member.xattrs.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
-        let entries = (1 + self.tree.take_made()) * ENTRY + attributes;
+        let entries = (1 + self.take_implied()) * ENTRY + attributes;
         self.budget.count(entries.saturating_add(member.size))?;
         self.budget.write(entries)?;
         let path = components(&member.path);
@@ -136,6 +143,14 @@ impl Unpacking<'_> {
         Ok(())
     }
 
+    /// Notes the directories that the last member needed; how many there were.
+    fn take_implied(&mut self) -> u64 {
+        let made = self.tree.take_made();
+        let count = made.len() as u64;
+        made.into_iter().for_each(|path| self.implied.add(path));
+        count
+    }
+
     /// A member with the owner and attributes that it has on the disk.
     fn on_disk<'m>(&self, member: &'m Member) -> Result<Cow<'m, Member>> {
         let Some(remap) = self.rules.remap else { return Ok(Cow::Borrowed(member)) };
@@ -169,6 +184,7 @@ impl Unpacking<'_> {
         }
         set_metadata(self.tree.root(), member)?;
         self.tree.set_root_time(modified(member));
+        self.implied.described(&[]);
         Ok(())
     }
 
@@ -194,6 +210,7 @@ impl Unpacking<'_> {
             self.tally.forget(path, Likeness { mode: before.st_mode, uid, gid, device: 0 });
         }
         set_metadata(open_directory(here, name)?.as_fd(), member)?;
+        self.implied.described(path);
         self.tally.node(path, likeness(SFlag::S_IFDIR, member, 0));
         if rules_mode(member) {
             self.tally.lost();

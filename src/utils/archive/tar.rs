@@ -90,8 +90,8 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Whether the last member was followed by the blocks of zeros that POSIX (pax, "ustar Interchange Format") wants
-    /// there. Go's reader and GNU tar ask for none, and some writers of layers leave them out; without them a stream that
-    /// was cut between two members cannot be told from a whole one.
+    /// there. Go's reader and GNU tar ask for none, and some writers of layers leave them out, with the padding of the last
+    /// member; without them a stream that was cut behind a member's data cannot be told from a whole one.
     pub fn has_end_marker(&self) -> bool {
         self.marked
     }
@@ -163,10 +163,14 @@ impl<R: BufRead> Reader<R> {
             let n = self.data()?.len();
             self.advance(n);
         }
+        // umoci's layers of one file stop behind its data, and Go's reader takes that for the end.
         self.left = std::mem::take(&mut self.padding);
         while self.left > 0 {
-            let n = self.data()?.len();
-            self.advance(n);
+            let n = self.source.fill_buf().map_err(read_error)?.len();
+            if n == 0 {
+                self.left = 0;
+            }
+            self.advance(n.min(usize::try_from(self.left).unwrap_or(n)));
         }
         Ok(())
     }

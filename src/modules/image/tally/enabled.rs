@@ -59,10 +59,15 @@ impl Tally {
         self.add(entry(name, likeness, 0));
     }
 
-    /// A directory that does not look like this any more.
+    /// A directory, or device, that does not look like this any more.
     pub fn forget(&mut self, path: &[&[u8]], likeness: Likeness) {
         let name = self.name(path);
         self.sum = self.sum.wrapping_sub(entry(name, likeness, 0));
+    }
+
+    /// What was added in all, for the sum of a tree that is there.
+    pub fn change(self) -> u64 {
+        self.sum
     }
 
     /// A directory that was not opaque is.

@@ -378,8 +378,10 @@ fn deep_paths_need_few_descriptors() {
 #[test]
 fn truncated_layers_fail() {
     let bytes = archive("D d\nF d/x hello\nS l d");
+    // Behind the data of the second member it may be the end.
+    let ends = 1029..=1536;
     for n in (0..bytes.len() - 1024).step_by(100) {
         let place = Place::new();
-        assert!(place.unpack(&bytes[..n]).is_err(), "{n}");
+        assert_eq!(place.unpack(&bytes[..n]).is_ok(), ends.contains(&n), "{n}");
     }
 }
