@@ -10,6 +10,7 @@ use crate::modules::container::run::Phase;
 use crate::modules::container::{Container, State};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::utils::atomic_file::Durability;
+use crate::utils::order;
 use crate::utils::sys::process::is_alive;
 use crate::utils::time::Timestamp;
 use std::collections::BTreeSet;
@@ -42,7 +43,7 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     }
     log::info!("{} containers found, {running} with run state", ids.len());
     check_documents(daemon);
-    sweep(daemon, garbage, &active, &ids.into_iter().collect());
+    sweep(daemon, garbage, &active, &order::set(ids));
     Ok(())
 }
 

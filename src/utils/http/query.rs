@@ -1,6 +1,7 @@
 //! Request targets: path segments, query parameters, and docker's filters, both ways.
 
 use crate::error::{Error, Result};
+use crate::utils::order;
 use std::collections::BTreeMap;
 
 /// Filters by key; several values of one key are alternatives.
@@ -85,13 +86,10 @@ impl Query {
         let Some(text) = self.get(name) else { return Ok(Filters::new()) };
         let parsed: BTreeMap<String, Values> =
             crate::utils::json::parse(text.as_bytes()).map_err(|e| e.context(format!("invalid {name} {text:?}")))?;
-        Ok(parsed
-            .into_iter()
-            .map(|(key, values)| match values {
-                Values::Map(map) => (key, map.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect()),
-                Values::List(list) => (key, list),
-            })
-            .collect())
+        Ok(order::map(parsed.into_iter().map(|(key, values)| match values {
+            Values::Map(map) => (key, map.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect()),
+            Values::List(list) => (key, list),
+        })))
     }
 }
 
@@ -172,8 +170,8 @@ impl Target {
         if filters.is_empty() {
             return self;
         }
-        let maps: BTreeMap<&str, BTreeMap<&str, bool>> =
-            filters.iter().map(|(k, v)| (k.as_str(), v.iter().map(|v| (v.as_str(), true)).collect())).collect();
+        let values = |list: &'_ [String]| order::map(list.iter().map(|v| (v.clone(), true)));
+        let maps = order::map(filters.iter().map(|(k, v)| (k.clone(), values(v))));
         self.parameter("filters", &crate::utils::json::to_text(&maps))
     }
 
