@@ -50,7 +50,7 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
 /// Loads the containers in the order of `ids`, many of them on all processors.
 fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Option<Loaded>> {
     let load = |ids: &[String]| ids.iter().map(|id| daemon.disk.load(id, active.contains(id))).collect::<Vec<_>>();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / WORTH_A_THREAD).max(1);
+    let threads = crate::utils::host::usable_processors().min(ids.len() / WORTH_A_THREAD).max(1);
     let mut shares = ids.chunks(ids.len().div_ceil(threads).max(1));
     let own = shares.next().unwrap_or_default();
     std::thread::scope(|scope| {
