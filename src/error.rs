@@ -188,7 +188,7 @@ impl<T> Context<T> for nix::Result<T> {
 pub fn errno_text(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     let word = text.split(" (os error").next().unwrap_or(&text);
-    word.to_lowercase()
+    word.to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -322,6 +322,15 @@ fn product_code_neither_unwraps_nor_leaves_gaps() {
 }
 
 #[test]
+fn one_sort_serves_all_types() {
+    let mut breaches = Vec::new();
+    for source in sources("src").into_iter().filter(|source| source.path != "src/utils/order.rs") {
+        breaches.extend(lines_with(&source, source.product_code(), &[".sort(", ".sort_by", ".sort_unstable"]));
+    }
+    none(breaches, "sorts of the standard library's, each of which is 5 KB: use utils::order");
+}
+
+#[test]
 fn no_test_is_switched_off() {
     let mut breaches = Vec::new();
     for source in sources("src").into_iter().chain(sources("tests")) {

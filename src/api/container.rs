@@ -1,19 +1,40 @@
 //! Containers in the Docker Engine API (1.44), with the original's extra fields.
 
 use super::oci::image::{Empty, Healthcheck};
+use crate::error::Result;
+use crate::utils::json;
 use crate::utils::time::Timestamp;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Body of `POST /containers/create`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct CreateRequest {
     /// What runs.
     #[serde(flatten)]
     pub config: ContainerConfig,
     /// How it runs on this host.
     pub host_config: HostConfig,
+}
+
+impl CreateRequest {
+    /// Reads the document twice, once for each part. Reading `flatten` would make a tree of it first, and link a second
+    /// reader of every type inside.
+    ///
+    /// # Errors
+    /// `Kind::Invalid`.
+    pub fn parse(bytes: &[u8]) -> Result<CreateRequest> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Beside {
+            host_config: HostConfig,
+        }
+        let (config, beside) = (json::parse(bytes)?, json::parse::<Beside>(bytes)?);
+        Ok(CreateRequest { config, host_config: beside.host_config })
+    }
 }
 
 /// Answer to a creation.
@@ -291,7 +312,7 @@ pub struct HostConfig {
 }
 
 /// `null` where the default is meant, as Go clients send empty lists and maps.
-pub fn null_default<'de, D, T>(d: D) -> Result<T, D::Error>
+pub fn null_default<'de, D, T>(d: D) -> std::result::Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
@@ -300,18 +321,28 @@ where
 }
 
 /// A command line is a list, or one string for the shell form of old clients.
-pub fn string_or_list<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        One(String),
-        Many(Vec<String>),
+pub fn string_or_list<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Vec<String>>, D::Error> {
+    struct Words;
+    impl<'de> Visitor<'de> for Words {
+        type Value = Option<Vec<String>>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E>(self, text: &str) -> std::result::Result<Self::Value, E> {
+            Ok(Some(if text.is_empty() { Vec::new() } else { vec![text.to_owned()] }))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list)).map(Some)
+        }
     }
-    Ok(Option::<Either>::deserialize(d)?.map(|e| match e {
-        Either::One(s) if s.is_empty() => Vec::new(),
-        Either::One(s) => vec![s],
-        Either::Many(l) => l,
-    }))
+    d.deserialize_any(Words)
 }
 
 /// One `--mount`.

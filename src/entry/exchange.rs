@@ -152,6 +152,24 @@ impl Exchange {
     /// 400 for a malformed one or a client that stops sending, 413 beyond [`MAX_DOCUMENT`], 503 when too many large
     /// ones are being read.
     pub fn document<T: DeserializeOwned + Default>(&mut self) -> std::result::Result<T, Failure> {
+        self.document_by(json::parse)
+    }
+
+    /// As [`Exchange::document`], with its own parser.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn document_by<T: Default>(&mut self, parse: fn(&[u8]) -> Result<T>) -> std::result::Result<T, Failure> {
+        let mut document = T::default();
+        self.read_document(&mut |bytes| {
+            document = parse(bytes)?;
+            Ok(())
+        })?;
+        Ok(document)
+    }
+
+    /// Hands the whole body to `parse`, unless it is empty.
+    fn read_document(&mut self, parse: &mut dyn FnMut(&[u8]) -> Result<()>) -> std::result::Result<(), Failure> {
         let announced = self.connection.body_left();
         if announced.is_some_and(|n| n > MAX_DOCUMENT as u64) {
             return Err(too_large());
@@ -178,7 +196,7 @@ impl Exchange {
             }
         }
         if bytes.trim_ascii().is_empty() {
-            return Ok(T::default());
+            return Ok(());
         }
         // As docker: a web page can make a browser post other types to anywhere, but not this one.
         match self.head.content_type.as_deref() {
@@ -189,7 +207,7 @@ impl Exchange {
                 return Err(Error::invalid(text).into());
             }
         }
-        Ok(json::parse(&bytes)?)
+        Ok(parse(&bytes)?)
     }
 
     /// Offers the connection to an executor: it becomes a stream, or comes back with an error that is answered. The

@@ -10,6 +10,7 @@ use crate::modules::container::run::Phase;
 use crate::modules::container::{Container, State};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::utils::atomic_file::Durability;
+use crate::utils::order;
 use crate::utils::sys::process::is_alive;
 use crate::utils::time::Timestamp;
 use std::collections::BTreeSet;
@@ -42,14 +43,14 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     }
     log::info!("{} containers found, {running} with run state", ids.len());
     check_documents(daemon);
-    sweep(daemon, garbage, &active, &ids.into_iter().collect());
+    sweep(daemon, garbage, &active, &order::set(ids));
     Ok(())
 }
 
 /// Loads the containers in the order of `ids`, many of them on all processors.
 fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Option<Loaded>> {
     let load = |ids: &[String]| ids.iter().map(|id| daemon.disk.load(id, active.contains(id))).collect::<Vec<_>>();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / WORTH_A_THREAD).max(1);
+    let threads = crate::utils::host::usable_processors().min(ids.len() / WORTH_A_THREAD).max(1);
     let mut shares = ids.chunks(ids.len().div_ceil(threads).max(1));
     let own = shares.next().unwrap_or_default();
     std::thread::scope(|scope| {

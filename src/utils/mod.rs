@@ -15,6 +15,7 @@ pub mod json;
 pub mod kernel;
 pub mod log;
 pub mod mountinfo;
+pub mod order;
 pub mod path;
 pub mod process_table;
 pub mod read_once;

@@ -1,5 +1,6 @@
 //! Rows of `ps -ef`, read from `/proc` (proc(5)).
 
+use crate::utils::order;
 use crate::utils::time::{Civil, Timestamp};
 use std::collections::BTreeMap;
 
@@ -25,14 +26,12 @@ impl Host {
     /// Reads users, boot time and terminals.
     pub fn read() -> Host {
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let users = passwd
-            .lines()
-            .filter_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                Some((fields.nth(1)?.parse().ok()?, name.to_string()))
-            })
-            .collect();
+        let user = |line: &str| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            Some((fields.nth(1)?.parse().ok()?, name.to_string()))
+        };
+        let users = order::map(passwd.lines().filter_map(user));
         let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
         let boot = stat.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
         let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100).max(1) as u64;

@@ -1,5 +1,6 @@
 //! Help screens from argh's `ArgsInfo`, in the layout of the original.
 
+use crate::utils::order;
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
 /// The screen for the last command of `chain`, which begins with the program itself.
@@ -23,7 +24,7 @@ fn group(path: &str, info: &CommandInfoWithArgs) -> String {
             .filter(|c| c.command.commands.is_empty() != groups)
             .map(|c| (c.name.to_owned(), sentence(c.command.description)))
             .collect();
-        rows.sort();
+        order::sort(&mut rows);
         if !rows.is_empty() {
             out.push_str(&format!("\n{title}:\n"));
             columns(&mut out, "\t", &rows);
@@ -61,7 +62,7 @@ fn command(path: &str, info: &CommandInfoWithArgs, above: &[&CommandInfoWithArgs
 
 fn flag_rows(info: &CommandInfoWithArgs) -> Vec<(String, String)> {
     let mut flags: Vec<&FlagInfo<'_>> = info.flags.iter().filter(|f| !f.hidden).collect();
-    flags.sort_by_key(|f| f.long);
+    order::sort_by_key(&mut flags, |f| f.long);
     let row = |f: &&FlagInfo<'_>| {
         let short = f.short.map_or("    ".to_owned(), |c| format!("-{c}, "));
         let value = match f.kind {
@@ -86,7 +87,7 @@ fn sentence(text: &str) -> String {
     let text = text.trim();
     let mut letters = text.chars();
     match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
+        Some(first) => std::iter::once(first.to_ascii_uppercase()).chain(letters).collect(),
         None => String::new(),
     }
 }

@@ -6,6 +6,7 @@ use super::template::{Format, JsonStyle};
 use super::{Session, filters, output, table};
 use crate::api::image::SearchResult;
 use crate::client::ImageSearchRequest;
+use crate::utils::order;
 use argh::{ArgsInfo, FromArgs};
 
 const FILTERS: &[&str] = &["is-official", "is-automated", "stars"];
@@ -62,7 +63,7 @@ impl Search {
     }
 
     fn screen(&self, mut list: Vec<SearchResult>, format: Option<Format>) -> Result<String, Failure> {
-        list.sort_by_key(|found| std::cmp::Reverse(found.star_count));
+        order::sort_by_key(&mut list, |found| std::cmp::Reverse(found.star_count));
         if let Some(format) = format {
             let nodes: Vec<Node> = list.iter().map(|found| self.fields(found)).collect();
             return format.render_rows(FIELDS, &nodes);

@@ -88,7 +88,7 @@ pub fn processes(titles: &[String], rows: &[Vec<String>]) -> String {
     let columns: Vec<(usize, bool)> = (0..titles.len())
         .map(|i| {
             let widest = rows.iter().map(|r| width(&cell(r, i))).max().unwrap_or(0).max(width(&titles[i]));
-            let numeric = !rows.is_empty() && rows.iter().all(|r| cell(r, i).parse::<f64>().is_ok());
+            let numeric = !rows.is_empty() && rows.iter().all(|r| is_number(&cell(r, i)));
             (widest, numeric)
         })
         .collect();
@@ -111,6 +111,14 @@ pub fn processes(titles: &[String], rows: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Digits with at most one point.
+fn is_number(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let whole = whole.strip_prefix('-').unwrap_or(whole);
+    digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use crate::api::container::{LogConfig, Ulimit};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
+use crate::utils::order;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -201,7 +202,8 @@ fn object(key: &str, value: Value) -> Result<Map<String, Value>> {
 }
 
 fn options(key: &str, value: Value) -> Result<BTreeMap<String, String>> {
-    object(key, value)?.into_iter().map(|(k, v)| string(&format!("{key}.{k}"), v).map(|v| (k, v))).collect()
+    let pair = |(k, v)| string(&format!("{key}.{k}"), v).map(|v| (k, v));
+    order::try_map(object(key, value)?.into_iter().map(pair))
 }
 
 fn known(key: &str, have: &BTreeMap<String, String>, names: &[&str]) -> Result<()> {

@@ -4,6 +4,7 @@ use crate::cmd::runtime::output;
 use crate::cmd::runtime::record::{Record, Root, Status};
 use crate::error::{Error, Result};
 use crate::utils::json;
+use crate::utils::order;
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -136,7 +137,7 @@ pub fn ps(root: &Root, args: Ps) -> Result<u8> {
     let json = is_json(args.format.as_deref())?;
     let record = root.load(&args.id)?;
     let mut pids = record.cgroup()?.map_or(Ok(Vec::new()), |c| c.processes())?;
-    pids.sort_unstable();
+    order::sort(&mut pids);
     if json {
         let mut text = json::to_vec(&pids);
         text.push(b'\n');

@@ -7,6 +7,7 @@ use crate::engine::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{Durability, TEMPORARY_PREFIX, replace};
 use crate::utils::json;
+use crate::utils::order;
 use crate::utils::sys::socket;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -163,7 +164,7 @@ impl Root {
             other => other.context(|| format!("open({:?})", self.0))?,
         };
         let mut out: Vec<Record> = entries.flatten().filter_map(|e| self.load(e.file_name().to_str()?).ok()).collect();
-        out.sort_by(|a, b| a.id.cmp(&b.id));
+        order::sort_by(&mut out, |a, b| a.id.cmp(&b.id));
         Ok(out)
     }
 }

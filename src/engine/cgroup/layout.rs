@@ -6,6 +6,7 @@
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::mountinfo::unescape;
+use crate::utils::order;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -118,7 +119,7 @@ impl Layout {
             }
         }
         let mut hierarchies: Vec<Hierarchy> = found.into_iter().map(|(_, h)| h).collect();
-        hierarchies.sort_by_key(|h| h.version == Version::V2);
+        order::sort_by_key(&mut hierarchies, |h| h.version == Version::V2);
         if let Some(v2) = hierarchies.last_mut().filter(|h| h.version == Version::V2) {
             v2.controllers = available(&v2.mount).split_ascii_whitespace().map(str::to_owned).collect();
         }

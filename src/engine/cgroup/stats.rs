@@ -2,6 +2,7 @@
 
 use crate::api::shim::Stats;
 use crate::engine::cgroup::file::{keyed, number, read};
+use crate::utils::order;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -98,7 +99,7 @@ fn io_stat(text: &str) -> (u64, u64) {
 fn table(path: &Path) -> BTreeMap<String, u64> {
     let text = read(path).unwrap_or_default();
     let pairs = text.lines().filter_map(|line| line.split_once(' '));
-    pairs.filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?))).collect()
+    order::map(pairs.filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?))))
 }
 
 /// Nobody can use more than the host has.

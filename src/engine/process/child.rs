@@ -16,6 +16,7 @@ use crate::engine::terminal::{self, Terminal};
 use crate::engine::user::{self, Identity};
 use crate::engine::{capability, cgroup, hook, rlimit, rootfs, sysctl};
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::order;
 use crate::utils::path::Root;
 use crate::utils::sys::clone::{self, CLONE_NEWCGROUP, CLONE_NEWTIME, setns, unshare};
 use crate::utils::sys::{fd, prctl, pty};
@@ -300,7 +301,7 @@ fn join_all(inside: &Inside<'_>, privileged: bool) -> Result<()> {
     let mut list = namespace::open_of(inside.init, kinds)?;
     if !privileged {
         // The rights over all the others come with the user namespace.
-        list.sort_by_key(|j| j.kind != CLONE_NEWUSER);
+        order::sort_by_key(&mut list, |j| j.kind != CLONE_NEWUSER);
     }
     for Joined { kind, path, file } in list {
         setns(file.as_fd(), kind).context(|| format!("setns({path:?})"))?;

@@ -281,7 +281,10 @@ pub fn change_into(plan: &Plan<'_>, root: &Root) -> Result<()> {
         let host = shared.then(|| Root::open(Path::new("/"))).transpose().context(|| "open(\"/\")".into())?;
         sys::pivot_to_current_directory().map_err(|e| {
             let hint = if e == nix::Error::EINVAL { "; a root on the kernel's ram disk needs no-pivot" } else { "" };
-            Error::new(Kind::Os(e as i32), format!("pivot_root({:?}): {}{hint}", plan.root, e.desc().to_lowercase()))
+            Error::new(
+                Kind::Os(e as i32),
+                format!("pivot_root({:?}): {}{hint}", plan.root, e.desc().to_ascii_lowercase()),
+            )
         })?;
         if let Some(host) = host {
             // Or detaching the host's tree here would detach it there.

@@ -21,6 +21,7 @@ mod tests;
 
 use crate::api::oci::runtime::{Seccomp, SeccompArg, SeccompSyscall};
 use crate::error::{Error, Result};
+use crate::utils::order;
 use crate::utils::sys::seccomp::{self as sys, Instruction};
 use filter::{Architecture, Clause, Comparison, Condition, Leaf, Span};
 use std::os::fd::OwnedFd;
@@ -282,7 +283,7 @@ fn spans(rules: &[Rule<'_>], default: u32, column: usize) -> Vec<Span> {
             }
         }
     }
-    calls.sort_unstable(); // by number, then by place in the document
+    order::sort(&mut calls); // by number, then by place in the document
     let unnamed = |number: u32| match newest {
         Some(newest) if default == EPERM && number > newest && !(is_arm(column) && number >= PRIVATE_CALLS) => {
             Leaf::Return(filter::RET_ERRNO | libc::ENOSYS as u32)

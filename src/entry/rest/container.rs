@@ -46,7 +46,7 @@ pub fn perform(daemon: &Daemon, id: &str, verb: ContainerVerb, exchange: Exchang
 
 /// `POST /containers/create`
 pub fn create(daemon: &Daemon, name: Option<&str>, mut exchange: Exchange) -> Outcome {
-    let request: CreateRequest = match exchange.document() {
+    let request = match exchange.document_by(CreateRequest::parse) {
         Ok(request) => request,
         Err(failure) => return exchange.fail(failure),
     };

@@ -22,7 +22,7 @@ impl Perform for Fake {
     fn perform(&self, call: Call, mut exchange: Exchange) -> Outcome {
         self.seen.lock().unwrap().push(format!("{call:?}"));
         match call {
-            Call::ContainerCreate { .. } => match exchange.document::<crate::api::container::CreateRequest>() {
+            Call::ContainerCreate { .. } => match exchange.document_by(crate::api::container::CreateRequest::parse) {
                 Ok(request) => exchange.json(201, &request.config.image),
                 Err(failure) => exchange.fail(failure),
             },

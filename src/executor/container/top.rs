@@ -7,6 +7,7 @@ use crate::api::shim::{Reply, Request};
 use crate::error::{Error, Kind, Result};
 use crate::executor::Daemon;
 use crate::modules::container::run::{Verb, permit};
+use crate::utils::order;
 use std::collections::BTreeSet;
 
 /// Its processes, as ps(1) with these arguments (by default `-ef`) shows them.
@@ -18,7 +19,7 @@ pub fn top(daemon: &Daemon, reference: &str, arguments: &str) -> Result<TopRespo
     let container = daemon.containers.find(reference)?;
     permit(Verb::Look, container.run().phase(), &container.id)?;
     let pids: BTreeSet<i32> = match ask(daemon, &container, &Request::Processes)? {
-        Reply::Processes(pids) => pids.into_iter().collect(),
+        Reply::Processes(pids) => order::set(pids),
         _ => return Err(unexpected()),
     };
     match arguments.trim() {

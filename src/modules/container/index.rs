@@ -4,6 +4,7 @@ use super::{Container, lock};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::run::Phase;
 use crate::utils::id::is_full_id;
+use crate::utils::order;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -134,7 +135,7 @@ impl Index {
                 Entry::Reserved { .. } => None,
             })
             .collect();
-        list.sort_by_key(|c| std::cmp::Reverse(c.head.created));
+        order::sort_by_key(&mut list, |c| std::cmp::Reverse(c.head.created));
         list
     }
 

@@ -85,10 +85,9 @@ fn later(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::utils::json;
 
     fn checked(host: &str) -> Result<()> {
-        check(&json::parse(format!("{{\"Image\":\"x\",\"HostConfig\":{host}}}").as_bytes()).unwrap())
+        check(&CreateRequest::parse(format!("{{\"Image\":\"x\",\"HostConfig\":{host}}}").as_bytes()).unwrap())
     }
 
     #[test]
@@ -127,7 +126,7 @@ mod tests {
             let e = checked(host).unwrap_err();
             assert!(e.kind() == Kind::Unsupported && e.to_string().contains(part), "{host}: {e}");
         }
-        let body = |config: &str| check(&json::parse(config.as_bytes()).unwrap());
+        let body = |config: &str| check(&CreateRequest::parse(config.as_bytes()).unwrap());
         assert!(body(r#"{"Healthcheck":{"Test":["CMD","true"]}}"#).unwrap_err().to_string().contains("--health-cmd"));
         assert!(body(r#"{"Healthcheck":{"Test":["NONE"]}}"#).is_ok());
         assert!(body(r#"{"Volumes":{"/data":{}}}"#).unwrap_err().to_string().contains("--volume"));

@@ -12,6 +12,7 @@ use super::signs::{self, RECORDS, is_whiteout};
 use super::tree::{DIRECTORY, WHITEOUT, lstat, type_of};
 use crate::error::{Context, Error, Result};
 use crate::utils::file_copy::Copier;
+use crate::utils::order;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
@@ -180,7 +181,7 @@ impl Copying<'_> {
             source.fd = up(&source.fd)?;
         }
         self.from.extend(waiting);
-        self.from.sort_unstable_by_key(|source| source.layer);
+        order::sort_by_key(&mut self.from, |source| source.layer);
         Ok(())
     }
 

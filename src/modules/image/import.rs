@@ -60,7 +60,7 @@ pub(super) fn unpack_layer(directories: &Directories, source: &mut dyn Read, win
 
     let stream = Decompressed::detect(source, window)?;
     let compressed = stream.is_compressed();
-    let parallel = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+    let parallel = crate::utils::host::usable_processors() > 1;
     let rules = directories.rules();
     let outcome = if parallel { in_two_threads(stream, root, rules)? } else { consume(stream, root, rules)? };
     let diff_id = format!("sha256:{}", outcome.digest);

@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{TEMPORARY_PREFIX, remove_temporaries, rename_away};
 use crate::utils::id::{is_full_id, random_id};
 use crate::utils::json;
+use crate::utils::order;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -174,7 +175,7 @@ fn settle_names(directories: &Directories, index: &mut Index) {
     };
     let mut images: Vec<(Option<std::time::SystemTime>, Arc<Image>)> =
         index.images.values().map(|image| (written(image), image.clone())).collect();
-    images.sort_by(|a, b| (b.0, &b.1.id).cmp(&(a.0, &a.1.id)));
+    order::sort_by(&mut images, |a, b| (b.0, &b.1.id).cmp(&(a.0, &a.1.id)));
     let mut taken: HashSet<String> = HashSet::new();
     for (_, image) in images {
         let mut settled = Image::clone(&image);

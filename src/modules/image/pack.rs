@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::modules::remap::Ids;
 use crate::utils::archive::tar::{Member, Type};
 use crate::utils::archive::tar_writer::Writer;
+use crate::utils::order;
 use crate::utils::sys::xattr;
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -182,7 +183,7 @@ impl<W: Write> Packing<'_, W> {
             (name, value)
         };
         let mut kept: Vec<_> = all.filter(|(name, _)| !own(name)).map(shifted).collect();
-        kept.sort();
+        order::sort(&mut kept);
         Ok(kept)
     }
 
@@ -224,7 +225,7 @@ pub(super) fn names(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
             names.push(name.to_vec());
         }
     }
-    names.sort_unstable_by(|a, b| b.cmp(a));
+    order::sort_by(&mut names, |a, b| b.cmp(a));
     Ok(names)
 }
 

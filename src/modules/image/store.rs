@@ -18,6 +18,7 @@ use crate::modules::remap::Remap;
 use crate::utils::archive::Window;
 use crate::utils::atomic_file::sync_directory;
 use crate::utils::digest;
+use crate::utils::order;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -179,7 +180,7 @@ impl Store {
     /// All images, newest first.
     pub fn list(&self) -> Vec<Arc<Image>> {
         let mut images: Vec<Arc<Image>> = self.index().images.values().cloned().collect();
-        images.sort_by(|a, b| (b.created, b.loaded, &b.id).cmp(&(a.created, a.loaded, &a.id)));
+        order::sort_by(&mut images, |a, b| (b.created, b.loaded, &b.id).cmp(&(a.created, a.loaded, &a.id)));
         images
     }
 

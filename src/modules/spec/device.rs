@@ -3,6 +3,7 @@
 use crate::api::container::{DeviceMapping, HostConfig};
 use crate::api::oci::runtime::{Device, DeviceRule};
 use crate::error::{Error, Kind, Result};
+use crate::utils::order;
 use nix::sys::stat::{SFlag, major, minor};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -121,7 +122,7 @@ fn collect(outside: &Path, inside: &Path, depth: usize, nodes: &mut Vec<(Device,
     let read = |e| Error::io(format!("opendir({outside:?})"), e);
     let mut entries: Vec<PathBuf> =
         std::fs::read_dir(outside).map_err(read)?.flatten().map(|entry| entry.path()).collect();
-    entries.sort();
+    order::sort(&mut entries);
     for path in entries {
         let Some(name) = path.file_name() else { continue };
         let text = name.to_string_lossy();

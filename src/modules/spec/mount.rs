@@ -8,6 +8,7 @@ use crate::api::oci::runtime::{Device, Mount};
 use crate::error::{Context, Error, Result};
 use crate::modules::remap::Remap;
 use crate::utils::mountinfo;
+use crate::utils::order;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,7 @@ pub(super) fn of_container(
     };
     mounts.retain(|m| !replaced(m));
     mounts.extend(wanted);
-    mounts.sort_by_key(|m| m.destination.split('/').filter(|part| !part.is_empty()).count());
+    order::sort_by_key(&mut mounts, |m| m.destination.split('/').filter(|part| !part.is_empty()).count());
     Ok(mounts)
 }
 

@@ -1,6 +1,10 @@
 //! Request targets: path segments, query parameters, and docker's filters, both ways.
 
 use crate::error::{Error, Result};
+use crate::utils::order;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 /// Filters by key; several values of one key are alternatives.
@@ -76,22 +80,39 @@ impl Query {
     /// # Errors
     /// `Kind::Invalid`.
     pub fn filters(&self, name: &str) -> Result<Filters> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Values {
-            Map(BTreeMap<String, bool>),
-            List(Vec<String>),
-        }
         let Some(text) = self.get(name) else { return Ok(Filters::new()) };
         let parsed: BTreeMap<String, Values> =
             crate::utils::json::parse(text.as_bytes()).map_err(|e| e.context(format!("invalid {name} {text:?}")))?;
-        Ok(parsed
-            .into_iter()
-            .map(|(key, values)| match values {
-                Values::Map(map) => (key, map.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect()),
-                Values::List(list) => (key, list),
-            })
-            .collect())
+        Ok(order::map(parsed.into_iter().map(|(key, values)| (key, values.0))))
+    }
+}
+
+/// Of one filter.
+struct Values(Vec<String>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Values, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Values;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of truth values or a list of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Values, A::Error> {
+                let mut values = BTreeMap::new();
+                while let Some((value, on)) = map.next_entry::<String, bool>()? {
+                    values.insert(value, on);
+                }
+                Ok(Values(values.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Values, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Values)
+            }
+        }
+        d.deserialize_any(Either)
     }
 }
 
@@ -172,8 +193,8 @@ impl Target {
         if filters.is_empty() {
             return self;
         }
-        let maps: BTreeMap<&str, BTreeMap<&str, bool>> =
-            filters.iter().map(|(k, v)| (k.as_str(), v.iter().map(|v| (v.as_str(), true)).collect())).collect();
+        let values = |list: &'_ [String]| order::map(list.iter().map(|v| (v.clone(), true)));
+        let maps = order::map(filters.iter().map(|(k, v)| (k.clone(), values(v))));
         self.parameter("filters", &crate::utils::json::to_text(&maps))
     }
 

@@ -1,6 +1,7 @@
 //! Environment variables and labels, from files and from the command line.
 
 use crate::cmd::isula::failure::Failure;
+use crate::utils::order;
 use std::collections::BTreeMap;
 
 /// Most variables.
@@ -62,7 +63,7 @@ pub fn labels(files: &[String], given: &[String]) -> Result<BTreeMap<String, Str
         ("", _) => Err(Failure::usage(format!("Invalid label: {text:?}"))),
         (key, value) => Ok((key.to_owned(), value.to_owned())),
     };
-    all.into_iter().map(one).collect()
+    order::try_map(all.into_iter().map(one))
 }
 
 /// The lines of a file without comments and empty ones; spaces before the name do not count.

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::flags::ContainerFlags;
 use super::stream;
 use crate::api::container::{ContainerConfig, CreateRequest, HostConfig, LogConfig};
+use crate::utils::order;
 use std::collections::BTreeMap;
 
 pub use environment::environment;
@@ -41,7 +42,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         env: environment(&flags.env_file, &flags.env)?,
         cmd: (!flags.command.is_empty()).then(|| flags.command.clone()),
         image: flags.image.clone(),
-        volumes: storage.anonymous.into_iter().map(|v| (v, Default::default())).collect(),
+        volumes: order::map(storage.anonymous.into_iter().map(|v| (v, Default::default()))),
         working_dir: working_directory(flags.workdir.as_deref())?,
         entrypoint: flags.entrypoint.as_ref().map(|e| if e.is_empty() { vec![] } else { vec![e.clone()] }),
         labels: environment::labels(&flags.label_file, &flags.label)?,
@@ -218,7 +219,7 @@ fn annotations(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         ("", _) => Err(Failure::usage(format!("Invalid annotation: {text:?}"))),
         (key, value) => Ok((key.to_owned(), value.to_owned())),
     };
-    list.iter().map(one).collect()
+    order::try_map(list.iter().map(one))
 }
 
 /// `K=V`.
@@ -227,7 +228,7 @@ fn pairs(what: &str, list: &[String]) -> Result<BTreeMap<String, String>, Failur
         Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err(Failure::usage(format!("Invalid {what} {text:?}: want KEY=VALUE"))),
     };
-    list.iter().map(one).collect()
+    order::try_map(list.iter().map(one))
 }
 
 fn addresses(list: &[String]) -> Result<Vec<String>, Failure> {

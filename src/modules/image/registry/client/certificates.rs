@@ -1,6 +1,7 @@
 //! Whom to trust and who we are: the system's authorities, and those of one registry.
 
 use crate::error::{Context, Error, Result};
+use crate::utils::order;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -54,7 +55,7 @@ pub(super) fn own(directory: &Path, provider: &CryptoProvider) -> Result<Own> {
         paths.push(entry.context(|| format!("getdents({directory:?})"))?.path());
     }
     // The first pair by name is the one that is shown.
-    paths.sort();
+    order::sort(&mut paths);
     let mut own = Own::default();
     for path in &paths {
         match path.extension().and_then(|e| e.to_str()) {
