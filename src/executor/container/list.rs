@@ -26,6 +26,7 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
     let all = query.all || limit.is_some() || filter.has_status();
     let now = Timestamp::now();
     let rows = daemon.containers.all().into_iter().filter_map(move |container| {
+        container.catch_up();
         let run = container.run();
         let wanted = (all || run.running) && filter.matches(&container.id, &container.head, &run);
         wanted.then(|| summary(&container, &run, now))

@@ -22,10 +22,16 @@ pub mod status;
 
 use crate::utils::sys::eventfd::EventFd;
 use head::Head;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use run::Run;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long the note of an end may take that others have been told. It is a matter of microseconds.
+const NOTE_LIMIT: Duration = Duration::from_secs(1);
 
 /// One container. Its configuration stays on disk; here is what listings and policy need.
 pub struct Container {
@@ -131,6 +137,19 @@ impl Container {
         self.state().run.clone()
     }
 
+    /// Waits for the note of an end that others may have seen: the shim tells its clients as soon as it tells the daemon,
+    /// and whoever has been told must not find the container running.
+    pub fn catch_up(&self) {
+        let (exits, pid) = {
+            let state = self.state();
+            // With damage nobody watches it.
+            (state.exits, if state.run.running && state.run.damage.is_empty() { state.run.pid } else { 0 })
+        };
+        if pid > 0 && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+            self.wait_until(Some(NOTE_LIMIT), |s| s.exits != exits || s.lost || s.removed);
+        }
+    }
+
     /// Changes the state and wakes those whom it concerns.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
@@ -218,6 +237,32 @@ mod tests {
         assert!(ready(&removal));
         assert!(ready(&Container::watch(&mut c.state(), Awaited::Exit).unwrap()), "nothing is awaited in vain");
         assert!(c.state().watchers.is_empty());
+    }
+
+    #[test]
+    fn an_end_that_others_have_seen_is_awaited() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as i32;
+        child.wait().unwrap();
+        let run = |pid| Run { running: true, pid, ..Run::default() };
+        let c = Arc::new(Container::new("a".into(), Head::default(), run(pid)));
+        let monitor = {
+            let c = Arc::clone(&c);
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                c.change(|s| {
+                    s.run.running = false;
+                    s.exits += 1;
+                });
+            })
+        };
+        c.catch_up();
+        assert!(!c.run().running);
+        monitor.join().unwrap();
+        // What runs, or is not known to, is not waited for.
+        for pid in [std::process::id() as i32, 0] {
+            Container::new("a".into(), Head::default(), run(pid)).catch_up();
+        }
     }
 
     #[test]
