@@ -32,7 +32,7 @@ const ENOUGH: Duration = Duration::from_secs(150);
 const STILL: &str = "commit=1000";
 
 fn killed_at_any_step(bed: &mut Bed) {
-    requires!(stopped_calls);
+    requires!(stopped_calls, gnu);
     sweep_all(bed, Ground::Directory, SHARE);
 }
 

@@ -23,7 +23,7 @@ fn any_room_on_ext4(bed: &mut Bed) {
 }
 
 fn any_room_on_tmpfs(bed: &mut Bed) {
-    requires!(stopped_calls);
+    requires!(stopped_calls, gnu);
     rootfs::small_disk(&bed.graph(), 16 << 10);
     bed.own_mounts();
     any_room(bed, Ground::Directory);

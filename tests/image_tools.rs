@@ -77,7 +77,7 @@ fn history_of_imported_and_loaded_images(bed: &mut Bed) {
 }
 
 fn export_is_the_merged_root(bed: &mut Bed) {
-    requires!(image_tools);
+    requires!(image_tools, gnu);
     bed.start();
     let script = "rm /etc/marker; echo mine > /etc/own; chmod 4711 /etc/own; ln /etc/own /etc/same; mkdir -p /data/deep; \
                   exec payload ready 1000";

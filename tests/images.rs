@@ -96,7 +96,7 @@ fn zstd_archives_are_imported_and_loaded(bed: &mut Bed) {
 }
 
 fn xz_archives_are_imported_and_loaded(bed: &mut Bed) {
-    requires!(xz);
+    requires!(xz, gnu);
     bed.start();
     let layout = bed.dir.join("layout");
     oci::sample(&layout, "made/here:v2");

@@ -59,7 +59,7 @@ fn load_layers(bed: &Bed) {
 }
 
 fn a_copied_root_is_what_an_overlay_shows(bed: &mut Bed) {
-    requires!(image_tools, storage);
+    requires!(image_tools, storage, gnu);
     bed.start();
     load_layers(bed);
     let listing = |bed: &Bed, name: &str| {

@@ -27,6 +27,15 @@ fn program(name: &str) -> Condition {
     }
 }
 
+/// GNU's tar and cp, and the xz that goes with them: those of busybox keep no extended attributes and pack nothing.
+pub fn gnu() -> Condition {
+    let out = std::process::Command::new("tar").arg("--version").output();
+    match out.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("GNU")) {
+        true => Ok(()),
+        false => Err("tar is not GNU's".into()),
+    }
+}
+
 /// The stock docker client.
 pub fn docker() -> Condition {
     program("docker")
