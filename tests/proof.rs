@@ -26,7 +26,7 @@ use std::process::{Command, Stdio};
 tests![
     forty_layers_of_umoci_are_what_umoci_unpacks,
     images_of_buildah,
-    a_debian_root_goes_in_and_out,
+    a_debian_base_goes_in_and_out,
     images_survive_other_engines,
     a_layer_of_any_size_takes_the_same_memory,
 ];
@@ -115,10 +115,11 @@ fn config_of(bed: &Bed, name: &str) -> Value {
     answer["Config"].clone()
 }
 
-fn a_debian_root_goes_in_and_out(bed: &mut Bed) {
-    requires!(image_tools, mmdebstrap);
+fn a_debian_base_goes_in_and_out(bed: &mut Bed) {
+    requires!(image_tools, mmdebstrap, registry, umoci);
     let base = debian::base();
-    bed.start();
+    let registry = Registry::start(&bed.dir, "registry", Setup::default());
+    bed.start_with(&["--insecure-registry", &registry.host]);
     bed.isula(&format!("import {} debian", base.display())).ok();
     let inside = |words: &str| bed.isula(&format!("run --rm debian {words}")).ok();
     contains(&inside("dpkg -l"), "ii  perl-base");
@@ -141,6 +142,14 @@ fn a_debian_root_goes_in_and_out(bed: &mut Bed) {
     });
     assert!(trees[0].len() > 2000, "{} entries", trees[0].len());
     trees[1].assert_like(&trees[0], "what comes out");
+    // The same as umoci packs it.
+    let layout = bed.dir.join("layout");
+    umoci::of_archive(&layout, &base);
+    registry.push(&layout, "debian:v1", &[]);
+    let name = registry.name("debian:v1");
+    bed.isula(&format!("pull {name}")).ok();
+    contains(&bed.isula(&format!("run --rm {name} dpkg -l")).ok(), "ii  perl-base");
+    Tree::of_image(bed, &name).but(OURS).assert_like(&trees[0], "what is pulled");
 }
 
 /// A directory with everything that an archive can have a hard time with.

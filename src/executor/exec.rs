@@ -122,7 +122,7 @@ impl Sessions {
 /// `Kind::NotFound` for the container, `Kind::Conflict` when it does not run or is frozen, `Kind::Invalid` for the
 /// request.
 pub fn create(daemon: &Daemon, reference: &str, request: ExecCreateRequest) -> Result<IdResponse> {
-    let container = daemon.containers.find(reference).map_err(|e| match e.kind() {
+    let container = daemon.find(reference).map_err(|e| match e.kind() {
         Kind::NotFound => Error::not_found(format!("No such image or container or accelerator:{reference}")),
         _ => e,
     })?;

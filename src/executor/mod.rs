@@ -1,6 +1,7 @@
 //! The use cases: order, locks, undo. No words of HTTP.
 
 use crate::error::Result;
+use crate::modules::container::Container;
 use crate::modules::container::disk::Disk;
 use crate::modules::container::index::Index;
 use crate::modules::container::logging::Logging;
@@ -127,6 +128,29 @@ impl Daemon {
             && let Err(e) = shim::prune(parent)
         {
             log::warn!("{e}");
+        }
+    }
+
+    /// As [`Index::find`]. A client that was told the end of a container, by its shim, finds it ended.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find(&self, reference: &str) -> Result<Arc<Container>> {
+        self.containers.find(reference).inspect(|container| self.catch_up([container]))
+    }
+
+    /// As [`Index::find_any`], otherwise like [`Daemon::find`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find_any(&self, reference: &str) -> Result<Arc<Container>> {
+        self.containers.find_any(reference).inspect(|container| self.catch_up([container]))
+    }
+
+    /// Notes what the shims have said of the ends of these containers.
+    fn catch_up<'a>(&self, containers: impl IntoIterator<Item = &'a Arc<Container>>) {
+        if containers.into_iter().any(|container| container.is_behind()) {
+            self.monitor.catch_up();
         }
     }
 

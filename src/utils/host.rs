@@ -121,6 +121,22 @@ pub fn filesystem(path: &Path) -> &'static str {
     }
 }
 
+/// Whether a sync of one file on the file system of `path` takes along every change made on it before: when there is one
+/// journal for all. Of ext4, which can be without, sysfs says it since Linux 5.1.
+pub fn has_one_journal(path: &Path) -> bool {
+    match filesystem(path) {
+        "xfs" => true,
+        "extfs" => {
+            let Ok(number) = nix::sys::stat::stat(path).map(|stat| stat.st_dev) else { return false };
+            let (major, minor) = (nix::sys::stat::major(number), nix::sys::stat::minor(number));
+            let device = std::fs::read_link(format!("/sys/dev/block/{major}:{minor}")).unwrap_or_default();
+            let name = device.file_name().unwrap_or_default();
+            Path::new("/sys/fs/ext4").join(name).join("journal_task").exists()
+        }
+        _ => false,
+    }
+}
+
 /// Mount options that every overlay of this kernel needs.
 pub fn overlay_options() -> Vec<String> {
     // Where the kernel was built to keep an index, it ties upper and lower directories together for ever.

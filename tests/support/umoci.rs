@@ -22,15 +22,21 @@ fn umoci<S: AsRef<OsStr>>(layout: &Path, verb: &[&str], words: &[S]) {
     run(Command::new("umoci").args(verb).arg("--image").arg(format!("{}:x", layout.display())).args(words));
 }
 
+/// Makes a layout of an image that has one layer, the archive.
+#[track_caller]
+pub fn of_archive(layout: &Path, archive: &Path) {
+    run(Command::new("umoci").args(["init", "--layout"]).arg(layout));
+    umoci::<&str>(layout, &["new"], &[]);
+    umoci(layout, &["raw", "add-layer"], &[archive]);
+}
+
 impl Image {
     /// Makes one below `directory` of the test's root file system and further layers: as many as `changed` from changes
     /// to the unpacked root, then `added` ones made without looking at the root.
     #[track_caller]
     pub fn make(directory: &Path, changed: usize, added: usize) -> Image {
         let image = Image { layout: directory.join("layout"), bundle: directory.join("bundle") };
-        run(Command::new("umoci").args(["init", "--layout"]).arg(&image.layout));
-        umoci::<&str>(&image.layout, &["new"], &[]);
-        umoci(&image.layout, &["raw", "add-layer"], &[rootfs::archive()]);
+        of_archive(&image.layout, &rootfs::archive());
         umoci(&image.layout, &["unpack"], &[&image.bundle]);
         for n in 0..changed {
             change(&image.root(), n);

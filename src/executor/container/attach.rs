@@ -35,7 +35,7 @@ pub fn attach(daemon: &Daemon, reference: &str, query: &AttachQuery, mut upgrade
 }
 
 fn connect(daemon: &Daemon, reference: &str, query: &AttachQuery, upgrade: &mut Upgrade) -> Result<()> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     let mut streams = streams(&container, query, upgrade)?;
     permit(Verb::Attach, container.run().phase(), &container.id)?;
     if query.logs {

@@ -121,7 +121,7 @@ fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
         [&mut host.network_mode, &mut host.ipc_mode, &mut host.pid_mode, &mut host.uts_mode, &mut host.cgroupns_mode]
     {
         if let Some(other) = mode.strip_prefix("container:") {
-            let other = daemon.containers.find(other)?;
+            let other = daemon.find(other)?;
             permit(Verb::Attach, other.run().phase(), &other.id)?;
             *mode = format!("container:{}", other.id);
         }

@@ -25,8 +25,9 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
     let limit = query.limit.filter(|&n| n > 0);
     let all = query.all || limit.is_some() || filter.has_status();
     let now = Timestamp::now();
-    let rows = daemon.containers.all().into_iter().filter_map(move |container| {
-        container.catch_up();
+    let containers = daemon.containers.all();
+    daemon.catch_up(&containers);
+    let rows = containers.into_iter().filter_map(move |container| {
         let run = container.run();
         let wanted = (all || run.running) && filter.matches(&container.id, &container.head, &run);
         wanted.then(|| summary(&container, &run, now))
@@ -68,7 +69,7 @@ fn summary(container: &Container, run: &Run, now: Timestamp) -> ContainerSummary
 /// # Errors
 /// `Kind::NotFound`, `Kind::Corrupt` when its directory is damaged.
 pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<ContainerInspect> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     let document = daemon.disk.document(&container.id)?;
     let host = daemon.disk.host_config(&container.id)?;
     let run = container.run();

@@ -11,7 +11,7 @@ use crate::modules::runtime::log::{self, Query, Sink};
 /// # Errors
 /// `Kind::NotFound`, `Kind::Unsupported` when nothing is logged.
 pub fn has_terminal(daemon: &Daemon, reference: &str) -> Result<bool> {
-    let container = daemon.containers.find_any(reference)?;
+    let container = daemon.find_any(reference)?;
     check(&container)?;
     Ok(container.head.tty)
 }
@@ -21,7 +21,7 @@ pub fn has_terminal(daemon: &Daemon, reference: &str) -> Result<bool> {
 /// # Errors
 /// `Kind::NotFound`, `Kind::Unsupported` when nothing is logged; what the sink gives.
 pub fn logs(daemon: &Daemon, reference: &str, query: &Query, sink: &mut dyn Sink) -> Result<()> {
-    let container = daemon.containers.find_any(reference)?;
+    let container = daemon.find_any(reference)?;
     check(&container)?;
     read(daemon, &container, query, sink)
 }

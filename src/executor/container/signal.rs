@@ -22,7 +22,7 @@ const SHIM_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` for an unknown signal.
 pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     let number = match word {
         None | Some("" | "0") => libc::SIGKILL,
         Some(word) => signal::parse(word)?,
@@ -124,7 +124,7 @@ pub fn unpause(daemon: &Daemon, reference: &str) -> Result<()> {
 }
 
 fn freeze(daemon: &Daemon, reference: &str, verb: Verb) -> Result<()> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     let _operation = container.operate();
     permit(verb, container.run().phase(), &container.id)?;
     let paused = verb == Verb::Pause;
@@ -148,7 +148,7 @@ fn freeze(daemon: &Daemon, reference: &str, verb: Verb) -> Result<()> {
 /// # Errors
 /// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` without a terminal.
 pub fn resize(daemon: &Daemon, reference: &str, height: u16, width: u16) -> Result<()> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     permit(Verb::Look, container.run().phase(), &container.id)?;
     if !container.head.tty {
         return Err(Error::invalid(format!("container {} has no terminal", container.id)));
@@ -161,7 +161,7 @@ pub fn resize(daemon: &Daemon, reference: &str, height: u16, width: u16) -> Resu
 /// # Errors
 /// `Kind::NotFound`, `Kind::Conflict` when it does not run, what the shim reports.
 pub fn stats(daemon: &Daemon, reference: &str) -> Result<Stats> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     permit(Verb::Look, container.run().phase(), &container.id)?;
     match ask(daemon, &container, &Request::Stats)? {
         Reply::Stats(stats) => Ok(*stats),

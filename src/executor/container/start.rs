@@ -29,7 +29,7 @@ const FAILED: i32 = 125;
 /// `Kind::CommandNotExecutable` for the program; what is wrong with the configuration on this host. The reason stays
 /// in the container's state, and an auto-remove container is removed.
 pub fn start(daemon: &Daemon, reference: &str) -> Result<Change> {
-    start_container(daemon, &daemon.containers.find(reference)?)
+    start_container(daemon, &daemon.find(reference)?)
 }
 
 pub(super) fn start_container(daemon: &Daemon, container: &Arc<Container>) -> Result<Change> {
@@ -196,7 +196,7 @@ fn no_pivot(config: &ContainerConfig, host: &HostConfig) -> bool {
 fn join(daemon: &Daemon, container: &Container, host: &HostConfig) -> Result<JoinedNamespaces> {
     let file = |mode: &str, name: &str| -> Result<Option<PathBuf>> {
         let Mode::Container(other) = spec::mode(mode) else { return Ok(None) };
-        let other = daemon.containers.find(other)?;
+        let other = daemon.find(other)?;
         if other.id == container.id {
             return Err(Error::invalid("a container cannot join its own namespaces"));
         }
@@ -205,7 +205,7 @@ fn join(daemon: &Daemon, container: &Container, host: &HostConfig) -> Result<Joi
         Ok(Some(PathBuf::from(format!("/proc/{}/{name}", run.pid))))
     };
     if let Mode::Container(other) = spec::mode(&host.ipc_mode) {
-        let owner = daemon.disk.host_config(&daemon.containers.find(other)?.id)?;
+        let owner = daemon.disk.host_config(&daemon.find(other)?.id)?;
         if matches!(owner.ipc_mode.as_str(), "none" | "private") {
             return Err(Error::invalid(format!("cannot join IPC of a container {other}: non-shareable IPC")));
         }
@@ -229,7 +229,7 @@ fn user_namespace(daemon: &Daemon, host: &HostConfig) -> Result<Option<PathBuf>>
     }
     let mut first: Option<(PathBuf, PathBuf, String)> = None;
     for other in spec::peers(host) {
-        let other = daemon.containers.find(other)?;
+        let other = daemon.find(other)?;
         let path = PathBuf::from(format!("/proc/{}/ns/user", other.run().pid));
         let namespace = std::fs::read_link(&path).context(|| format!("readlink({path:?})"))?;
         match &first {
@@ -257,7 +257,7 @@ fn write_files(
 ) -> Result<(String, ContainerFiles)> {
     let config = &document.common_config.config;
     if let Mode::Container(other) = spec::mode(&host.network_mode) {
-        let other = daemon.containers.find(other)?;
+        let other = daemon.find(other)?;
         let owner = daemon.disk.document(&other.id)?.common_config;
         let given = |path: String| Some(PathBuf::from(path)).filter(|p| p.is_file());
         let files = ContainerFiles {

@@ -18,7 +18,7 @@ const GRACE: i64 = 10;
 /// # Errors
 /// `Kind::NotFound`, `Kind::Invalid` for an unknown signal, `Kind::Timeout` when not even SIGKILL ends it.
 pub fn stop(daemon: &Daemon, reference: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<Change> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     stop_container(daemon, &container, timeout, signal)
 }
 
@@ -70,7 +70,7 @@ fn stop_container(
 /// # Errors
 /// As [`stop`] and [`super::start`].
 pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result<()> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     if container.head.auto_remove && container.state().run.running {
         return Err(Error::conflict(format!(
             "container {} is removed when it ends and so cannot be restarted",
@@ -87,7 +87,7 @@ pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result
 /// `Kind::NotFound`, `Kind::Conflict` while it runs and `force` is not given, the failing call.
 pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool) -> Result<()> {
     let _ = volumes;
-    let container = daemon.containers.find_any(reference)?;
+    let container = daemon.find_any(reference)?;
     let _operation = container.operate();
     if container.state().removed {
         return Err(Error::not_found(format!("No such container:{reference}")));

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 /// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` when ps refuses the arguments or shows no
 /// PID column, `Kind::Unsupported` without a ps program for other arguments.
 pub fn top(daemon: &Daemon, reference: &str, arguments: &str) -> Result<TopResponse> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     permit(Verb::Look, container.run().phase(), &container.id)?;
     let pids: BTreeSet<i32> = match ask(daemon, &container, &Request::Processes)? {
         Reply::Processes(pids) => order::set(pids),

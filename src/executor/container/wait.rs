@@ -23,7 +23,7 @@ pub struct Waiter<'a> {
 /// # Errors
 /// `Kind::NotFound`.
 pub fn wait<'a>(daemon: &'a Daemon, reference: &str, condition: WaitCondition) -> Result<Waiter<'a>> {
-    let container = daemon.containers.find(reference)?;
+    let container = daemon.find(reference)?;
     let event = {
         let mut state = container.state();
         match condition {

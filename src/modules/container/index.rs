@@ -93,12 +93,6 @@ impl Index {
     /// # Errors
     /// `Kind::NotFound`, `Kind::Invalid`.
     pub fn find_any(&self, reference: &str) -> Result<Arc<Container>> {
-        let container = self.look_up(reference)?;
-        container.catch_up();
-        Ok(container)
-    }
-
-    fn look_up(&self, reference: &str) -> Result<Arc<Container>> {
         let wanted = reference.strip_prefix('/').unwrap_or(reference);
         let missing = || Err(Error::not_found(format!("No such container:{reference}")));
         if wanted.is_empty() {

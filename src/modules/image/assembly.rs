@@ -148,6 +148,7 @@ impl Assembly<'_> {
     /// Makes the directories that layers merely imply like those below them.
     fn settle(&self) -> Result<()> {
         let (store, directories) = (self.store, &self.store.directories);
+        let mut steps = implied::STEPS;
         for n in 1..self.len() {
             // Nobody else may settle the same layer, or take one below it away.
             let _operation = store.operate();
@@ -167,7 +168,7 @@ impl Assembly<'_> {
                 (record.clone(), below)
             };
             let sum = std::mem::take(&mut record.tree_sum);
-            let settled = implied::settle(&directories.overlay.join(&record.id), &below);
+            let settled = implied::settle(&directories.overlay.join(&record.id), &below, &mut steps);
             // Half done, it is done again; but then nobody knows its sum.
             record.unsettled = settled.is_err();
             if let (Ok(sum), Ok(change)) = (u64::from_str_radix(&sum, 16), &settled) {

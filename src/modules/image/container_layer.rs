@@ -249,11 +249,10 @@ impl Store {
         Ok(())
     }
 
-    /// The directories to be synced for what a container has here, or its mount point, to last: the innermost first. On
-    /// ext4 and XFS none, where the one journal of the file system that has a later file has them too, and another sync
-    /// would only flush the device again.
+    /// The directories to be synced for what a container has here, or its mount point, to last: the innermost first. None
+    /// where the journal that has a later file has them too, and another sync would only flush the device again.
     pub fn container_directories(&self, container: &str) -> Vec<PathBuf> {
-        if matches!(host::filesystem(&self.directories.overlay), "extfs" | "xfs") {
+        if self.one_journal {
             return Vec::new();
         }
         let path = self.directories.overlay.join(container);

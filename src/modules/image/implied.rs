@@ -10,17 +10,18 @@
 //! Their paths are kept beside the layer's tree: it may be copied onto other layers.
 
 use super::likeness::imitate;
-use super::pack::names;
 use super::signs;
 use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, components, lstat, type_of};
 use crate::error::{Context, Error, Result};
 use crate::utils::atomic_file::{Durability, write_new};
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,11 @@ const FILE: &str = "implied";
 /// Bytes of memory for the paths of one layer, and what one takes besides its length.
 const LIMIT: usize = 2 << 20;
 const EACH: usize = 64;
+/// Names that are looked up for one image at most, a few seconds' worth: layers times paths times their depth. Hundreds are
+/// usual.
+pub(super) const STEPS: u64 = 4 << 20;
+/// Whiteouts that one directory has at most for being looked through.
+const WHITEOUTS: usize = 4096;
 /// Stands for the root.
 const ROOT: &[u8] = b".";
 
@@ -44,27 +50,29 @@ impl Implied {
         Implied { paths: BTreeSet::from([ROOT.to_vec()]), bytes: 0 }
     }
 
-    /// One was made. What is beyond the limit stays as it was made.
-    pub(super) fn add(&mut self, path: Vec<u8>) {
-        let bytes = self.bytes + path.len() + EACH;
+    /// One was made, with these components. What is beyond the limit stays as it was made.
+    pub(super) fn add<S: Borrow<[u8]>>(&mut self, path: &[S]) {
+        if self.bytes > LIMIT {
+            return;
+        }
+        // Before it is put together: a chain of links makes thousands of long ones of a single member.
+        let bytes = self.bytes + path.iter().map(|name| name.borrow().len() + 1).sum::<usize>() + EACH;
         if bytes > LIMIT {
-            if self.bytes <= LIMIT {
-                log::warn!("a layer has so many directories without a member of their own that some get mode 0755");
-            }
-            self.bytes = LIMIT + 1;
-        } else if self.paths.insert(path) {
+            log::warn!("a layer has so many directories without a member of their own that some get mode 0755");
+            self.bytes = bytes;
+        } else if self.paths.insert(path.join(&b'/')) {
             self.bytes = bytes;
         }
     }
 
-    /// A member describes it.
-    pub(super) fn described(&mut self, path: &[&[u8]]) {
+    /// A member describes the one at `path`, an empty path for the root.
+    pub(super) fn described(&mut self, path: impl FnOnce() -> Vec<u8>) {
         // A member of its own is what most directories have.
-        if path.is_empty() {
-            self.paths.remove(ROOT);
-        } else if self.paths.len() > 1 || !self.paths.contains(ROOT) {
-            self.paths.remove(&path.join(&b'/'));
+        if self.paths.is_empty() {
+            return;
         }
+        let path = path();
+        self.paths.remove(if path.is_empty() { ROOT } else { &path });
     }
 
     pub(super) fn into_paths(self) -> Vec<Vec<u8>> {
@@ -100,27 +108,31 @@ fn read(layer: &Path) -> Result<Vec<u8>> {
 }
 
 /// Makes those of the layer in the directory `layer` look like what is seen without it, of the trees `below`, topmost
-/// first. Gives what is to be added to the sum of its tree.
+/// first. Gives what is to be added to the sum of its tree. When `steps` are used up, the rest stays as it is.
 ///
 /// # Errors
 /// The failing call with the path. The sum is not known then.
-pub(super) fn settle(layer: &Path, below: &[PathBuf]) -> Result<u64> {
+pub(super) fn settle(layer: &Path, below: &[PathBuf], steps: &mut u64) -> Result<u64> {
     let root = open(&layer.join("diff"))?;
     let mut tally = Tally::default();
     let text = read(layer)?;
     // From the bottom up: the removal of one changes the time of the one above.
     for path in text.split(|b| *b == 0).rev().filter(|path| !path.is_empty()) {
-        settle_one(&root, &components(path), below, &mut tally)
+        if *steps == 0 {
+            log::warn!("{layer:?}: its directories without a member of their own are too many to be looked for below");
+            break;
+        }
+        settle_one(&root, &components(path), below, &mut tally, steps)
             .map_err(|e| e.context(format!("{layer:?}: {:?}", String::from_utf8_lossy(path))))?;
     }
     Ok(tally.change())
 }
 
-fn settle_one(root: &OwnedFd, path: &[&[u8]], below: &[PathBuf], tally: &mut Tally) -> Result<()> {
+fn settle_one(root: &OwnedFd, path: &[&[u8]], below: &[PathBuf], tally: &mut Tally, steps: &mut u64) -> Result<()> {
     // A later member may have put something else in its place.
     let Some(directory) = descend(root, path)? else { return Ok(()) };
     let before = fstat(&directory).context(|| "fstat()".into())?;
-    let Some(model) = seen(below, path)? else {
+    let Some(model) = seen(below, path, steps)? else {
         return remove_void(root, path, (&directory, &before), tally);
     };
     let stat = fstat(&model).context(|| "fstat()".into())?;
@@ -141,12 +153,7 @@ fn remove_void(
     if signs::is_opaque(directory.as_fd(), true)? {
         return Ok(());
     }
-    let hidden = names(directory.as_fd())?;
-    for name in &hidden {
-        if !lstat(directory.as_fd(), name)?.is_some_and(|stat| signs::is_whiteout(&stat)) {
-            return Ok(());
-        }
-    }
+    let Some(hidden) = whiteouts(directory)? else { return Ok(()) };
     let Some(parent) = descend(root, above)? else { return Ok(()) };
     let times = fstat(&parent).context(|| "fstat()".into())?;
     let remove = |at: &OwnedFd, name: &[u8], flags| unlinkat(at, name, flags).context(|| "unlinkat()".into());
@@ -159,6 +166,25 @@ fn remove_void(
     tally.forget(path, likeness(stat));
     let modified = TimeSpec::new(times.st_mtime, times.st_mtime_nsec as _);
     futimens(&parent, &TimeSpec::UTIME_OMIT, &modified).context(|| "futimens()".into())
+}
+
+/// What a directory has, when that is whiteouts only and not so many that they are better left.
+fn whiteouts(directory: &OwnedFd) -> Result<Option<Vec<Vec<u8>>>> {
+    let own = openat(directory, ".", DIRECTORY, Mode::empty()).context(|| "openat(\".\")".into())?;
+    let mut list = Vec::new();
+    for entry in Dir::from_fd(own).context(|| "fdopendir()".into())?.iter() {
+        let entry = entry.context(|| "readdir()".into())?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        let is_whiteout = lstat(directory.as_fd(), name)?.is_some_and(|stat| signs::is_whiteout(&stat));
+        if !is_whiteout || list.len() == WHITEOUTS {
+            return Ok(None);
+        }
+        list.push(name.to_vec());
+    }
+    Ok(Some(list))
 }
 
 /// The directory at a path in one layer.
@@ -175,11 +201,12 @@ fn descend(root: &OwnedFd, path: &[&[u8]]) -> Result<Option<OwnedFd>> {
 }
 
 /// The directory that overlayfs shows at a path (Documentation/filesystems/overlayfs.rst).
-fn seen(layers: &[PathBuf], path: &[&[u8]]) -> Result<Option<OwnedFd>> {
+fn seen(layers: &[PathBuf], path: &[&[u8]], steps: &mut u64) -> Result<Option<OwnedFd>> {
     'layers: for layer in layers {
         let mut here = open(layer)?;
         let mut opaque = false;
         for name in path {
+            *steps = steps.saturating_sub(1);
             let hides = signs::hides(here.as_fd(), name)?;
             match lstat(here.as_fd(), name)? {
                 None if opaque || hides => return Ok(None),
@@ -284,6 +311,49 @@ mod tests {
             assert_eq!(looks(&path).0, 0o755, "{path:?}");
         }
         check_sums(&trees);
+    }
+
+    #[test]
+    fn a_member_describes_a_directory_behind_a_link() {
+        let graph = Graph::new();
+        let store = graph.open();
+        let low = [member("D", "usr", "", 0o711, &[]), member("D", "usr/a", "", 0o700, &[])].concat();
+        let low = [low, archive("D usr/b")].concat();
+        let high = [
+            member("F", "usr/a/b/c", "x", 0o644, &[]),
+            member("S", "link", "usr/../usr", 0o777, &[]),
+            member("D", "link/a", "", 0o750, &[]),
+            archive("F link/b/c/d x\nD link/b/c"),
+        ];
+        let trees = trees(&store, &image(&store, &[&low, &high.concat()]));
+        assert_eq!(looks(&trees[1].join("usr")).0, 0o711);
+        assert_eq!(looks(&trees[1].join("usr/a")).0, 0o750, "a member says so");
+        assert_eq!(looks(&trees[1].join("usr/b/c")), (0o755, 0, 1_000_000_000));
+        check_sums(&trees[..1]);
+    }
+
+    #[test]
+    fn memory_for_paths_is_bounded() {
+        let mut implied = super::Implied::new();
+        let long: Vec<Vec<u8>> = (0..4000).map(|_| b"component".to_vec()).collect();
+        (1..long.len()).for_each(|n| implied.add(&long[..n]));
+        let paths = implied.into_paths();
+        assert!(paths.len() > 100 && paths.iter().map(Vec::len).sum::<usize>() < super::LIMIT);
+    }
+
+    #[test]
+    fn looking_below_ends_when_its_steps_are_used_up() {
+        let graph = Graph::new();
+        let store = graph.open();
+        let trees = trees(&store, &image(&store, &[&low(), &archive("F private/deep/b b\nF tmp/b b")]));
+        let layer = trees[1].parent().unwrap();
+        for path in ["tmp", "private"] {
+            fs::set_permissions(trees[1].join(path), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        }
+        // The paths are taken from the last to the first: the root, tmp.
+        let mut steps = 1;
+        super::settle(layer, &trees[..1], &mut steps).unwrap();
+        assert_eq!((steps, looks(&trees[1].join("tmp")).0, looks(&trees[1].join("private")).0), (0, 0o1777, 0o700));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::modules::remap::Remap;
 use crate::utils::archive::Window;
 use crate::utils::atomic_file::sync_directory;
 use crate::utils::digest;
+use crate::utils::host;
 use crate::utils::order;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
@@ -34,6 +35,8 @@ pub struct Store {
     /// What was chosen where the operator chose nothing.
     pub(super) driver: Mutex<Option<Driver>>,
     pub(super) quota: Quota,
+    /// A sync of one file takes along what was made before.
+    pub(super) one_journal: bool,
     /// Held while images and layers change on disk.
     operation: Mutex<()>,
     index: Mutex<Index>,
@@ -145,6 +148,7 @@ impl Store {
         let unclean = false;
         let index = open::read(&directories, unclean && storage.check_layers, in_use)?;
         Ok(Store {
+            one_journal: host::has_one_journal(&directories.overlay),
             directories,
             driver: Mutex::new(storage.driver),
             storage,

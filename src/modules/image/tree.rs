@@ -7,6 +7,7 @@
 //! Directories get their time of modification from the archive, and each entry made in one would change it. So the
 //! time is kept while a directory is open here and set again when it is left: no list of directories is needed.
 
+use super::implied::Implied;
 use crate::error::{Context, Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
@@ -71,12 +72,20 @@ pub(super) struct Tree {
     /// From the root to the current directory.
     levels: Vec<Level>,
     /// The current directory when the way to it went through a link or deeper than the levels.
-    aside: Option<Level>,
+    aside: Option<Aside>,
     way: Way,
     /// Of directories that no member describes.
     owner: (u32, u32),
-    /// Directories that were made on the way, by their paths without links.
-    made: Vec<Vec<u8>>,
+    /// Directories that were made on the way.
+    made: u64,
+    /// Those that no member describes.
+    implied: Implied,
+}
+
+struct Aside {
+    level: Level,
+    /// Where it is, without links.
+    path: Vec<Vec<u8>>,
 }
 
 /// What the last way to a directory was like.
@@ -90,7 +99,8 @@ pub(super) struct Way {
 
 impl Tree {
     pub(super) fn new(root: OwnedFd, owner: (u32, u32)) -> Result<Tree> {
-        Ok(Tree { levels: vec![Level::new(b"", root)?], aside: None, way: Way::default(), owner, made: Vec::new() })
+        let (levels, implied) = (vec![Level::new(b"", root)?], Implied::new());
+        Ok(Tree { levels, aside: None, way: Way::default(), owner, made: 0, implied })
     }
 
     /// Goes to the directory with these components; false when a missing one stopped it.
@@ -111,7 +121,8 @@ impl Tree {
                     let fd = make_directory(parent, name, self.owner)?;
                     self.changed();
                     self.way.there.get_or_insert(n);
-                    self.made.push(components[..=n].join(&b'/'));
+                    self.made += 1;
+                    self.implied.add(&components[..=n]);
                     fd
                 }
                 // Whatever else it may be, the walk finds out.
@@ -131,9 +142,17 @@ impl Tree {
         self.way
     }
 
-    /// The directories that [`Missing::Create`] made since this was asked.
-    pub(super) fn take_made(&mut self) -> Vec<Vec<u8>> {
+    /// How many directories [`Missing::Create`] made since this was asked.
+    pub(super) fn take_made(&mut self) -> u64 {
         std::mem::take(&mut self.made)
+    }
+
+    /// Says that a member describes the directory with these components, which lies in the current one; or the root.
+    pub(super) fn described(&mut self, components: &[&[u8]]) {
+        self.implied.described(|| match (&self.aside, components.last()) {
+            (Some(aside), Some(name)) => [&aside.path[..], &[name.to_vec()]].concat().join(&b'/'),
+            _ => components.join(&b'/'),
+        });
     }
 
     /// The current directory.
@@ -144,7 +163,7 @@ impl Tree {
     /// Says that an entry of the current directory was made or removed.
     pub(super) fn changed(&mut self) {
         match &mut self.aside {
-            Some(level) => level.changed = true,
+            Some(aside) => aside.level.changed = true,
             None => self.levels.last_mut().expect("the root is never left").changed = true,
         }
     }
@@ -160,18 +179,22 @@ impl Tree {
         self.levels[0].fd.as_fd()
     }
 
-    /// Leaves every directory.
-    pub(super) fn finish(mut self) -> Result<()> {
+    /// Leaves every directory; gives the paths of those that no member describes.
+    pub(super) fn finish(mut self) -> Result<Vec<Vec<u8>>> {
         self.leave_aside()?;
-        self.leave_to(0)
+        self.leave_to(0)?;
+        Ok(self.implied.into_paths())
     }
 
     fn here(&self) -> &Level {
-        self.aside.as_ref().unwrap_or_else(|| self.levels.last().expect("the root is never left"))
+        match &self.aside {
+            Some(aside) => &aside.level,
+            None => self.levels.last().expect("the root is never left"),
+        }
     }
 
     fn leave_aside(&mut self) -> Result<()> {
-        self.aside.take().map_or(Ok(()), Level::leave)
+        self.aside.take().map_or(Ok(()), |aside| aside.level.leave())
     }
 
     fn leave_to(&mut self, length: usize) -> Result<()> {
@@ -218,7 +241,8 @@ impl Tree {
                     self.way.strayed = true;
                     parent.changed = true;
                     path.push(name);
-                    self.made.push(path.join(&b'/'));
+                    self.made += 1;
+                    self.implied.add(&path);
                     // The root's time is kept by its own level.
                     parent.leave()?;
                 }
@@ -243,7 +267,7 @@ impl Tree {
                 Err(e) => return Err(Error::os(format!("openat({:?})", path_text(components)), e as i32)),
             }
         }
-        self.aside = Some(Level::new(b"", here)?);
+        self.aside = Some(Aside { level: Level::new(b"", here)?, path });
         Ok(true)
     }
 }

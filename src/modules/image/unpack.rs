@@ -5,7 +5,6 @@
 //! archive itself are not taken over, or a layer could redirect reads to other paths.
 
 use super::budget::{Budget, ENTRY};
-use super::implied::Implied;
 use super::signs::{self, Form, OPAQUE, RECORDS, is_whiteout};
 use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
@@ -76,16 +75,15 @@ pub fn unpack<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, rules: Rules<'
     let budget = Budget::new(root.as_fd(), rules.limit)?;
     let (result, tally) = (Unpacked::default(), Tally::default());
     let tree = Tree::new(root, owner)?;
-    let mut unpacking = Unpacking { tree, rules, owner, budget, result, tally, implied: Implied::new() };
+    let mut unpacking = Unpacking { tree, rules, owner, budget, result, tally };
     while let Some(member) = archive.next_member()? {
         unpacking
             .member(&member, archive)
             .map_err(|e| e.context(format!("unpack {:?}", String::from_utf8_lossy(&member.path))))?;
     }
-    unpacking.take_implied();
-    unpacking.tree.finish()?;
+    let implied = unpacking.tree.finish()?;
     let sum = unpacking.tally.finish(top.as_fd())?;
-    Ok(Unpacked { sum, implied: unpacking.implied.into_paths(), ..unpacking.result })
+    Ok(Unpacked { sum, implied, ..unpacking.result })
 }
 
 struct Unpacking<'a> {
@@ -96,14 +94,13 @@ struct Unpacking<'a> {
     budget: Budget,
     result: Unpacked,
     tally: Tally,
-    implied: Implied,
 }
 
 impl Unpacking<'_> {
     fn member<R: BufRead>(&mut self, member: &Member, archive: &mut Reader<R>) -> Result<()> {
         // With the directories that the last member needed and that have no member of their own.
         let attributes = member.xattrs.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
-        let entries = (1 + self.take_implied()) * ENTRY + attributes;
+        let entries = (1 + self.tree.take_made()) * ENTRY + attributes;
         self.budget.count(entries.saturating_add(member.size))?;
         self.budget.write(entries)?;
         let path = components(&member.path);
@@ -143,14 +140,6 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Notes the directories that the last member needed; how many there were.
-    fn take_implied(&mut self) -> u64 {
-        let made = self.tree.take_made();
-        let count = made.len() as u64;
-        made.into_iter().for_each(|path| self.implied.add(path));
-        count
-    }
-
     /// A member with the owner and attributes that it has on the disk.
     fn on_disk<'m>(&self, member: &'m Member) -> Result<Cow<'m, Member>> {
         let Some(remap) = self.rules.remap else { return Ok(Cow::Borrowed(member)) };
@@ -184,7 +173,7 @@ impl Unpacking<'_> {
         }
         set_metadata(self.tree.root(), member)?;
         self.tree.set_root_time(modified(member));
-        self.implied.described(&[]);
+        self.tree.described(&[]);
         Ok(())
     }
 
@@ -210,7 +199,7 @@ impl Unpacking<'_> {
             self.tally.forget(path, Likeness { mode: before.st_mode, uid, gid, device: 0 });
         }
         set_metadata(open_directory(here, name)?.as_fd(), member)?;
-        self.implied.described(path);
+        self.tree.described(path);
         self.tally.node(path, likeness(SFlag::S_IFDIR, member, 0));
         if rules_mode(member) {
             self.tally.lost();
