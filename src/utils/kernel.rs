@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 pub fn version() -> (u32, u32) {
     static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
     *VERSION.get_or_init(|| {
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let release = super::pseudo_file::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         parse(&release).unwrap_or((0, 0))
     })
 }

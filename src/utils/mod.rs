@@ -18,6 +18,7 @@ pub mod mountinfo;
 pub mod order;
 pub mod path;
 pub mod process_table;
+pub mod pseudo_file;
 pub mod read_once;
 pub mod remove_tree;
 pub mod sd_notify;

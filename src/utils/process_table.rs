@@ -1,7 +1,7 @@
 //! Rows of `ps -ef`, read from `/proc` (proc(5)).
 
-use crate::utils::order;
 use crate::utils::time::{Civil, Timestamp};
+use crate::utils::{order, pseudo_file};
 use std::collections::BTreeMap;
 
 /// What the rows of one table share.
@@ -32,7 +32,7 @@ impl Host {
             Some((fields.nth(1)?.parse().ok()?, name.to_string()))
         };
         let users = order::map(passwd.lines().filter_map(user));
-        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let stat = pseudo_file::read_to_string("/proc/stat").unwrap_or_default();
         let boot = stat.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
         let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100).max(1) as u64;
         Host { users, boot, now: Timestamp::now().unix_seconds(), ticks, terminals: terminals() }
@@ -40,8 +40,8 @@ impl Host {
 
     /// UID, PID, PPID, C, STIME, TTY, TIME, CMD; `None` when the process has ended.
     pub fn row(&self, pid: i32) -> Option<Vec<String>> {
-        let stat = parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let stat = parse_stat(&pseudo_file::read(format!("/proc/{pid}/stat")).ok()?)?;
+        let status = pseudo_file::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let uid: u32 =
             status.lines().find_map(|l| l.strip_prefix("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok())?;
         let user = self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string());

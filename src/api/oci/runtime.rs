@@ -1,5 +1,6 @@
 //! The runtime configuration document `config.json` (OCI runtime specification 1.2, config.md and config-linux.md).
 
+pub use super::names::Names;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -443,7 +444,7 @@ document! {
     /// One rule: what happens to some system calls when all `args` hold.
     SeccompSyscall {
         /// Names.
-        names: Vec<String>,
+        names: Names,
         /// `SCMP_ACT_…`.
         action: String,
         /// Errno for SCMP_ACT_ERRNO.

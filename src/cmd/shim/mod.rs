@@ -189,7 +189,7 @@ fn own_mounts() -> Result<()> {
 /// Not possible without CAP_SYS_RESOURCE, and then not needed: nothing has changed.
 fn protect() -> Option<i32> {
     const PATH: &str = "/proc/self/oom_score_adj";
-    let before = std::fs::read_to_string(PATH).ok()?.trim().parse().ok()?;
+    let before = crate::utils::pseudo_file::read_to_string(PATH).ok()?.trim().parse().ok()?;
     std::fs::write(PATH, "-999").ok()?;
     Some(before)
 }

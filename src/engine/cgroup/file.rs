@@ -1,6 +1,7 @@
 //! The interface files: small texts, read whole, written with one write(2), and polled for changes.
 
 use crate::error::{Error, Result};
+use crate::utils::pseudo_file;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// The content; `None` when the file does not exist or cannot be read.
 pub fn read(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok()
+    pseudo_file::read_to_string(path).ok()
 }
 
 /// The content as one number; `max` is the largest.
@@ -35,9 +36,19 @@ fn parse(text: &str) -> Option<u64> {
 /// # Errors
 /// The failing call.
 pub fn write(path: &Path, value: &str) -> Result<()> {
+    write_each(path, [value])
+}
+
+/// The same for several values, each with a call of its own.
+///
+/// # Errors
+/// The failing call.
+pub fn write_each<'a>(path: &Path, values: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut file =
         OpenOptions::new().write(true).open(path).map_err(|e| Error::io(format!("open({path:?}, O_WRONLY)"), e))?;
-    file.write_all(value.as_bytes()).map_err(|e| Error::io(format!("write({path:?}, {value:?})"), e))
+    let mut write =
+        |value: &str| file.write_all(value.as_bytes()).map_err(|e| Error::io(format!("write({path:?}, {value:?})"), e));
+    values.into_iter().try_for_each(&mut write)
 }
 
 /// Waits until the file `events` of version 2 has the line `line`. Whether it has before `deadline`; true also when

@@ -6,7 +6,7 @@
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::mountinfo::unescape;
-use crate::utils::order;
+use crate::utils::{order, pseudo_file};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -97,9 +97,10 @@ impl Layout {
         if let Some(layout) = LAYOUT.get() {
             return Ok(layout);
         }
-        let text = std::fs::read("/proc/self/mountinfo").context(|| "read(\"/proc/self/mountinfo\")".into())?;
-        let layout =
-            Layout::parse(&text, |mount| std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default());
+        let text = pseudo_file::read("/proc/self/mountinfo").context(|| "read(\"/proc/self/mountinfo\")".into())?;
+        let layout = Layout::parse(&text, |mount| {
+            pseudo_file::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default()
+        });
         if layout.hierarchies.is_empty() {
             return Err(Error::new(Kind::Unsupported, "no cgroup hierarchy is mounted on this host"));
         }

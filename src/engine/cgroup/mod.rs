@@ -451,9 +451,10 @@ impl Cgroup {
                 Some(current) => exceptions.changes(&current),
                 None => exceptions.writes(),
             };
-            for (allow, text) in writes {
-                let name = if allow { "devices.allow" } else { "devices.deny" };
-                file::write(&directory.join(name), &text).map_err(|e| e.context("set device rules"))?;
+            for writes in writes.chunk_by(|a, b| a.0 == b.0) {
+                let name = if writes[0].0 { "devices.allow" } else { "devices.deny" };
+                file::write_each(&directory.join(name), writes.iter().map(|(_, text)| text.as_str()))
+                    .map_err(|e| e.context("set device rules"))?;
             }
             return Ok(());
         }

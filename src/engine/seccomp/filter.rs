@@ -108,42 +108,37 @@ pub enum Comparison {
 pub struct Span {
     /// First number.
     pub start: u32,
+    /// Whether the architecture's arguments have 64 bits.
+    pub wide: bool,
     /// What happens to them.
     pub leaf: Leaf,
 }
 
-/// Adds a span that starts at `start`; one that says the same as the span before it is left out, one that has the
-/// same start replaces it.
-pub fn push(spans: &mut Vec<Span>, start: u32, leaf: Leaf) {
-    if spans.last().is_some_and(|last| last.start == start) {
+/// Adds a span; one that says the same as the span before it is left out, one that has the same start replaces it.
+pub fn push(spans: &mut Vec<Span>, span: Span) {
+    if spans.last().is_some_and(|last| last.start == span.start) {
         spans.pop();
     }
-    if spans.last().is_none_or(|last| last.leaf != leaf) {
-        spans.push(Span { start, leaf });
+    if spans.last().is_none_or(|last| last.leaf != span.leaf || last.wide != span.wide) {
+        spans.push(span);
     }
 }
 
-/// The program. The first table is the native architecture's; each table's spans start at 0 and ascend.
-pub fn assemble(tables: Vec<(&Architecture, Vec<Span>)>, default: u32) -> Vec<Instruction> {
-    let mut out = vec![statement(LOAD, ARCH)];
-    let mut blocks: Vec<(u32, Vec<(Span, bool)>)> = Vec::with_capacity(tables.len());
-    for (architecture, spans) in tables {
-        let spans = spans.into_iter().map(|mut span| {
-            span.start += architecture.base;
-            (span, architecture.wide)
-        });
-        match blocks.iter_mut().find(|(audit, _)| *audit == architecture.audit) {
-            Some((_, block)) => block.extend(spans),
-            None => blocks.push((architecture.audit, spans.collect())),
-        }
-    }
+/// The program, from AUDIT_ARCH_… with the spans of the architectures that have it. The first is the native one's. Spans
+/// start at 0 and ascend.
+pub fn assemble(
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))] mut blocks: Vec<(u32, Vec<Span>)>,
+    default: u32,
+) -> Vec<Instruction> {
+    let mut out = Vec::with_capacity(16 + blocks.iter().map(|(_, spans)| spans.len() * 3).sum::<usize>());
+    out.push(statement(LOAD, ARCH));
     #[cfg(target_arch = "x86_64")]
     {
         let (_, native) = &mut blocks[0];
-        if native.iter().all(|(span, _)| span.start < X32_BIT) {
+        if native.iter().all(|span| span.start < X32_BIT) {
             // x32 is not wanted. -1 is no call: a tracer writes it to skip one.
-            native.push((Span { start: X32_BIT, leaf: Leaf::Return(RET_KILL_PROCESS) }, true));
-            native.push((Span { start: u32::MAX, leaf: Leaf::Return(default) }, true));
+            native.push(Span { start: X32_BIT, wide: true, leaf: Leaf::Return(RET_KILL_PROCESS) });
+            native.push(Span { start: u32::MAX, wide: true, leaf: Leaf::Return(default) });
         }
     }
     for (audit, spans) in &blocks {
@@ -167,10 +162,10 @@ fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 }
 
 /// Appends the search for the number in A. Recurses as deep as the logarithm of the spans.
-fn search(spans: &[(Span, bool)], default: u32, out: &mut Vec<Instruction>) {
-    let [(span, wide)] = spans else {
+fn search(spans: &[Span], default: u32, out: &mut Vec<Instruction>) {
+    let [span] = spans else {
         let (left, right) = spans.split_at(spans.len() / 2);
-        let boundary = right[0].0.start;
+        let boundary = right[0].start;
         let at = out.len();
         out.push(jump(JUMP_GREATER_EQUAL, boundary, 0, 0));
         search(left, default, out);
@@ -191,7 +186,7 @@ fn search(spans: &[(Span, bool)], default: u32, out: &mut Vec<Instruction>) {
             for clause in clauses {
                 let start = out.len();
                 for condition in &clause.conditions {
-                    test(condition, *wide, out);
+                    test(condition, span.wide, out);
                 }
                 out.push(statement(RETURN, clause.action));
                 // At most 6 conditions of 6 instructions: always in reach.

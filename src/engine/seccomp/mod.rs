@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::utils::order;
 use crate::utils::sys::seccomp::{self as sys, Instruction};
 use filter::{Architecture, Clause, Comparison, Condition, Leaf, Span};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 /// A compiled program.
@@ -45,7 +46,7 @@ pub fn compile(seccomp: &Seccomp) -> Result<Program> {
     let mut rules = Vec::with_capacity(seccomp.syscalls.len());
     for rule in &seccomp.syscalls {
         let action = action(&rule.action, rule.errno_ret)?;
-        rules.push(Rule { names: &rule.names, action, clauses: clauses(rule, action)? });
+        rules.push(Rule { action, clauses: clauses(rule, action)? });
     }
     let mut columns = [true; NATIVE.len()]; // of which the document wants rules
     for (n, wanted) in columns.iter_mut().enumerate().skip(1) {
@@ -56,13 +57,17 @@ pub fn compile(seccomp: &Seccomp) -> Result<Program> {
             return Err(Error::invalid(format!("unknown seccomp architecture {name:?}")));
         }
     }
-    let mut tables = Vec::with_capacity(NATIVE.len());
-    for (column, wanted) in columns.iter().enumerate() {
-        if *wanted {
-            tables.push((&NATIVE[column], spans(&rules, default, column)));
-        }
+    let calls = resolve(seccomp);
+    let mut blocks: Vec<(u32, Vec<Span>)> = Vec::with_capacity(NATIVE.len());
+    for (column, _) in columns.iter().enumerate().filter(|(_, wanted)| **wanted) {
+        let audit = NATIVE[column].audit;
+        let at = blocks.iter().position(|(known, _)| *known == audit).unwrap_or_else(|| {
+            blocks.push((audit, Vec::with_capacity(calls.len())));
+            blocks.len() - 1
+        });
+        spans(&rules, &calls, default, column, &mut blocks[at].1);
     }
-    let instructions = filter::assemble(tables, default);
+    let instructions = filter::assemble(blocks, default);
     if instructions.len() > filter::MAX_INSTRUCTIONS {
         return Err(Error::invalid(format!(
             "the seccomp rules need {} instructions, the kernel takes at most {}",
@@ -253,72 +258,111 @@ fn clauses(rule: &SeccompSyscall, action: u32) -> Result<Vec<Clause>> {
 }
 
 /// A rule of the document.
-struct Rule<'a> {
-    names: &'a [String],
+struct Rule {
     action: u32,
     /// Empty: whatever the arguments.
     clauses: Vec<Clause>,
 }
 
-/// What happens to each number of one architecture, in ascending spans that cover all numbers.
-fn spans(rules: &[Rule<'_>], default: u32, column: usize) -> Vec<Span> {
-    let mut calls: Vec<(u32, usize, Option<u32>)> = Vec::new(); // number, rule, call behind a multiplexer
+/// A name of a rule.
+struct Named {
+    /// Of the table.
+    row: u16,
+    rule: u32,
+}
+
+/// The names of all rules that are in the table, in order.
+fn resolve(seccomp: &Seccomp) -> Vec<Named> {
+    let mut calls = Vec::with_capacity(seccomp.syscalls.iter().map(|rule| rule.names.iter().count()).sum());
+    for (n, rule) in seccomp.syscalls.iter().enumerate() {
+        let rows = rule.names.iter().filter_map(table::find);
+        calls.extend(rows.map(|row| Named { row: row as u16, rule: n as u32 }));
+    }
+    calls
+}
+
+/// What one rule says about one number, in the order of numbers and then of rules: 24 bits for the number, of which the
+/// kernel's need 20, 32 for the rule, and 8 that select the call behind a multiplexer, 0 for the call itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Said(u64);
+
+impl Said {
+    fn new(number: u32, rule: u32, selector: u8) -> Said {
+        Said(u64::from(number) << 40 | u64::from(rule) << 8 | u64::from(selector))
+    }
+
+    fn number(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+
+    fn rule(self, rules: &[Rule]) -> &Rule {
+        &rules[(self.0 >> 8) as u32 as usize]
+    }
+
+    fn selector(self) -> u8 {
+        self.0 as u8
+    }
+}
+
+/// Appends what happens to each number of one architecture, in ascending spans that cover all numbers.
+fn spans(rules: &[Rule], calls: &[Named], default: u32, column: usize, out: &mut Vec<Span>) {
+    let architecture = &NATIVE[column];
+    let multiplexed = (architecture.name == "SCMP_ARCH_X86").then(multiplexed);
+    let mut said = Vec::with_capacity(calls.len() + calls.len() / 8);
     let mut newest = None;
-    for (n, rule) in rules.iter().enumerate() {
-        let speaks = rule.action != default;
-        for name in rule.names {
-            if speaks
-                && rule.clauses.is_empty()
-                && NATIVE[column].name == "SCMP_ARCH_X86"
-                && let Some((multiplexer, selector)) = multiplexed(name)
-            {
-                calls.push((multiplexer, n, Some(selector)));
-            }
-            let Some(number) = table::find(name).and_then(|row| table::number(row, column)) else { continue };
-            if number < PRIVATE_CALLS {
-                newest = newest.max(Some(number));
-            }
-            if speaks {
-                calls.push((number, n, None));
-            }
+    for &Named { row, rule } in calls {
+        let of = &rules[rule as usize];
+        let speaks = of.action != default;
+        if speaks
+            && of.clauses.is_empty()
+            && let Some(&(multiplexer, selector)) = multiplexed.as_ref().and_then(|m| m.get(&row))
+        {
+            said.push(Said::new(multiplexer, rule, selector));
+        }
+        let Some(number) = table::number(row.into(), column) else { continue };
+        if number < PRIVATE_CALLS {
+            newest = newest.max(Some(number));
+        }
+        if speaks {
+            said.push(Said::new(number, rule, 0));
         }
     }
-    order::sort(&mut calls); // by number, then by place in the document
+    order::sort(&mut said);
     let unnamed = |number: u32| match newest {
         Some(newest) if default == EPERM && number > newest && !(is_arm(column) && number >= PRIVATE_CALLS) => {
             Leaf::Return(filter::RET_ERRNO | libc::ENOSYS as u32)
         }
         _ => Leaf::Return(default),
     };
-    let mut out = Vec::with_capacity(calls.len());
-    filter::push(&mut out, 0, unnamed(0));
-    for group in calls.chunk_by(|a, b| a.0 == b.0) {
-        let number = group[0].0;
+    let mut push = |number: u32, leaf: Leaf| {
+        filter::push(out, Span { start: architecture.base + number, wide: architecture.wide, leaf });
+    };
+    push(0, unnamed(0));
+    let mut end = 0;
+    for group in said.chunk_by(|a, b| a.number() == b.number()) {
+        let number = group[0].number();
         if number > PRIVATE_CALLS {
-            filter::push(&mut out, PRIVATE_CALLS, unnamed(PRIVATE_CALLS));
+            push(PRIVATE_CALLS, unnamed(PRIVATE_CALLS));
         }
-        let unconditional =
-            group.iter().find(|(_, rule, selector)| selector.is_none() && rules[*rule].clauses.is_empty());
+        let unconditional = group.iter().find(|s| s.selector() == 0 && s.rule(rules).clauses.is_empty());
         let leaf = match unconditional {
-            Some((_, rule, _)) => Leaf::Return(rules[*rule].action),
-            None => Leaf::Clauses(
-                group.iter().flat_map(|(_, rule, selector)| clauses_of(&rules[*rule], *selector)).collect(),
-            ),
+            Some(s) => Leaf::Return(s.rule(rules).action),
+            None => Leaf::Clauses(group.iter().flat_map(|s| clauses_of(s.rule(rules), s.selector())).collect()),
         };
-        filter::push(&mut out, number, leaf);
-        filter::push(&mut out, number + 1, unnamed(number + 1));
+        push(number, leaf);
+        end = number + 1;
+        push(end, unnamed(end));
     }
-    if let Some(newest) = newest.filter(|newest| out.last().is_some_and(|last| last.start <= *newest)) {
+    if let Some(newest) = newest.filter(|newest| end <= *newest) {
         // The newest is named with the default action, which made no span.
-        filter::push(&mut out, newest + 1, unnamed(newest + 1));
+        push(newest + 1, unnamed(newest + 1));
     }
-    out
 }
 
-fn clauses_of(rule: &Rule<'_>, selector: Option<u32>) -> Vec<Clause> {
+fn clauses_of(rule: &Rule, selector: u8) -> Vec<Clause> {
     match selector {
-        None => rule.clauses.clone(),
-        Some(selector) => {
+        0 => rule.clauses.clone(),
+        selector => {
             let condition = Condition { index: 0, comparison: Comparison::Equal, value: u64::from(selector) };
             vec![Clause { conditions: vec![condition], action: rule.action }]
         }
@@ -333,10 +377,10 @@ fn is_arm(column: usize) -> bool {
     NATIVE[column].name == "SCMP_ARCH_ARM"
 }
 
-/// For x86, whose C libraries reach sockets and System V IPC through socketcall(2) and ipc(2) too: the number of the
-/// multiplexer and the value of its first argument (`linux/net.h`, `linux/ipc.h`). A rule that looks at arguments
+/// For x86, whose C libraries reach sockets and System V IPC through socketcall(2) and ipc(2) too: by row, the number of
+/// the multiplexer and the value of its first argument (`linux/net.h`, `linux/ipc.h`). A rule that looks at arguments
 /// cannot be carried over: they are in memory.
-fn multiplexed(name: &str) -> Option<(u32, u32)> {
+fn multiplexed() -> BTreeMap<u16, (u32, u8)> {
     const SOCKETCALL: u32 = 102;
     const IPC: u32 = 117;
     const SOCKET_CALLS: [&str; 20] = [
@@ -361,7 +405,7 @@ fn multiplexed(name: &str) -> Option<(u32, u32)> {
         "recvmmsg",
         "sendmmsg",
     ];
-    const IPC_CALLS: [(&str, u32); 12] = [
+    const IPC_CALLS: [(&str, u8); 12] = [
         ("semop", 1),
         ("semget", 2),
         ("semctl", 3),
@@ -375,8 +419,7 @@ fn multiplexed(name: &str) -> Option<(u32, u32)> {
         ("shmget", 23),
         ("shmctl", 24),
     ];
-    if let Some(n) = SOCKET_CALLS.iter().position(|call| *call == name) {
-        return Some((SOCKETCALL, n as u32 + 1));
-    }
-    IPC_CALLS.iter().find(|(call, _)| *call == name).map(|(_, n)| (IPC, *n))
+    let sockets = SOCKET_CALLS.iter().zip(1..).map(|(name, n)| (*name, (SOCKETCALL, n)));
+    let ipc = IPC_CALLS.iter().map(|(name, n)| (*name, (IPC, *n)));
+    order::map(sockets.chain(ipc).filter_map(|(name, call)| Some((table::find(name)? as u16, call))))
 }

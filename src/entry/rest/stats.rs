@@ -6,9 +6,9 @@ use crate::entry::exchange::{Exchange, Leaving, Outcome};
 use crate::error::Result;
 use crate::executor::{Caller, Daemon, container};
 use crate::utils::http::media;
-use crate::utils::json;
 use crate::utils::sys::net::wait_for;
 use crate::utils::time::Timestamp;
+use crate::utils::{json, pseudo_file};
 use nix::poll::{PollFd, PollFlags};
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ struct Sampler<'d> {
 impl Sampler<'_> {
     fn sample(&mut self) -> Result<ContainerStats> {
         let sample = container::stats(self.daemon, &self.id)?;
-        let host = host_cpu(&std::fs::read("/proc/stat").unwrap_or_default());
+        let host = host_cpu(&pseudo_file::read("/proc/stat").unwrap_or_default());
         let mut stats = ContainerStats::new(Timestamp::now(), sample, host);
         (stats.name, stats.id) = (self.name.clone(), self.id.clone());
         if let Some(last) = self.last.take() {

@@ -1,5 +1,6 @@
 //! What this kernel and its mounted control groups offer. Probed once: none of it changes while a daemon runs.
 
+use crate::utils::pseudo_file;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -21,7 +22,7 @@ pub(super) struct Controllers {
 pub(super) fn controllers() -> &'static Controllers {
     static PROBED: OnceLock<Controllers> = OnceLock::new();
     PROBED.get_or_init(|| {
-        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mountinfo = pseudo_file::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         probe(&hierarchies(&mountinfo))
     })
 }
@@ -109,7 +110,7 @@ pub(super) fn has_namespace(kind: &str) -> bool {
 
 /// Whether the kernel has this file system built in or loaded.
 pub(super) fn has_file_system(name: &str) -> bool {
-    std::fs::read_to_string("/proc/filesystems")
+    pseudo_file::read_to_string("/proc/filesystems")
         .map_or(true, |list| list.lines().any(|line| line.split_whitespace().last() == Some(name)))
 }
 

@@ -8,7 +8,7 @@ use crate::api::oci::runtime::{Device, Mount};
 use crate::error::{Context, Error, Result};
 use crate::modules::remap::Remap;
 use crate::utils::mountinfo;
-use crate::utils::order;
+use crate::utils::{order, pseudo_file};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -176,7 +176,7 @@ fn check_sources(wanted: &[Wanted]) -> Result<()> {
 /// Events travel only from a mount that is itself shared (or a slave, for `slave`).
 fn check_propagation(source: &Path, wanted: Propagation) -> Result<()> {
     let real = std::fs::canonicalize(source).context(|| format!("realpath({source:?})"))?;
-    let mountinfo = std::fs::read("/proc/self/mountinfo").context(|| "read(\"/proc/self/mountinfo\")".into())?;
+    let mountinfo = pseudo_file::read("/proc/self/mountinfo").context(|| "read(\"/proc/self/mountinfo\")".into())?;
     let Some((at, tags)) = mount_of(&mountinfo, &real) else { return Ok(()) };
     let shared = tags.iter().any(|t| t.starts_with("shared:"));
     let slave = tags.iter().any(|t| t.starts_with("master:"));

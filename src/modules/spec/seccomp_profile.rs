@@ -4,7 +4,7 @@
 //! A profile differs from the runtime document's filter in that its rules carry conditions on the container's
 //! capabilities, the architecture and the kernel, which are decided here.
 
-use crate::api::oci::runtime::{Seccomp, SeccompArg, SeccompSyscall};
+use crate::api::oci::runtime::{Names, Seccomp, SeccompArg, SeccompSyscall};
 use crate::error::{Context, Error, Result};
 use crate::utils::{json, kernel};
 use serde::Deserialize;
@@ -85,7 +85,7 @@ struct ArchMap {
 #[serde(default, rename_all = "camelCase")]
 struct Rule {
     name: String,
-    names: Option<Vec<String>>,
+    names: Option<Names>,
     action: String,
     errno_ret: Option<u32>,
     args: Option<Vec<Option<SeccompArg>>>,
@@ -150,8 +150,11 @@ fn evaluate(profile: Profile, caps: &[impl AsRef<str>], target: Target<'_>) -> R
                 "both 'name' and 'names' were specified in the seccomp profile, use either 'name' or 'names'",
             ));
         }
+        if rule.name.contains('\0') {
+            return Err(Error::invalid("a name with a NUL in the seccomp profile"));
+        }
         if !rule.name.is_empty() {
-            names.push(rule.name.clone());
+            names.push(&rule.name);
         }
         if rule.applies(caps, target)? {
             let args = rule.args.into_iter().flatten().flatten().collect();
@@ -175,16 +178,16 @@ fn evaluate(profile: Profile, caps: &[impl AsRef<str>], target: Target<'_>) -> R
 
 fn built_in(caps: &[impl AsRef<str>], architecture: &Architecture) -> Seccomp {
     let has = |cap: &str| caps.iter().any(|c| c.as_ref() == cap);
-    let mut names: Vec<String> = ALLOWED.split_ascii_whitespace().map(str::to_owned).collect();
+    let mut names: Names = ALLOWED.split_ascii_whitespace().collect();
     let by_architecture = BY_ARCHITECTURE.iter().filter(|(word, _)| *word == architecture.word);
     let by_capability = BY_CAPABILITY.iter().filter(|(cap, _)| has(cap));
     for (_, more) in by_architecture.chain(by_capability) {
-        names.extend(more.split_ascii_whitespace().map(str::to_owned));
+        names.extend(more.split_ascii_whitespace());
     }
     let mut syscalls = vec![SeccompSyscall { names, action: ALLOW.into(), ..SeccompSyscall::default() }];
     let mut allow_if = |name: &str, op: &str, value: u64| {
         let args = vec![SeccompArg { index: 0, value, value_two: 0, op: op.into() }];
-        syscalls.push(SeccompSyscall { names: vec![name.into()], action: ALLOW.into(), errno_ret: None, args });
+        syscalls.push(SeccompSyscall { names: Names::from_iter([name]), action: ALLOW.into(), errno_ret: None, args });
     };
     allow_if("socket", "SCMP_CMP_LT", FAMILIES_BELOW);
     for family in FAMILIES {
@@ -197,7 +200,7 @@ fn built_in(caps: &[impl AsRef<str>], architecture: &Architecture) -> Seccomp {
         allow_if("clone", "SCMP_CMP_MASKED_EQ", CLONE_NAMESPACES);
         // Its flags are in memory. C libraries fall back to clone(2) when it does not exist.
         syscalls.push(SeccompSyscall {
-            names: vec!["clone3".into()],
+            names: Names::from_iter(["clone3"]),
             action: "SCMP_ACT_ERRNO".into(),
             errno_ret: Some(libc::ENOSYS as u32),
             args: Vec::new(),
@@ -319,9 +322,9 @@ mod tests {
         for name in ["io_uring_setup", "keyctl", "userfaultfd", "kexec_load", "swapon", "socket", "personality"] {
             assert!(!allowed(&large, name), "{name}");
         }
-        let clone3 = small.syscalls.iter().find(|r| r.names == ["clone3"]).unwrap();
+        let clone3 = small.syscalls.iter().find(|r| r.names.iter().eq(["clone3"])).unwrap();
         assert_eq!((clone3.action.as_str(), clone3.errno_ret), ("SCMP_ACT_ERRNO", Some(38)));
-        assert!(!large.syscalls.iter().any(|r| r.names == ["clone3"]));
+        assert!(!large.syscalls.iter().any(|r| r.names.iter().eq(["clone3"])));
     }
 
     #[test]
@@ -353,7 +356,7 @@ mod tests {
     fn names(caps: &[&str], architecture: &Architecture, kernel: (u32, u32)) -> (String, Vec<String>) {
         let profile = json::parse(PROFILE.as_bytes()).unwrap();
         let seccomp = evaluate(profile, caps, Target { architecture, kernel }).unwrap();
-        (seccomp.syscalls.iter().flat_map(|r| r.names.clone()).collect(), seccomp.architectures)
+        (seccomp.syscalls.iter().flat_map(|r| r.names.iter()).collect(), seccomp.architectures)
     }
 
     #[test]

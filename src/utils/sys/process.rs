@@ -1,6 +1,7 @@
 //! Processes by descriptor (pidfd, Linux 5.3) with the start time as fallback against reuse of numbers.
 
 use crate::error::{Error, Result};
+use crate::utils::pseudo_file;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Opens a descriptor for `pid` (pidfd_open(2), Linux 5.3). It polls readable when the process has ended.
@@ -30,7 +31,7 @@ pub fn is_zombie(pid: i32) -> bool {
 
 /// Field `number` (from 3) of `/proc/PID/stat`.
 fn stat_field(pid: i32, number: usize) -> Option<String> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = pseudo_file::read(format!("/proc/{pid}/stat")).ok()?;
     // The command in parentheses may hold spaces and parentheses of its own.
     let after = stat.iter().rposition(|&b| b == b')')? + 2;
     let text = std::str::from_utf8(stat.get(after..)?).ok()?;
