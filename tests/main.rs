@@ -6,6 +6,7 @@ mod bad_input;
 mod daemon_config;
 mod docker_client;
 mod embedded;
+mod events;
 mod exec;
 mod faults;
 mod full_disk;
@@ -23,6 +24,7 @@ mod pull_faults;
 mod registry;
 mod remap;
 mod resources;
+mod restart;
 mod restore;
 mod runtime;
 mod schema_1;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "registry")]
         registry::TESTS,
         lifecycle::TESTS,
+        events::TESTS,
         exec::TESTS,
         streams::TESTS,
         logs::TESTS,
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         remap::TESTS,
         mounts::TESTS,
         resources::TESTS,
+        restart::TESTS,
         restore::TESTS,
         bad_input::TESTS,
         api::TESTS,

@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod error;
+pub mod event;
 pub mod exec;
 pub mod image;
 pub mod oci;

@@ -9,6 +9,7 @@
 
 mod connection;
 mod container;
+mod events;
 mod exec;
 mod image;
 mod request;

@@ -132,6 +132,7 @@ pub fn create(daemon: &Daemon, reference: &str, request: ExecCreateRequest) -> R
     permit(Verb::Exec, container.run().phase(), &container.id)?;
     keys::parse(&request.detach_keys)?;
     let id = id::random_id()?;
+    daemon.tell(&container, brief("exec_create: ", &request.cmd), &[("execID", &id)]);
     daemon.execs.add(&id, container, request);
     Ok(IdResponse { id })
 }
@@ -199,6 +200,13 @@ fn claim(daemon: &Daemon, id: &str) -> Result<(Arc<Container>, Arc<ExecCreateReq
     })
 }
 
+/// A command in an event; a long one is cut off.
+fn brief(what: &str, command: &[String]) -> String {
+    const MOST: usize = 1024;
+    let words = command.iter().flat_map(|word| [" ", word.as_str()]).skip(1);
+    what.chars().chain(words.flat_map(str::chars)).take(MOST).collect()
+}
+
 fn run(
     daemon: &Daemon,
     id: &str,
@@ -208,6 +216,8 @@ fn run(
     streams: Option<Streams>,
     fds: &[BorrowedFd<'_>],
 ) -> Result<()> {
+    // Before: the program may end before its start is known here.
+    daemon.tell(container, brief("exec_start: ", &session.cmd), &[("execID", id)]);
     let result = ask(daemon, id, container, session, request, streams, fds);
     match &result {
         Ok(pid) => daemon.execs.started(id, *pid),

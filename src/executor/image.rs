@@ -231,7 +231,9 @@ pub fn import(daemon: &Daemon, import: Import<'_>) -> Result<String> {
     let image = daemon.images.import(import)?;
     log::info!("image {}: imported as {:?}, {} bytes", image.id, image.display_names(), image.size);
     image_came(daemon, &image.id);
-    Ok(format!("sha256:{}", image.id))
+    let id = format!("sha256:{}", image.id);
+    daemon.tell_image("import", &id, image.display_names().first().unwrap_or(&id));
+    Ok(id)
 }
 
 /// Loads the images of an archive.
@@ -240,6 +242,8 @@ pub fn load(daemon: &Daemon, source: &mut dyn Read, name: Option<&str>) -> Resul
     for one in &loaded {
         log::info!("image {}: loaded as {:?}, {} bytes", one.image.id, one.names, one.image.size);
         image_came(daemon, &one.image.id);
+        let id = format!("sha256:{}", one.image.id);
+        daemon.tell_image("load", &id, one.names.first().unwrap_or(&id));
     }
     Ok(loaded)
 }
@@ -250,6 +254,9 @@ pub fn load_embedded(daemon: &Daemon, source: embedded::Source, name: Option<&st
     let names = image.display_names().into_iter().take(1).collect();
     log::info!("image {}: embedded as {:?}, {} bytes", image.id, image.display_names(), image.size);
     image_came(daemon, &image.id);
+    let names: Vec<String> = names;
+    let id = format!("sha256:{}", image.id);
+    daemon.tell_image("load", &id, names.first().unwrap_or(&id));
     Ok(vec![Loaded { image, names }])
 }
 
@@ -257,20 +264,34 @@ pub fn load_embedded(daemon: &Daemon, source: embedded::Source, name: Option<&st
 pub fn tag(daemon: &Daemon, source: &str, target: &str) -> Result<()> {
     daemon.images.tag(source, target)?;
     log::info!("image {source:?}: named {target:?}");
+    if let Ok(image) = daemon.images.find(target) {
+        daemon.tell_image("tag", &format!("sha256:{}", image.id), target);
+    }
     Ok(())
 }
 
 /// Removes a name or image.
 pub fn delete(daemon: &Daemon, reference: &str, force: bool) -> Result<Vec<DeleteEntry>> {
     let gone = daemon.images.delete(reference, force, &|image| daemon.image_user(image))?;
-    for entry in &gone {
+    told_gone(daemon, &gone);
+    Ok(gone)
+}
+
+/// Tells what is gone.
+fn told_gone(daemon: &Daemon, gone: &[DeleteEntry]) {
+    for entry in gone {
         match (&entry.untagged, &entry.deleted) {
-            (Some(name), _) => log::info!("image name {name:?} removed"),
-            (_, Some(id)) => log::info!("{id} removed"),
+            (Some(name), _) => {
+                log::info!("image name {name:?} removed");
+                daemon.tell_image("untag", name, name);
+            }
+            (_, Some(id)) => {
+                log::info!("{id} removed");
+                daemon.tell_image("delete", id, id);
+            }
             _ => {}
         }
     }
-    Ok(gone)
 }
 
 #[cfg(test)]

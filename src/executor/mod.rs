@@ -5,6 +5,7 @@ use crate::modules::container::Container;
 use crate::modules::container::disk::Disk;
 use crate::modules::container::index::Index;
 use crate::modules::container::logging::Logging;
+use crate::modules::events::Journal;
 #[cfg(feature = "registry")]
 use crate::modules::image::credentials;
 use crate::modules::image::driver::Storage;
@@ -22,6 +23,7 @@ use std::time::Duration;
 #[cfg(feature = "registry")]
 mod attended;
 pub mod container;
+pub mod events;
 pub mod exec;
 pub mod image;
 pub mod monitor;
@@ -46,6 +48,8 @@ pub struct Daemon {
     /// Who one is there.
     #[cfg(feature = "registry")]
     pub credentials: credentials::Store,
+    /// What happened.
+    pub journal: Journal,
     /// Exec sessions.
     pub execs: exec::Sessions,
     /// What an operator chose.
@@ -99,6 +103,7 @@ impl Daemon {
             images: images.with_layer_limit(settings.layer_limit),
             disk,
             containers: Index::default(),
+            journal: Journal::default(),
             execs: exec::Sessions::default(),
             #[cfg(feature = "registry")]
             registry: Registry::new(settings.registry.clone())?,

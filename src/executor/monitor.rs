@@ -1,18 +1,21 @@
-//! One thread that hears from all shims, and from clients that wait for a container to start.
+//! One thread that hears from all shims, and from clients that wait for a container to start, and that knows what is to
+//! be done at which time.
 //!
 //! It only moves state: what must touch the disk or a process goes to the workers.
 
 use super::Daemon;
 use super::container::settle;
+use super::container::start::again;
 use crate::api::shim::{Event, Exit};
 use crate::error::{Context, Error, Result};
-use crate::modules::container::{Container, PendingClient, State, lock};
+use crate::modules::container::{Container, PendingClient, lock};
 use crate::modules::runtime::shim::Watch;
 use crate::utils::sys::eventfd::EventFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Size of the thread's stack.
 const STACK: usize = 128 * 1024;
@@ -30,10 +33,17 @@ pub struct Monitor {
 struct Inbox {
     watched: Vec<Watched>,
     waiting: Vec<Waiting>,
+    /// What is due when; the number tells apart what is due at the same time. Of a clock that nobody can set
+    /// (CLOCK_MONOTONIC).
+    timers: BTreeMap<(Instant, u64), Job>,
+    timers_made: u64,
     /// Rounds asked for and rounds made.
     wanted: u64,
     made: u64,
 }
+
+/// Work for a worker.
+type Job = Box<dyn FnOnce(&Arc<Daemon>) + Send>;
 
 struct Watched {
     container: Arc<Container>,
@@ -76,6 +86,16 @@ impl Monitor {
         Ok(())
     }
 
+    /// Has `job` done by a worker in `delay` from now, unless the daemon ends before. There is no way to take it back: the
+    /// job is to look whether it is still wanted.
+    pub fn after(&self, delay: Duration, job: impl FnOnce(&Arc<Daemon>) + Send + 'static) {
+        let mut inbox = lock(&self.inbox);
+        inbox.timers_made += 1;
+        let key = (Instant::now() + delay, inbox.timers_made);
+        inbox.timers.insert(key, Box::new(job));
+        self.wake.signal();
+    }
+
     /// Lets go of clients that were taken.
     pub fn let_go(&self) {
         self.wake.signal();
@@ -111,15 +131,23 @@ fn run(daemon: &Arc<Daemon>) {
     let monitor = &daemon.monitor;
     let (mut watched, mut waiting) = (Vec::new(), Vec::<Waiting>::new());
     loop {
-        let (wanted, hurry) = {
+        let (wanted, limit) = {
             let mut inbox = lock(&monitor.inbox);
             watched.append(&mut inbox.watched);
             waiting.append(&mut inbox.waiting);
-            (inbox.wanted, inbox.wanted != inbox.made)
+            let (due, next) = take_due(&mut inbox.timers, Instant::now());
+            let limit = if inbox.wanted == inbox.made { next } else { Some(Duration::ZERO) };
+            let wanted = inbox.wanted;
+            drop(inbox);
+            for job in due {
+                let owner = Arc::clone(daemon);
+                daemon.workers.submit(move || job(&owner));
+            }
+            (wanted, limit)
         };
         // A start took them, or the container is gone.
         waiting.retain(|w| w.client.with(|_| ()).is_some());
-        let ready = match wait(monitor, &watched, &waiting, hurry) {
+        let ready = match wait(monitor, &watched, &waiting, limit) {
             Ok(ready) => ready,
             Err(e) => {
                 log::error!("monitor: {e}");
@@ -148,13 +176,28 @@ fn run(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Waits for anything; gives a flag for each shim that has something to say and then for each client that has left.
-fn wait(monitor: &Monitor, watched: &[Watched], waiting: &[Waiting], hurry: bool) -> Result<Vec<bool>> {
+/// What is due at `now`, in order, and the time until more is.
+fn take_due<T>(timers: &mut BTreeMap<(Instant, u64), T>, now: Instant) -> (Vec<T>, Option<Duration>) {
+    let mut due = Vec::new();
+    while let Some(first) = timers.first_entry() {
+        let at = first.key().0;
+        if at > now {
+            return (due, Some(at - now));
+        }
+        due.push(first.remove());
+    }
+    (due, None)
+}
+
+/// Waits for anything, at most for so long; gives a flag for each shim that has something to say and then for each client that has left.
+fn wait(monitor: &Monitor, watched: &[Watched], waiting: &[Waiting], limit: Option<Duration>) -> Result<Vec<bool>> {
     let mut set = vec![PollFd::new(monitor.wake.as_fd(), PollFlags::POLLIN)];
     set.extend(watched.iter().map(|w| PollFd::new(w.watch.as_fd(), PollFlags::POLLIN)));
     // Only a hang-up, which is always reported: a half-closed connection has but ended its standard input.
     set.extend(waiting.iter().map(|w| PollFd::new(w.connection.as_fd(), PollFlags::empty())));
-    let limit = if hurry { PollTimeout::ZERO } else { PollTimeout::NONE };
+    // A part of a millisecond more, else the last one would be spent in a loop.
+    let limit = limit.map(|l| PollTimeout::try_from(l.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX));
+    let limit = limit.unwrap_or(PollTimeout::NONE);
     match poll(&mut set, limit) {
         Ok(_) | Err(nix::Error::EINTR) => {}
         Err(e) => return Err(Error::os("poll()", e as i32)),
@@ -178,9 +221,15 @@ fn hear(daemon: &Arc<Daemon>, watched: &mut Watched) -> Option<End> {
             Ok(None) => return None,
             Ok(Some(Event::OutOfMemory)) => {
                 log::info!("container {}: the kernel killed a process for memory", container.id);
-                container.change(|s| s.run.oom_killed = true);
+                if !container.change(|s| std::mem::replace(&mut s.run.oom_killed, true)) {
+                    daemon.tell(container, "oom", &[]);
+                }
             }
-            Ok(Some(Event::ExecExited { exec_id, exit_code })) => daemon.execs.ended(&exec_id, i32::from(exit_code)),
+            Ok(Some(Event::ExecExited { exec_id, exit_code })) => {
+                daemon.execs.ended(&exec_id, i32::from(exit_code));
+                let code = exit_code.to_string();
+                daemon.tell(container, "exec_die", &[("execID", &exec_id), ("exitCode", &code)]);
+            }
             Ok(Some(Event::Exited(exit))) => return Some(End::Exited(exit)),
             Err(e) => {
                 log::warn!("container {}: lost its shim: {e}", container.id);
@@ -196,10 +245,7 @@ fn finish(daemon: &Arc<Daemon>, container: Arc<Container>, watch: Watch, end: En
     match end {
         End::Exited(exit) => {
             daemon.execs.container_ended(&container.id);
-            container.change(|s| {
-                s.unsettled = Some(watch);
-                record(s, &exit);
-            });
+            record(daemon, &container, &exit, Some(watch));
             log::info!("container {}: exited with {}", container.id, exit.exit_code);
         }
         End::Lost => container.change(|s| {
@@ -211,8 +257,47 @@ fn finish(daemon: &Arc<Daemon>, container: Arc<Container>, watch: Watch, end: En
     daemon.workers.submit(move || settle::ended(&owner, &container));
 }
 
-/// Notes an exit in the state.
-pub(super) fn record(state: &mut State, exit: &Exit) {
-    state.run.exited(exit);
-    state.exits += 1;
+/// Notes an exit, and has the next run come when there is to be one. `watch` is the connection to the shim, which is
+/// settled later.
+pub(super) fn record(daemon: &Daemon, container: &Arc<Container>, exit: &Exit, watch: Option<Watch>) {
+    // Before the exit is seen, so that whoever saw it finds it told.
+    if exit.oom_killed && !container.state().run.oom_killed {
+        daemon.tell_at(exit.finished_at, container, "oom", &[]);
+    }
+    let (code, seconds) = (exit.exit_code.to_string(), exit.finished_at.since(exit.started_at).as_secs().to_string());
+    daemon.tell_at(exit.finished_at, container, "die", &[("execDuration", &seconds), ("exitCode", &code)]);
+    let restart = container.change(|s| {
+        s.unsettled = watch.or(s.unsettled.take());
+        // By a clock that nobody sets, if this daemon has seen the start.
+        let lasted = s.since.take().map_or_else(|| exit.finished_at.since(exit.started_at), |at| at.elapsed());
+        s.run.exited(exit);
+        s.exits += 1;
+        s.policy.restarts(&s.run).then(|| s.await_restart(lasted))
+    });
+    if let Some(delay) = restart {
+        restart_in(daemon, container, delay);
+    }
+}
+
+/// Has a container started again that waits for it.
+pub(super) fn restart_in(daemon: &Daemon, container: &Arc<Container>, delay: Duration) {
+    log::info!("container {}: starts again in {} ms", container.id, delay.as_millis());
+    let (container, exits) = (Arc::clone(container), container.state().exits);
+    daemon.monitor.after(delay, move |daemon| again(daemon, &container, exits));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_comes_in_order_and_once() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut timers = BTreeMap::from([((at(20), 1), 'd'), ((at(5), 3), 'b'), ((at(5), 2), 'a'), ((at(9), 4), 'c')]);
+        assert_eq!(take_due(&mut timers, at(0)), (vec![], Some(Duration::from_millis(5))));
+        assert_eq!(take_due(&mut timers, at(9)), (vec!['a', 'b', 'c'], Some(Duration::from_millis(11))));
+        assert_eq!(take_due(&mut timers, at(100)), (vec!['d'], None));
+        assert_eq!(take_due(&mut timers, at(200)), (vec![], None));
+    }
 }

@@ -116,6 +116,7 @@ fn pull_attended(
     };
     log::info!("image {}: pulled as {shown:?} ({}), {} bytes", image.id, resolved.digest, image.size);
     image_came(daemon, &image.id);
+    daemon.tell_image("pull", &shown, &shown);
     tell(&status(format!("Digest: {}", resolved.digest)))?;
     tell(&status(verdict(before.as_deref(), &image, &shown)))?;
     Ok(image.id.clone())

@@ -1,8 +1,8 @@
 //! Start-up: finds the containers, connects to the shims that still run, settles what ended in between, and has the
 //! garbage of interrupted work removed.
 
-use super::Daemon;
 use super::container::settle;
+use super::{Daemon, monitor};
 use crate::api::shim::{Exit, Launched, Request};
 use crate::error::{Kind, Result};
 use crate::modules::container::disk::{Inventory, Loaded, UNKNOWN_END, remove_tree};
@@ -73,6 +73,7 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
     let Loaded { head, mut run } = loaded;
     // Whatever was under way is not any more.
     run.starting = false;
+    run.restarting = false;
     run.removal_inprogress = false;
     let container = daemon.containers.add(Container::new(id.into(), head, run));
     let connected = if active { connect(daemon, &container) } else { Ok(None) };
@@ -89,6 +90,7 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
                 container.change(|s| s.run.damage = damage);
             }
             ended(daemon, &container, active);
+            restart(daemon, &container);
         }
         Err(e) => container.change(|s| s.run.damage = e.to_string()),
     }
@@ -203,6 +205,19 @@ fn connect(daemon: &Daemon, container: &Container) -> Result<Option<(Watch, Laun
     }
 }
 
+/// Has an ended container started again when its policy says so.
+fn restart(daemon: &Daemon, container: &Arc<Container>) {
+    let delay = container.change(|s| {
+        let due = !s.run.is_active() && s.run.damage.is_empty() && s.policy.restarts_with_daemon(&s.run);
+        // Whoever stopped it did so with the daemon before.
+        s.run.has_been_manually_stopped &= !due;
+        due.then(|| s.await_restart(Duration::ZERO))
+    });
+    if let Some(delay) = delay {
+        monitor::restart_in(daemon, container, delay);
+    }
+}
+
 /// The shim knows better than what was written last.
 fn resume(state: &mut State, launched: &Launched) {
     let (oom_killed, stopped) = (state.run.oom_killed, state.run.has_been_manually_stopped);
@@ -232,7 +247,7 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
     let changed = exit.is_some();
     if let Some(exit) = exit {
         log::info!("container {}: had exited with {}", container.id, exit.exit_code);
-        container.change(|s| super::monitor::record(s, &exit));
+        monitor::record(daemon, container, &exit, None);
     }
     if !(changed || active || container.head.auto_remove) {
         return;

@@ -1,6 +1,7 @@
 //! The domain: state and rules.
 
 pub mod container;
+pub mod events;
 pub mod image;
 pub mod remap;
 pub mod runtime;

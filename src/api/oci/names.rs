@@ -31,6 +31,11 @@ impl Names {
         self.text.split_terminator(END)
     }
 
+    /// What they occupy.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()

@@ -8,6 +8,7 @@ mod archive;
 mod attach;
 mod audit;
 mod create;
+mod events;
 mod exec;
 mod failure;
 mod flags;
@@ -67,6 +68,7 @@ pub struct Top {
 enum Command {
     Attach(attach::Attach),
     Create(flags::Create),
+    Events(events::Events),
     Exec(exec::Exec),
     #[cfg(feature = "image-tools")]
     Export(archive::Export),
@@ -108,7 +110,7 @@ enum Command {
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &["cp", "events", "network", "port", "rename", "update", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["cp", "network", "port", "rename", "update", "volume"];
 
 /// What a verb works with.
 struct Session {
@@ -183,6 +185,7 @@ impl Command {
         match self {
             Command::Attach(verb) => verb.run(session),
             Command::Create(flags::Create(flags)) => run::create(session, &flags),
+            Command::Events(verb) => verb.run(session),
             Command::Exec(verb) => verb.run(session),
             #[cfg(feature = "image-tools")]
             Command::Export(verb) => verb.run(session),

@@ -1,6 +1,7 @@
 //! The Docker Engine API: requests become calls of the executor, their results become responses.
 
 mod container;
+mod events;
 mod exec;
 mod image;
 mod registry;
@@ -34,6 +35,7 @@ impl Perform for Arc<Daemon> {
             Call::Info => system::info(self, exchange),
             Call::Container(ContainerCall { id, verb }) => container::perform(self, &id, verb, exchange),
             Call::ContainerCreate { name } => container::create(self, name.as_deref(), exchange),
+            Call::Events(query) => events::perform(self, query, exchange),
             Call::ContainerList(query) => container::list(self, &query, exchange),
             Call::Exec(ExecCall { id, verb }) => exec::perform(self, &id, verb, exchange),
             Call::Image(ImageCall { name, verb }) => image::perform(self, &name, verb, exchange),

@@ -7,6 +7,7 @@ use crate::api::system::{API_VERSION, MIN_API_VERSION};
 use crate::entry::exchange::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::executor::container::{AttachQuery, ListQuery, WaitCondition};
+use crate::executor::events::EventQuery;
 use crate::modules::runtime::log::Query as LogQuery;
 use crate::utils::http::h1::{Method, RequestHead};
 use crate::utils::http::query::{Filters, Query, segments};
@@ -29,6 +30,8 @@ pub enum Call {
     Version,
     /// `/info`
     Info,
+    /// `GET /events`
+    Events(EventQuery),
     /// `POST /containers/create`
     ContainerCreate {
         /// A name is made up when absent.
@@ -236,7 +239,7 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         (Get | Head, ["_ping"]) => Ok(Call::Ping),
         (Get, ["version"]) => Ok(Call::Version),
         (Get, ["info"]) => Ok(Call::Info),
-        (Get, ["events"]) => Err(unsupported("events")),
+        (Get, ["events"]) => events(q, now),
 
         (Post, ["containers", "create"]) => container_create(q),
         (Get, ["containers", "json"]) => container_list(q),
@@ -349,6 +352,11 @@ fn container_create(q: &Query) -> Result<Call> {
 fn container_list(q: &Query) -> Result<Call> {
     refuse(q, &["size", "since", "before"])?;
     Ok(Call::ContainerList(ListQuery { all: q.flag("all"), limit: q.limit("limit")?, filters: q.filters("filters")? }))
+}
+
+fn events(q: &Query, now: Timestamp) -> Result<Call> {
+    let (since, until) = (time(q, "since", now)?, time(q, "until", now)?);
+    Ok(Call::Events(EventQuery { since, until, filters: q.filters("filters")? }))
 }
 
 fn wait_condition(q: &Query) -> Result<WaitCondition> {

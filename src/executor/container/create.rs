@@ -83,7 +83,9 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     }
     daemon.disk.create(&New { id: &id, document: &document, host: &host, needs: &layer.directories }, durability)?;
     layer.keep();
-    reservation.commit(Arc::new(Container::new(id.clone(), document.head(), Run::default())));
+    let container = Arc::new(Container::new(id.clone(), document.head(), Run::default()));
+    reservation.commit(Arc::clone(&container));
+    daemon.tell(&container, "create", &[]);
     log::info!("container {id}: created from {}", document.common_config.image);
     Ok(CreateResponse { id, warnings })
 }

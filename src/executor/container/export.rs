@@ -16,6 +16,7 @@ use std::io::Write;
 /// `Kind::NotFound`; `Kind::Conflict` when it is removed meanwhile; what reading the tree or writing gives.
 pub fn export(daemon: &Daemon, reference: &str, out: &mut dyn Write) -> Result<()> {
     let container = daemon.find(reference)?;
+    daemon.tell(&container, "export", &[]);
     let document = daemon.disk.document(&container.id)?;
     let host = daemon.disk.host_config(&container.id)?;
     let root = Root::find(daemon, &container.id, &document, &host)?;

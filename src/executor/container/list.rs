@@ -28,19 +28,23 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
     let containers = daemon.containers.all();
     daemon.catch_up(&containers);
     let rows = containers.into_iter().filter_map(move |container| {
-        let run = container.run();
-        let wanted = (all || run.running) && filter.matches(&container.id, &container.head, &run);
-        wanted.then(|| summary(&container, &run, now))
+        let (run, name) = {
+            let state = container.state();
+            (state.run.clone(), state.name.clone())
+        };
+        let wanted =
+            (all || run.running || run.restarting) && filter.matches(&container.id, &name, &container.head, &run);
+        wanted.then(|| summary(&container, &name, &run, now))
     });
     Ok(rows.take(limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)))
 }
 
-fn summary(container: &Container, run: &Run, now: Timestamp) -> ContainerSummary {
+fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> ContainerSummary {
     let head = &container.head;
     ContainerSummary {
         id: container.id.clone(),
         // One whose document cannot be read has no name.
-        names: if head.name.is_empty() { Vec::new() } else { vec![format!("/{}", head.name)] },
+        names: if name.is_empty() { Vec::new() } else { vec![format!("/{name}")] },
         image: head.image.clone(),
         // None for an external root.
         image_id: if head.image_id.is_empty() { String::new() } else { format!("sha256:{}", head.image_id) },
@@ -95,7 +99,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         hostname_path: common.hostname_path,
         hosts_path: common.hosts_path,
         log_path: common.log_path,
-        name: format!("/{}", container.head.name),
+        name: format!("/{}", container.name()),
         restart_count: run.restart_count,
         driver: driver.name().into(),
         platform: "linux".into(),
@@ -126,9 +130,10 @@ fn is_no_new_privileges(option: &str) -> bool {
 fn state(run: &Run) -> ContainerState {
     ContainerState {
         status: run.word().into(),
-        running: run.running,
+        // As docker has it: one that waits for its restart is not at its end.
+        running: run.running || run.restarting,
         paused: run.paused,
-        restarting: false,
+        restarting: run.restarting,
         oom_killed: run.oom_killed,
         dead: false,
         pid: if matches!(run.phase(), Phase::Running | Phase::Paused) { run.pid } else { 0 },

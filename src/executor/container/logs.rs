@@ -52,7 +52,7 @@ fn check(container: &Container) -> Result<()> {
     match container.head.logging {
         Logging::File { .. } => Ok(()),
         Logging::Off => {
-            Err(Error::new(Kind::Unsupported, format!("Container {} disable console log!", container.head.name)))
+            Err(Error::new(Kind::Unsupported, format!("Container {} disable console log!", container.name())))
         }
     }
 }

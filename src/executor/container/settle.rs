@@ -85,7 +85,7 @@ fn take(daemon: &Daemon, container: &Arc<Container>) -> Option<Watch> {
     if lost {
         let exit = after_loss(daemon, container, LOST);
         daemon.execs.container_ended(&container.id);
-        container.change(|s| monitor::record(s, &exit));
+        monitor::record(daemon, container, &exit, None);
     }
     Some(watch)
 }
@@ -162,6 +162,7 @@ pub fn remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     daemon.disk.remove_state_directory(&container.id);
     daemon.execs.forget_container(&container.id);
     log::info!("container {}: removed", container.id);
+    daemon.tell(container, "destroy", &[]);
     container.change(|s| {
         s.removed = true;
         s.dismiss_pending();

@@ -6,8 +6,9 @@ use crate::api::shim::{Reply, Request, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::executor::{Daemon, monitor};
 use crate::modules::container::Container;
-use crate::modules::container::run::{Verb, permit};
+use crate::modules::container::run::{Phase, Verb, permit};
 use crate::modules::runtime::shim;
+use crate::utils::atomic_file::Durability;
 use crate::utils::{signal, sys};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +30,37 @@ pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> 
     };
     permit(Verb::Kill, container.run().phase(), &container.id)?;
     log::info!("container {}: signal {number}", container.id);
+    let ends = number == libc::SIGKILL || number == stop_signal(&container);
+    if ends && note_stop(daemon, &container) {
+        return Ok(());
+    }
     if number == libc::SIGKILL {
         return force(daemon, &container);
     }
     send(daemon, &container, number)?;
     // A frozen process would get its end only when somebody thaws it, as docker sees it.
-    if number == stop_signal(&container) { thaw(daemon, &container) } else { Ok(()) }
+    if ends { thaw(daemon, &container) } else { Ok(()) }
+}
+
+/// Notes that a person ends it, so that no policy starts it again. Gives whether that is all: it was waiting for its
+/// restart.
+pub(super) fn note_stop(daemon: &Daemon, container: &Container) -> bool {
+    let (run, waited) = container.change(|s| {
+        s.run.has_been_manually_stopped = true;
+        let waited = s.run.phase() == Phase::Restarting;
+        s.run.restarting &= !waited;
+        (s.run.clone(), waited)
+    });
+    let noted = match waited {
+        true => daemon.disk.save(&container.id, &run, Durability::Durable),
+        // The exit that is to come makes it last.
+        false => daemon.disk.save_volatile(&container.id, &run),
+    };
+    if let Err(e) = noted {
+        // Without room for a note it is stopped all the same; only the next daemon could start it again.
+        log::warn!("container {}: that it was stopped is not noted: {e}", container.id);
+    }
+    waited
 }
 
 /// The signal that stops this container.
@@ -50,7 +76,11 @@ pub fn send(daemon: &Daemon, container: &Container, signal: i32) -> Result<()> {
     let request = Request::Signal { exec_id: None, signal, all: false };
     match ask(daemon, container, &request) {
         Err(e) if e.kind() == Kind::NotFound => Ok(()),
-        other => other.map(|_| ()),
+        other => {
+            other?;
+            daemon.tell(container, "kill", &[("signal", &signal.to_string())]);
+            Ok(())
+        }
     }
 }
 
@@ -100,7 +130,7 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     if !sys::process::is_alive(run.shim_pid, run.shim_start_time) {
         // Nobody watches a shim that did not answer this daemon when it started.
         let exit = settle::after_loss(daemon, container, LOST);
-        container.change(|s| monitor::record(s, &exit));
+        monitor::record(daemon, container, &exit, None);
         return Ok(());
     }
     asked?;
@@ -134,6 +164,7 @@ fn freeze(daemon: &Daemon, reference: &str, verb: Verb) -> Result<()> {
         s.run.clone()
     });
     log::info!("container {}: {}", container.id, if paused { "paused" } else { "unpaused" });
+    daemon.tell(&container, if paused { "pause" } else { "unpause" }, &[]);
     // A daemon that starts anew is told by the shim.
     if run.running
         && let Err(e) = daemon.disk.save_volatile(&container.id, &run)
@@ -153,7 +184,9 @@ pub fn resize(daemon: &Daemon, reference: &str, height: u16, width: u16) -> Resu
     if !container.head.tty {
         return Err(Error::invalid(format!("container {} has no terminal", container.id)));
     }
-    ask(daemon, &container, &Request::Resize { exec_id: None, size: ConsoleSize { height, width } }).map(|_| ())
+    ask(daemon, &container, &Request::Resize { exec_id: None, size: ConsoleSize { height, width } })?;
+    daemon.tell(&container, "resize", &[("height", &height.to_string()), ("width", &width.to_string())]);
+    Ok(())
 }
 
 /// Resource use, one sample.

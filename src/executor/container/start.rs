@@ -5,9 +5,10 @@ use super::settle::{remove, settle};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::shim::{Launch, Launched, Request, Streams, VERSION};
 use crate::error::{Context, Error, Kind, Result};
-use crate::executor::{Change, Daemon};
+use crate::executor::{Change, Daemon, monitor};
 use crate::modules::container::document::Document;
-use crate::modules::container::run::{Verb, Verdict, permit};
+use crate::modules::container::policy::Backoff;
+use crate::modules::container::run::{Phase, Verb, Verdict, permit};
 use crate::modules::container::{Container, PendingClient, external, files};
 use crate::modules::remap::Remap;
 use crate::modules::runtime::shim::{self, Watch};
@@ -18,6 +19,7 @@ use crate::utils::sys::socket::{self, MAX_DESCRIPTORS};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Exit code of a container whose start failed for no fault of its program.
 const FAILED: i32 = 125;
@@ -37,6 +39,32 @@ pub(super) fn start_container(daemon: &Daemon, container: &Arc<Container>) -> Re
     if permit(Verb::Start, container.run().phase(), &container.id)? == Verdict::Nothing {
         return Ok(Change::Unchanged);
     }
+    container.change(|s| {
+        s.run.restart_count = 0;
+        s.backoff = Backoff::default();
+    });
+    begin(daemon, container, false).map(|()| Change::Changed)
+}
+
+/// Starts it again by policy, if it still waits for that since its exit of this number. When it cannot be started, that
+/// is an exit like others: the disk or the network that it needs may come later than the container.
+pub(in crate::executor) fn again(daemon: &Daemon, container: &Arc<Container>, exits: u64) {
+    let _operation = container.operate();
+    let due = container.change(|s| {
+        let due = s.exits == exits && !s.removed && s.run.phase() == Phase::Restarting;
+        s.run.restart_count += u64::from(due);
+        due
+    });
+    if !due {
+        return;
+    }
+    if let Err(e) = begin(daemon, container, true) {
+        log::warn!("container {}: is not started again: {e}", container.id);
+    }
+}
+
+/// Starts one that does not run; `by_policy` tries again when that fails. The operation lock must be held.
+fn begin(daemon: &Daemon, container: &Arc<Container>, by_policy: bool) -> Result<()> {
     settle(daemon, container);
     // At once: whoever attaches from now on finds a start under way and waits for its end.
     let clients = container.change(|s| {
@@ -50,10 +78,10 @@ pub(super) fn start_container(daemon: &Daemon, container: &Arc<Container>) -> Re
     match result {
         Ok((watch, launched)) => {
             started(daemon, container, watch, &launched);
-            Ok(Change::Changed)
+            Ok(())
         }
         Err(e) => {
-            failed(daemon, container, &e);
+            failed(daemon, container, &e, by_policy);
             Err(e)
         }
     }
@@ -63,6 +91,7 @@ pub(super) fn start_container(daemon: &Daemon, container: &Arc<Container>) -> Re
 fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: &Launched) {
     let run = container.change(|s| {
         s.run.started(launched);
+        s.since = Some(Instant::now());
         s.run.clone()
     });
     log::info!("container {}: started as process {}", container.id, launched.pid);
@@ -74,17 +103,23 @@ fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: 
     if let Err(e) = noted {
         log::warn!("container {}: its start is not recorded: {e}", container.id);
     }
+    daemon.tell(container, "start", &[]);
     daemon.monitor.add(container, watch);
 }
 
-fn failed(daemon: &Daemon, container: &Arc<Container>, error: &Error) {
+fn failed(daemon: &Daemon, container: &Arc<Container>, error: &Error, by_policy: bool) {
     let code = exit_code(error.kind());
-    let run = container.change(|s| {
+    let (run, restart) = container.change(|s| {
         s.run.not_started(code, error.to_string());
         // Whoever waits for its end need not wait any longer.
         s.exits += 1;
-        s.run.clone()
+        let again = by_policy && s.policy.restarts(&s.run);
+        let restart = again.then(|| s.await_restart(Duration::ZERO));
+        (s.run.clone(), restart)
     });
+    if let Some(delay) = restart {
+        monitor::restart_in(daemon, container, delay);
+    }
     daemon.disk.remove_state_directory(&container.id);
     let done = if container.head.auto_remove {
         remove(daemon, container)

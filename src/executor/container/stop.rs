@@ -1,7 +1,7 @@
 //! Stopping, restarting, removing.
 
 use super::settle::{settle, settle_and_remove};
-use super::signal::{force, send, stop_signal, thaw};
+use super::signal::{force, note_stop, send, stop_signal, thaw};
 use crate::error::{Error, Result};
 use crate::executor::{Change, Daemon};
 use crate::modules::container::Container;
@@ -40,13 +40,11 @@ fn stop_container(
             settle(daemon, container);
             return Ok(Change::Unchanged);
         }
-        let (run, exits) = container.change(|s| {
-            s.run.has_been_manually_stopped = true;
-            (s.run.clone(), s.exits)
-        });
-        if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
-            // Without room for a note it is stopped all the same; only the next daemon could start it again.
-            log::warn!("container {}: that it was stopped is not noted: {e}", container.id);
+        let exits = container.state().exits;
+        if note_stop(daemon, container) {
+            settle(daemon, container);
+            daemon.tell(container, "stop", &[]);
+            return Ok(Change::Changed);
         }
         exits
     };
@@ -62,6 +60,7 @@ fn stop_container(
     }
     let _operation = container.operate();
     settle(daemon, container);
+    daemon.tell(container, "stop", &[]);
     Ok(Change::Changed)
 }
 
@@ -78,7 +77,9 @@ pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result
         )));
     }
     stop_container(daemon, &container, timeout, None)?;
-    super::start::start_container(daemon, &container).map(|_| ())
+    super::start::start_container(daemon, &container)?;
+    daemon.tell(&container, "restart", &[]);
+    Ok(())
 }
 
 /// Removes it. `volumes` also removes its anonymous volumes, of which this release makes none.

@@ -27,8 +27,9 @@ pub fn wait<'a>(daemon: &'a Daemon, reference: &str, condition: WaitCondition) -
     let event = {
         let mut state = container.state();
         match condition {
-            WaitCondition::NotRunning if !state.run.running => None,
-            WaitCondition::NotRunning | WaitCondition::NextExit => Some(Container::watch(&mut state, Awaited::Exit)?),
+            WaitCondition::NotRunning if !state.run.is_active() => None,
+            WaitCondition::NotRunning => Some(Container::watch(&mut state, Awaited::Stop)?),
+            WaitCondition::NextExit => Some(Container::watch(&mut state, Awaited::Exit)?),
             WaitCondition::Removed => Some(Container::watch(&mut state, Awaited::Removal)?),
         }
     };

@@ -2,7 +2,8 @@
 
 use super::head::{Head, command_line};
 use super::logging::Logging;
-use crate::api::container::{ContainerConfig, HostConfig};
+use super::policy::Policy;
+use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use crate::api::oci::image::Empty;
 use crate::error::{Error, Result};
 use crate::utils::id::is_full_id;
@@ -80,6 +81,8 @@ pub struct Extra {
     pub log_size: u64,
     /// Log files including the current one.
     pub log_files: u32,
+    /// When it is started again.
+    pub restart_policy: RestartPolicy,
 }
 
 /// What loading reads of `config.v2.json`; the same names, few of them.
@@ -123,7 +126,18 @@ impl Extra {
             Logging::File { max_size, max_files } => (max_size, max_files),
             Logging::Off => (0, 0),
         };
-        Extra { auto_remove: host.auto_remove, network_mode: host.network_mode.clone(), log_size, log_files }
+        Extra {
+            auto_remove: host.auto_remove,
+            network_mode: host.network_mode.clone(),
+            log_size,
+            log_files,
+            restart_policy: host.restart_policy.clone(),
+        }
+    }
+
+    /// One that nobody could have set is none.
+    fn policy(&self) -> Policy {
+        Policy::parse(&self.restart_policy).unwrap_or_default()
     }
 
     fn logging(&self) -> Logging {
@@ -152,6 +166,7 @@ impl Document {
             open_stdin: c.config.open_stdin,
             stop_signal: c.config.stop_signal.clone(),
             stop_timeout: c.config.stop_timeout,
+            policy: extra.policy(),
             logging: extra.logging(),
         }
     }
@@ -201,6 +216,7 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         open_stdin: c.config.open_stdin,
         stop_signal: c.config.stop_signal,
         stop_timeout: c.config.stop_timeout,
+        policy: extra.policy(),
         logging: extra.logging(),
         network_mode: extra.network_mode,
     })
@@ -229,7 +245,13 @@ mod tests {
         c.config.tty = true;
         c.config.stop_timeout = Some(3);
         c.config.labels.insert("a".into(), "b".into());
-        c.extra = Some(Extra { auto_remove: true, network_mode: "host".into(), log_size: 9000, log_files: 2 });
+        c.extra = Some(Extra {
+            auto_remove: true,
+            network_mode: "host".into(),
+            log_size: 9000,
+            log_files: 2,
+            restart_policy: RestartPolicy { name: "on-failure".into(), maximum_retry_count: 3 },
+        });
         d
     }
 

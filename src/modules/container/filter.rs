@@ -54,10 +54,10 @@ impl Filter {
     }
 
     /// Whether a container passes.
-    pub fn matches(&self, id: &str, head: &Head, run: &Run) -> bool {
+    pub fn matches(&self, id: &str, name: &str, head: &Head, run: &Run) -> bool {
         let any = |list: &[String], test: &dyn Fn(&str) -> bool| list.is_empty() || list.iter().any(|v| test(v));
         any(&self.id, &|v| id.starts_with(v))
-            && any(&self.name, &|v| name_matches(&head.name, v))
+            && any(&self.name, &|v| name_matches(name, v))
             && any(&self.status, &|v| v == run.word())
             && self.ancestor.as_ref().is_none_or(|ids| ids.contains(&head.image_id))
             && self.label.iter().all(|(k, v)| match (head.labels.get(k), v) {
@@ -124,9 +124,9 @@ mod tests {
             (&[("ancestor", "nosuch")], false),
             (&[("status", "running"), ("name", "no")], false),
         ] {
-            assert_eq!(filter(list).unwrap().matches("abcdef", &head, &run), want, "{list:?}");
+            assert_eq!(filter(list).unwrap().matches("abcdef", "web-1", &head, &run), want, "{list:?}");
         }
-        assert!(filter(&[("status", "inited")]).unwrap().matches("a", &head, &Run::default()));
+        assert!(filter(&[("status", "inited")]).unwrap().matches("a", "web-1", &head, &Run::default()));
     }
 
     #[test]

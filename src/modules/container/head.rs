@@ -2,13 +2,14 @@
 //! disk, so that hundreds of stopped containers cost little.
 
 use super::logging::Logging;
+use super::policy::Policy;
 use crate::utils::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// The part of a configuration that is kept in memory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Head {
-    /// Without a leading slash.
+    /// Without a leading slash. Moves into the state, where a renaming changes it.
     pub name: String,
     /// As the user named it.
     pub image: String,
@@ -32,6 +33,8 @@ pub struct Head {
     pub stop_signal: String,
     /// Seconds until it is killed; the default when absent.
     pub stop_timeout: Option<i64>,
+    /// When it is started again; a copy is in the state, where an update changes it.
+    pub policy: Policy,
     /// What is logged.
     pub logging: Logging,
 }

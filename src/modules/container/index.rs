@@ -55,17 +55,17 @@ impl Index {
     /// Adds a container that was found on disk. One whose name is taken goes without, and counts as damaged.
     pub fn add(&self, mut container: Container) -> Arc<Container> {
         let mut maps = lock(&self.0);
-        let name = std::mem::take(&mut container.head.name);
+        let state = container.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let name = std::mem::take(&mut state.name);
         match maps.by_name.get(&name) {
             Some(owner) => {
-                let state = container.state.get_mut().unwrap_or_else(PoisonError::into_inner);
                 state.run.damage = format!("its name {name:?} is that of container {owner} too");
             }
             // The name is in a document that cannot be read.
             None if name.is_empty() => {}
             None => {
                 maps.by_name.insert(name.clone(), container.id.clone());
-                container.head.name = name;
+                state.name = name;
             }
         }
         let container = Arc::new(container);
@@ -204,7 +204,7 @@ mod tests {
         for (start, name, t) in [("ab1", "one", 1), ("ab2", "two", 3), ("cd", "ab1x", 2)] {
             assert_eq!(index.add(container(id(start), name, t)).run().damage, "");
         }
-        let name = |r: &str| index.find(r).map(|c| c.head.name.clone());
+        let name = |r: &str| index.find(r).map(|c| c.name());
         assert_eq!(name(&id("ab1")).unwrap(), "one");
         assert_eq!(name("/two").unwrap(), "two");
         assert_eq!(name("ab1").unwrap(), "one");
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(name("x").unwrap_err().to_string(), "No such container:x");
         assert_eq!(name("").unwrap_err().kind(), Kind::Invalid);
         assert_eq!(name("/").unwrap_err().kind(), Kind::Invalid);
-        assert_eq!(index.all().iter().map(|c| c.head.name.as_str()).collect::<Vec<_>>(), ["two", "ab1x", "one"]);
+        assert_eq!(index.all().iter().map(|c| c.name()).collect::<Vec<_>>(), ["two", "ab1x", "one"]);
         index.remove(&id("ab2"));
         assert_eq!(name("ab").unwrap(), "one");
         assert!(name("two").is_err());
@@ -261,7 +261,7 @@ mod tests {
         let index = Index::default();
         index.add(container(id("a"), "web", 1));
         let second = index.add(container(id("b"), "web", 2));
-        assert_eq!(second.head.name, "");
+        assert_eq!(second.name(), "");
         assert_eq!(second.run().damage, format!("its name \"web\" is that of container {} too", id("a")));
         assert_eq!(index.find("web").unwrap().id, id("a"));
         index.remove(&id("b"));

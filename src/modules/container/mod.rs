@@ -16,6 +16,7 @@ pub mod index;
 pub mod keys;
 pub mod logging;
 pub mod name;
+pub mod policy;
 pub mod restriction;
 pub mod run;
 pub mod status;
@@ -25,6 +26,7 @@ use head::Head;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use policy::{Backoff, Policy};
 use run::Run;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -47,6 +49,14 @@ pub struct Container {
 pub struct State {
     /// Run state.
     pub run: Run,
+    /// Without a leading slash; empty when its document cannot be read.
+    pub name: String,
+    /// When it is started again.
+    pub policy: Policy,
+    /// Delays of restarts that follow each other.
+    pub backoff: Backoff,
+    /// When this daemon saw the run start.
+    pub since: Option<Instant>,
     /// Clients that attached before the start.
     pub pending: Vec<Arc<PendingClient>>,
     /// Whoever waits for an exit or the removal.
@@ -66,6 +76,8 @@ pub struct State {
 pub enum Awaited {
     /// The next end of a run, or the removal.
     Exit,
+    /// That it neither runs nor is to be started again.
+    Stop,
     /// The removal.
     Removal,
 }
@@ -104,6 +116,12 @@ impl PendingClient {
 }
 
 impl State {
+    /// Its run has ended after so long and another is to come; gives the delay until then.
+    pub fn await_restart(&mut self, lasted: Duration) -> Duration {
+        self.run.restarting = true;
+        self.backoff.next(lasted)
+    }
+
     /// Closes the connections of the clients that wait for a start.
     pub fn dismiss_pending(&mut self) {
         for client in self.pending.drain(..) {
@@ -114,8 +132,8 @@ impl State {
 
 impl Container {
     /// A container in this state.
-    pub fn new(id: String, head: Head, run: Run) -> Container {
-        let state = State { run, ..State::default() };
+    pub fn new(id: String, mut head: Head, run: Run) -> Container {
+        let state = State { run, name: std::mem::take(&mut head.name), policy: head.policy, ..State::default() };
         Container { id, head, operation: Mutex::new(()), state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -127,6 +145,11 @@ impl Container {
     /// The state; not to be held over I/O.
     pub fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Its name, without a leading slash.
+    pub fn name(&self) -> String {
+        self.state().name.clone()
     }
 
     /// A copy of the run state.
@@ -145,12 +168,17 @@ impl Container {
     /// Changes the state and wakes those whom it concerns.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
-        let (exits, removed) = (state.exits, state.removed);
+        let (exits, removed, active) = (state.exits, state.removed, state.run.is_active());
         let result = change(&mut state);
         let (exited, gone) = (state.exits != exits, state.removed && !removed);
-        if exited || gone {
+        let stopped = (exited || active) && !state.run.is_active();
+        if exited || gone || stopped {
             state.watchers.retain(|w| {
-                let due = gone || w.awaited == Awaited::Exit;
+                let due = match w.awaited {
+                    Awaited::Exit => gone || exited,
+                    Awaited::Stop => gone || stopped,
+                    Awaited::Removal => gone,
+                };
                 if due {
                     w.event.signal();
                 }

@@ -10,8 +10,7 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 24] = [
-        (!matches!(host.restart_policy.name.as_str(), "" | "no"), "restart policy (--restart)"),
+    let rows: [(bool, &str); 23] = [
         (has_health_check(request), "health check (--health-cmd)"),
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
@@ -105,7 +104,6 @@ mod tests {
     #[test]
     fn the_rest_is_refused_by_name() {
         for (host, part) in [
-            (r#"{"RestartPolicy":{"Name":"always"}}"#, "--restart"),
             (r#"{"PortBindings":{"80/tcp":[{"HostPort":"80"}]}}"#, "--publish"),
             (r#"{"PublishAllPorts":true}"#, "--publish-all"),
             (r#"{"VolumesFrom":["a"]}"#, "--volumes-from"),

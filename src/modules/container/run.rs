@@ -18,6 +18,9 @@ pub struct Run {
     /// A start is under way.
     #[serde(skip_serializing_if = "is_default")]
     pub starting: bool,
+    /// Its last run has ended and the next is to come, by policy.
+    #[serde(skip_serializing_if = "is_default")]
+    pub restarting: bool,
     /// A removal is under way.
     #[serde(skip_serializing_if = "is_default")]
     pub removal_inprogress: bool,
@@ -73,6 +76,8 @@ pub enum Phase {
     Running,
     /// Frozen.
     Paused,
+    /// Has run and will be started again in a moment.
+    Restarting,
     /// Has run.
     Exited,
     /// Its files are damaged.
@@ -125,6 +130,7 @@ impl Run {
             r if r.running && r.paused => Phase::Paused,
             r if r.running => Phase::Running,
             r if r.starting => Phase::Starting,
+            r if r.restarting => Phase::Restarting,
             r if !r.damage.is_empty() => Phase::Dead,
             r if r.started_at.is_set() => Phase::Exited,
             _ => Phase::Created,
@@ -137,6 +143,7 @@ impl Run {
             Phase::Created | Phase::Starting => "created",
             Phase::Running => "running",
             Phase::Paused => "paused",
+            Phase::Restarting => "restarting",
             Phase::Exited => "exited",
             Phase::Dead => "dead",
             Phase::Removing => "removing",
@@ -171,8 +178,14 @@ impl Run {
     /// The start failed.
     pub fn not_started(&mut self, exit_code: i32, error: String) {
         self.starting = false;
+        self.restarting = false;
         self.exit_code = exit_code;
         self.error = error;
+    }
+
+    /// Whether there is a run, or one is to come without anybody's doing.
+    pub fn is_active(&self) -> bool {
+        self.running || self.starting || self.restarting
     }
 
     /// The run ended.
@@ -180,6 +193,7 @@ impl Run {
         self.running = false;
         self.paused = false;
         self.starting = false;
+        self.restarting = false;
         self.pid = 0;
         self.shim_pid = 0;
         self.start_time = 0;
@@ -203,7 +217,7 @@ impl Run {
 /// # Errors
 /// `Kind::Conflict` with the reason.
 pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
-    use Phase::{Created, Dead, Exited, Paused, Removing, Running, Starting};
+    use Phase::{Created, Dead, Exited, Paused, Removing, Restarting, Running, Starting};
     let refuse = |text: String| Err(Error::new(Kind::Conflict, text));
     match (verb, phase) {
         (Verb::Remove | Verb::ForceRemove, Removing) => {
@@ -216,13 +230,13 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
         (_, Dead) => refuse(format!("Container {id} is damaged and can only be removed")),
 
         (Verb::Start, Created | Exited) => Ok(Verdict::Go),
-        (Verb::Start, Running | Starting) => Ok(Verdict::Nothing),
+        (Verb::Start, Running | Starting | Restarting) => Ok(Verdict::Nothing),
         (Verb::Start, Paused) => refuse("Cannot start a paused container, try unpause instead.".into()),
 
-        (Verb::Stop, Running | Paused | Starting) => Ok(Verdict::Go),
+        (Verb::Stop, Running | Paused | Starting | Restarting) => Ok(Verdict::Go),
         (Verb::Stop, Created | Exited) => Ok(Verdict::Nothing),
 
-        (Verb::Kill, Running | Paused) => Ok(Verdict::Go),
+        (Verb::Kill, Running | Paused | Restarting) => Ok(Verdict::Go),
         (Verb::Kill, Created | Exited | Starting) => {
             refuse(format!("Cannot kill container: Container {id} is not running"))
         }
@@ -233,6 +247,13 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
         (Verb::Unpause, Running) => refuse(format!("Container {id} is not paused")),
 
         (Verb::Exec, Running) => Ok(Verdict::Go),
+        (Verb::Pause | Verb::Exec | Verb::Look, Restarting) => {
+            refuse(format!("Container {id} is restarting, wait until the container is running"))
+        }
+        (Verb::Attach, Restarting) => {
+            refuse("You cannot attach to a restarting container, wait until it is running".into())
+        }
+
         (Verb::Exec, Paused) => refuse(format!("Container {id} paused, unpause the container before exec")),
 
         (Verb::Attach, Running | Created | Exited | Starting) => Ok(Verdict::Go),
@@ -240,15 +261,21 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
 
         (Verb::Look, Running | Paused) => Ok(Verdict::Go),
         (Verb::Join, Running | Paused) => Ok(Verdict::Go),
-        (Verb::Join, Created | Exited | Starting) => refuse("Can not join namespace of a non running container".into()),
+        (Verb::Join, Created | Exited | Starting | Restarting) => {
+            refuse("Can not join namespace of a non running container".into())
+        }
 
-        (Verb::Pause | Verb::Unpause | Verb::Exec | Verb::Look, Created | Exited | Starting) => {
+        (Verb::Unpause, Restarting)
+        | (Verb::Pause | Verb::Unpause | Verb::Exec | Verb::Look, Created | Exited | Starting) => {
             refuse(format!("Container {id} is not running"))
         }
 
         (Verb::Remove, Created | Exited) => Ok(Verdict::Go),
         (Verb::Remove, Running | Starting) => refuse(format!(
             "You cannot remove a running container {id}. Stop the container before attempting removal or use -f"
+        )),
+        (Verb::Remove, Restarting) => refuse(format!(
+            "You cannot remove a restarting container {id}. Stop the container before attempting removal or use -f"
         )),
         (Verb::Remove, Paused) => refuse(format!(
             "You cannot remove a paused container {id}. Unpause and then stop the container before attempting removal or \
@@ -261,24 +288,32 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 7] =
-        [Phase::Created, Phase::Starting, Phase::Running, Phase::Paused, Phase::Exited, Phase::Dead, Phase::Removing];
+    const PHASES: [Phase; 8] = [
+        Phase::Created,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Paused,
+        Phase::Restarting,
+        Phase::Exited,
+        Phase::Dead,
+        Phase::Removing,
+    ];
 
     /// `G`o, `N`othing, refused `-`, in the order of [`PHASES`].
     #[test]
     fn the_whole_table() {
         for (verb, want) in [
-            (Verb::Start, "GNN-G--"),
-            (Verb::Stop, "NGGGN--"),
-            (Verb::Kill, "--GG---"),
-            (Verb::Pause, "--G----"),
-            (Verb::Unpause, "---G---"),
-            (Verb::Exec, "--G----"),
-            (Verb::Attach, "GGG-G--"),
-            (Verb::Look, "--GG---"),
-            (Verb::Join, "--GG---"),
-            (Verb::Remove, "G---GG-"),
-            (Verb::ForceRemove, "GGGGGG-"),
+            (Verb::Start, "GNN-NG--"),
+            (Verb::Stop, "NGGGGN--"),
+            (Verb::Kill, "--GGG---"),
+            (Verb::Pause, "--G-----"),
+            (Verb::Unpause, "---G----"),
+            (Verb::Exec, "--G-----"),
+            (Verb::Attach, "GGG--G--"),
+            (Verb::Look, "--GG----"),
+            (Verb::Join, "--GG----"),
+            (Verb::Remove, "G----GG-"),
+            (Verb::ForceRemove, "GGGGGGG-"),
         ] {
             let got: String = PHASES
                 .iter()

@@ -10,6 +10,9 @@ pub fn text(run: &Run, now: Timestamp) -> String {
         Phase::Created | Phase::Starting => "Created".into(),
         Phase::Running => up(),
         Phase::Paused => format!("{} (Paused)", up()),
+        Phase::Restarting => {
+            format!("Restarting ({}) {} ago", run.exit_code, human_duration(now.since(run.finished_at)))
+        }
         Phase::Removing => "Removal In Progress".into(),
         Phase::Dead => "Dead".into(),
         Phase::Exited if run.finished_at.is_set() => {

@@ -4,6 +4,7 @@ use super::namespace::{self, Mode, mode};
 use super::{capability, device, limit, mount, process, resource, security};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::error::{Error, Kind, Result};
+use crate::modules::container::policy::Policy;
 use crate::utils::signal;
 
 /// Most entries of one list option.
@@ -74,17 +75,8 @@ fn validate_lengths(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
 }
 
 fn validate_restart(host: &HostConfig) -> Result<()> {
-    let policy = &host.restart_policy;
-    match policy.name.as_str() {
-        "" | "no" => return Ok(()),
-        "always" | "unless-stopped" | "on-failure" | "on-reboot" => {}
-        other => return Err(Error::invalid(format!("invalid restart policy {other:?}"))),
-    }
-    if host.auto_remove {
+    if Policy::parse(&host.restart_policy)? != Policy::No && host.auto_remove {
         return Err(Error::invalid("Conflicting options: --restart and --rm"));
-    }
-    if policy.maximum_retry_count < 0 || (policy.maximum_retry_count > 0 && policy.name != "on-failure") {
-        return Err(Error::invalid("maximum retry count goes with the restart policy on-failure and is not negative"));
     }
     Ok(())
 }
@@ -92,9 +84,6 @@ fn validate_restart(host: &HostConfig) -> Result<()> {
 /// Options that are known and that nothing here carries out: refused by name, never ignored.
 fn refuse_unknown_ground(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
     let no = |text: String| Err(Error::new(Kind::Unsupported, format!("{text} is not supported")));
-    if host.restart_policy.name.len() > 2 {
-        return no(format!("restart policy {:?}", host.restart_policy.name));
-    }
     if host.init == Some(true) {
         return no("an init as first process (Init)".into());
     }

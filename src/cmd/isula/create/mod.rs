@@ -10,7 +10,7 @@ mod volume;
 use super::failure::Failure;
 use super::flags::ContainerFlags;
 use super::stream;
-use crate::api::container::{ContainerConfig, CreateRequest, HostConfig, LogConfig};
+use crate::api::container::{ContainerConfig, CreateRequest, HostConfig, LogConfig, RestartPolicy};
 use crate::utils::order;
 use std::collections::BTreeMap;
 
@@ -66,6 +66,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         privileged: flags.privileged,
         shm_size: limits::size("--shm-size", flags.shm_size.as_deref())?,
         auto_remove: flags.rm,
+        restart_policy: flags.restart.as_deref().map(restart_policy).transpose()?.unwrap_or_default(),
         readonly_rootfs: flags.read_only,
         console_size: if flags.tty { stream::terminal_size().map(|(rows, columns)| [rows, columns]) } else { None },
         tmpfs: storage.tmpfs,
@@ -112,6 +113,31 @@ fn external_root(flags: &ContainerFlags) -> String {
     }
 }
 
+/// Reads `no`, `always`, `unless-stopped`, `on-reboot` or `on-failure[:N]`.
+pub fn restart_policy(word: &str) -> Result<RestartPolicy, Failure> {
+    let (name, count) = match word.split_once(':') {
+        Some((name, count)) => (name, Some(count)),
+        None => (word, None),
+    };
+    let maximum_retry_count = match count {
+        None => 0,
+        Some(_) if name != "on-failure" => {
+            return Err(Failure::usage(format!(
+                "Invalid restart policy {word:?}: maximum retry count goes with on-failure only"
+            )));
+        }
+        Some(count) => count.parse::<u32>().map(i64::from).map_err(|_| {
+            Failure::usage(format!("Invalid restart policy {word:?}: maximum retry count must be a number"))
+        })?,
+    };
+    if !matches!(name, "no" | "always" | "unless-stopped" | "on-reboot" | "on-failure") {
+        return Err(Failure::usage(format!(
+            "Invalid restart policy {word:?}: must be no, always, unless-stopped, on-reboot or on-failure[:N]"
+        )));
+    }
+    Ok(RestartPolicy { name: name.into(), maximum_retry_count })
+}
+
 /// Whether the image name says that there is none.
 pub fn is_none(image: &str) -> bool {
     matches!(image, "none" | "none:latest")
@@ -125,11 +151,8 @@ fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
             "Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 1024 characters",
         ));
     }
-    if let Some(policy) = flags.restart.as_deref().filter(|p| *p != "no") {
-        return Err(Failure::usage(match flags.rm {
-            true => "Conflicting options: --restart and --rm".to_owned(),
-            false => format!("flag --restart is not available in this release: {policy:?}"),
-        }));
+    if flags.rm && flags.restart.as_deref().is_some_and(|p| p != "no") {
+        return Err(Failure::usage("Conflicting options: --restart and --rm"));
     }
     match flags.pull.as_deref() {
         None | Some("always" | "missing" | "never") => {}

@@ -98,7 +98,18 @@ fn texts_of_the_original() {
         ("run --cap-add NOSUCH busybox", "Unknown capability to add: 'NOSUCH'"),
         ("run --cap-drop NOSUCH busybox", "Unknown capability to drop: 'NOSUCH'"),
         ("run --rm --restart always busybox", "Conflicting options: --restart and --rm"),
-        ("run --restart always busybox", "flag --restart is not available in this release: \"always\""),
+        (
+            "run --restart always:3 busybox",
+            "Invalid restart policy \"always:3\": maximum retry count goes with on-failure only",
+        ),
+        (
+            "run --restart on-failure:-1 busybox",
+            "Invalid restart policy \"on-failure:-1\": maximum retry count must be a number",
+        ),
+        (
+            "run --restart sometimes busybox",
+            "Invalid restart policy \"sometimes\": must be no, always, unless-stopped, on-reboot or on-failure[:N]",
+        ),
         ("create -m x busybox", "Invalid value \"x\" for flag --memory"),
         ("run -v /a:/b --tmpfs /c/../b busybox", "Duplicate mount point: /b"),
         ("run -w rel busybox", "The working directory 'rel' is invalid. It needs to be an absolute path."),
