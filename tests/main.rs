@@ -5,11 +5,13 @@ mod archives;
 mod bad_input;
 mod daemon_config;
 mod docker_client;
+mod edit;
 mod embedded;
 mod events;
 mod exec;
 mod faults;
 mod full_disk;
+mod health;
 mod image_tools;
 mod images;
 mod isolation;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         runtime::TESTS,
         daemon_config::TESTS,
         image_tools::TESTS,
+        health::TESTS,
         images::TESTS,
         archives::TESTS,
         pull::TESTS,
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         faults::TESTS,
         full_disk::TESTS,
         storage::TESTS,
+        edit::TESTS,
         embedded::TESTS,
         #[cfg(feature = "registry")]
         registry::TESTS,

@@ -636,6 +636,43 @@ pub struct ContainerState {
     pub started_at: Timestamp,
     /// Last end.
     pub finished_at: Timestamp,
+    /// What its health check says, when it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<Health>>,
+}
+
+/// What became of an update.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UpdateResponse {
+    /// Limits that this kernel cannot keep.
+    pub warnings: Vec<String>,
+}
+
+/// What a health check says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Health {
+    /// `starting`, `healthy` or `unhealthy`.
+    pub status: String,
+    /// Failures in a row.
+    pub failing_streak: u64,
+    /// The last probes.
+    pub log: Vec<HealthLog>,
+}
+
+/// One probe.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct HealthLog {
+    /// Its begin.
+    pub start: Timestamp,
+    /// Its end.
+    pub end: Timestamp,
+    /// 0 is success.
+    pub exit_code: i32,
+    /// The beginning of what it printed, or why it could not be made.
+    pub output: String,
 }
 
 /// Storage driver data.

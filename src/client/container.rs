@@ -4,7 +4,9 @@ use super::connection::{Ask, Payload};
 use super::request::{AttachRequest, ListRequest, LogsRequest, RemoveRequest, WaitCondition};
 use super::stream::{Attached, Stream, Wait};
 use super::{Client, target, unreadable};
-use crate::api::container::{ContainerInspect, ContainerSummary, CreateRequest, CreateResponse, TopResponse};
+use crate::api::container::{
+    ContainerInspect, ContainerSummary, CreateRequest, CreateResponse, HostConfig, TopResponse, UpdateResponse,
+};
 use crate::api::stats::ContainerStats;
 use crate::error::{Error, Result};
 use crate::utils::http::h1::Method;
@@ -116,6 +118,22 @@ impl Client {
     pub fn container_remove(&self, id: &str, request: RemoveRequest) -> Result<()> {
         let target = target("/containers").segment(id).flag("force", request.force).flag("v", request.volumes);
         self.bytes(Method::Delete, &target, Payload::None).map(drop)
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`, `Kind::Invalid` for the name, `Kind::Conflict` when it is in use.
+    pub fn container_rename(&self, id: &str, name: &str) -> Result<()> {
+        self.change(&of(id, "rename").parameter("name", name)).map(drop)
+    }
+
+    /// Changes limits and restart policy; what is empty stays.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`, `Kind::Invalid` for a value.
+    pub fn container_update(&self, id: &str, changes: &HostConfig) -> Result<UpdateResponse> {
+        self.exchange(Method::Post, &of(id, "update"), Payload::Document(json::to_vec(changes)))
     }
 
     /// Freezes it.

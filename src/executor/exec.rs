@@ -36,6 +36,8 @@ struct Session {
     container: Arc<Container>,
     request: Arc<ExecCreateRequest>,
     phase: Phase,
+    /// The daemon's own: nobody else knows of it.
+    is_own: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,7 @@ enum Phase {
 impl Sessions {
     fn add(&self, id: &str, container: Arc<Container>, request: ExecCreateRequest) {
         let mut table = lock(&self.0);
-        let idle = |s: &Session| matches!(s.phase, Phase::New | Phase::Ended(_));
+        let idle = |s: &Session| matches!(s.phase, Phase::New | Phase::Ended(_)) && !s.is_own;
         if table.by_id.values().filter(|s| idle(s)).count() >= MOST_IDLE {
             // Ended ones first, then the oldest.
             let oldest = table
@@ -62,21 +64,44 @@ impl Sessions {
         }
         let number = table.next;
         table.next += 1;
-        let session = Session { number, container, request: Arc::new(request), phase: Phase::New };
+        let session = Session { number, container, request: Arc::new(request), phase: Phase::New, is_own: false };
         table.by_id.insert(id.into(), session);
     }
 
+    /// Adds one of the daemon's own, which is about to start. [`Sessions::forget`] it in the end.
+    pub(super) fn add_own(&self, id: &str, container: Arc<Container>, request: Arc<ExecCreateRequest>) {
+        let session = Session { number: 0, container, request, phase: Phase::Starting, is_own: true };
+        lock(&self.0).by_id.insert(id.into(), session);
+    }
+
+    /// Forgets one.
+    pub(super) fn forget(&self, id: &str) {
+        lock(&self.0).by_id.remove(id);
+    }
+
+    /// The exit code of one that has ended.
+    pub(super) fn exit_code(&self, id: &str) -> Option<i32> {
+        match lock(&self.0).by_id.get(id)?.phase {
+            Phase::Ended(code) => Some(code),
+            _ => None,
+        }
+    }
+
     fn with<T>(&self, id: &str, act: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        match lock(&self.0).by_id.get_mut(id) {
+        match lock(&self.0).by_id.get_mut(id).filter(|s| !s.is_own) {
             Some(session) => act(session),
             None => Err(Error::not_found(format!("No such exec instance: {id}"))),
         }
     }
 
-    /// A shim tells the end of a session.
-    pub(super) fn ended(&self, id: &str, exit_code: i32) {
-        if let Some(session) = lock(&self.0).by_id.get_mut(id) {
-            session.phase = Phase::Ended(exit_code);
+    /// A shim tells the end of a session. Gives whether others know of it.
+    pub(super) fn ended(&self, id: &str, exit_code: i32) -> bool {
+        match lock(&self.0).by_id.get_mut(id) {
+            Some(session) => {
+                session.phase = Phase::Ended(exit_code);
+                !session.is_own
+            }
+            None => false,
         }
     }
 
@@ -109,7 +134,7 @@ impl Sessions {
         let list: Vec<String> = table
             .by_id
             .iter()
-            .filter(|(_, s)| s.container.id == container && matches!(s.phase, Phase::Running(_)))
+            .filter(|(_, s)| s.container.id == container && matches!(s.phase, Phase::Running(_)) && !s.is_own)
             .map(|(id, _)| id.clone())
             .collect();
         (!list.is_empty()).then_some(list)
@@ -190,14 +215,18 @@ pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: 
 
 /// Takes a session for its only start.
 fn claim(daemon: &Daemon, id: &str) -> Result<(Arc<Container>, Arc<ExecCreateRequest>)> {
-    daemon.execs.with(id, |s| {
-        if s.phase != Phase::New {
-            return Err(Error::conflict(format!("exec session {id} has been started before")));
-        }
-        permit(Verb::Exec, s.container.run().phase(), &s.container.id)?;
-        s.phase = Phase::Starting;
-        Ok((Arc::clone(&s.container), Arc::clone(&s.request)))
-    })
+    daemon
+        .execs
+        .with(id, |s| {
+            if s.phase != Phase::New {
+                return Err(Error::conflict(format!("exec session {id} has been started before")));
+            }
+            permit(Verb::Exec, s.container.run().phase(), &s.container.id)?;
+            s.phase = Phase::Starting;
+            Ok((Arc::clone(&s.container), Arc::clone(&s.request)))
+        })
+        // Before the start: the program may end before that is known here.
+        .inspect(|(container, request)| daemon.tell(container, brief("exec_start: ", &request.cmd), &[("execID", id)]))
 }
 
 /// A command in an event; a long one is cut off.
@@ -207,7 +236,11 @@ fn brief(what: &str, command: &[String]) -> String {
     what.chars().chain(words.flat_map(str::chars)).take(MOST).collect()
 }
 
-fn run(
+/// Runs one that was claimed.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn run(
     daemon: &Daemon,
     id: &str,
     container: &Container,
@@ -216,12 +249,12 @@ fn run(
     streams: Option<Streams>,
     fds: &[BorrowedFd<'_>],
 ) -> Result<()> {
-    // Before: the program may end before its start is known here.
-    daemon.tell(container, brief("exec_start: ", &session.cmd), &[("execID", id)]);
     let result = ask(daemon, id, container, session, request, streams, fds);
     match &result {
         Ok(pid) => daemon.execs.started(id, *pid),
-        Err(e) => daemon.execs.ended(id, launch::exit_code(e.kind())),
+        Err(e) => {
+            daemon.execs.ended(id, launch::exit_code(e.kind()));
+        }
     }
     result.map(|_| ())
 }

@@ -25,8 +25,10 @@ mod attended;
 pub mod container;
 pub mod events;
 pub mod exec;
+mod health;
 pub mod image;
 pub mod monitor;
+mod probe;
 #[cfg(feature = "registry")]
 pub mod pull;
 pub mod restore;

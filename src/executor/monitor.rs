@@ -226,9 +226,10 @@ fn hear(daemon: &Arc<Daemon>, watched: &mut Watched) -> Option<End> {
                 }
             }
             Ok(Some(Event::ExecExited { exec_id, exit_code })) => {
-                daemon.execs.ended(&exec_id, i32::from(exit_code));
-                let code = exit_code.to_string();
-                daemon.tell(container, "exec_die", &[("execID", &exec_id), ("exitCode", &code)]);
+                if daemon.execs.ended(&exec_id, i32::from(exit_code)) {
+                    let code = exit_code.to_string();
+                    daemon.tell(container, "exec_die", &[("execID", &exec_id), ("exitCode", &code)]);
+                }
             }
             Ok(Some(Event::Exited(exit))) => return Some(End::Exited(exit)),
             Err(e) => {

@@ -2,10 +2,11 @@
 //! garbage of interrupted work removed.
 
 use super::container::settle;
-use super::{Daemon, monitor};
+use super::{Daemon, health, monitor};
 use crate::api::shim::{Exit, Launched, Request};
 use crate::error::{Kind, Result};
 use crate::modules::container::disk::{Inventory, Loaded, UNKNOWN_END, remove_tree};
+use crate::modules::container::health::starting;
 use crate::modules::container::run::Phase;
 use crate::modules::container::{Container, State};
 use crate::modules::runtime::shim::{self, Watch};
@@ -79,9 +80,15 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
     let connected = if active { connect(daemon, &container) } else { Ok(None) };
     match connected {
         Ok(Some((watch, launched))) => {
-            container.change(|s| resume(s, &launched));
+            container.change(|s| {
+                resume(s, &launched);
+                if container.head.check.is_some() {
+                    s.run.health.get_or_insert_with(starting);
+                }
+            });
             adopt(daemon, &container, &launched);
             daemon.monitor.add(&container, watch);
+            health::begin(daemon, &container);
         }
         Ok(None) => {
             if container.run().damage.is_empty()
@@ -221,11 +228,13 @@ fn restart(daemon: &Daemon, container: &Arc<Container>) {
 /// The shim knows better than what was written last.
 fn resume(state: &mut State, launched: &Launched) {
     let (oom_killed, stopped) = (state.run.oom_killed, state.run.has_been_manually_stopped);
+    let health = state.run.health.take();
     let same = state.run.started_at == launched.started_at;
     state.run.started(launched);
     if same {
         state.run.oom_killed = oom_killed;
         state.run.has_been_manually_stopped = stopped;
+        state.run.health = health;
     }
 }
 

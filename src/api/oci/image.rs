@@ -84,6 +84,9 @@ pub struct Healthcheck {
     pub start_period: i64,
     /// Failures in a row until unhealthy.
     pub retries: i64,
+    /// An unhealthy container is killed; the original's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exit_on_unhealthy: bool,
 }
 
 /// Layer digests.

@@ -54,9 +54,39 @@ pub struct ContainerFlags {
     /// remove the container when it has ended
     #[argh(switch)]
     pub rm: bool,
-    /// restart policy
-    #[argh(option, arg_name = "string", hidden_help)]
+    /// when it is started again: no, always, unless-stopped, on-reboot or on-failure[:N]
+    #[argh(option, arg_name = "string")]
     pub restart: Option<String>,
+    /// relative weight for block devices, 10 to 1000
+    #[argh(option, arg_name = "int")]
+    pub blkio_weight: Option<u16>,
+    /// how readily memory is swapped out, 0 to 100; -1 is the host's
+    #[argh(option, arg_name = "int")]
+    pub memory_swappiness: Option<i64>,
+    /// processes wait for memory instead of being killed (cgroup v1)
+    #[argh(switch)]
+    pub oom_kill_disable: bool,
+    /// shell line whose exit code tells whether the container is healthy
+    #[argh(option, arg_name = "string")]
+    pub health_cmd: Option<String>,
+    /// time between its runs, 30s by default
+    #[argh(option, arg_name = "duration")]
+    pub health_interval: Option<String>,
+    /// time that it may take, 30s by default
+    #[argh(option, arg_name = "duration")]
+    pub health_timeout: Option<String>,
+    /// time after the start in which failures do not count
+    #[argh(option, arg_name = "duration")]
+    pub health_start_period: Option<String>,
+    /// failures in a row that make the container unhealthy, 3 by default
+    #[argh(option, arg_name = "int")]
+    pub health_retries: Option<i64>,
+    /// kill the container when it becomes unhealthy
+    #[argh(switch)]
+    pub health_exit_on_unhealthy: bool,
+    /// no health check, whatever the image says
+    #[argh(switch)]
+    pub no_healthcheck: bool,
     /// signal that stops the container
     #[argh(option, arg_name = "string")]
     pub stop_signal: Option<String>,
@@ -266,12 +296,11 @@ impl ArgsInfo for Create {
 #[rustfmt::skip]
 pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&[], &["--tls", "--tlsverify", "--tlscacert", "--tlscert", "--tlskey"]),
+    (&["update"], &["--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory"]),
     (&["run", "create"], &[
-        "--hook-spec", "--env-target-file", "--health-cmd", "--health-interval", "--health-timeout",
-        "--health-start-period", "--health-retries", "--health-exit-on-unhealthy", "--no-healthcheck", "--user-remap",
+        "--hook-spec", "--env-target-file", "--user-remap",
         "--no-pivot", "--system-container", "--ns-change-opt", "--host-channel", "--volumes-from",
-        "--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory", "--memory-swappiness",
-        "--oom-kill-disable", "--files-limit", "--blkio-weight", "--blkio-weight-device", "--device-read-bps",
+        "--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory", "--files-limit", "--blkio-weight-device", "--device-read-bps",
         "--device-write-bps", "--device-read-iops", "--device-write-iops", "--hugetlb-limit", "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",
     ]),

@@ -8,6 +8,7 @@ mod archive;
 mod attach;
 mod audit;
 mod create;
+mod edit;
 mod events;
 mod exec;
 mod failure;
@@ -88,9 +89,11 @@ enum Command {
     Logout(registry::Logout),
     Logs(logs::Logs),
     Pause(lifecycle::Pause),
+    Port(edit::Port),
     Ps(ps::Ps),
     #[cfg(feature = "registry")]
     Pull(registry::Pull),
+    Rename(edit::Rename),
     Restart(lifecycle::Restart),
     Rm(lifecycle::Rm),
     Rmi(images::Rmi),
@@ -105,12 +108,13 @@ enum Command {
     Tag(images::Tag),
     Top(logs::Top),
     Unpause(lifecycle::Unpause),
+    Update(edit::Update),
     Version(system::Version),
     Wait(lifecycle::Wait),
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &["cp", "network", "port", "rename", "update", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["cp", "network", "volume"];
 
 /// What a verb works with.
 struct Session {
@@ -205,9 +209,11 @@ impl Command {
             Command::Logout(verb) => verb.run(session),
             Command::Logs(verb) => verb.run(session),
             Command::Pause(verb) => verb.run(session),
+            Command::Port(verb) => verb.run(session),
             Command::Ps(verb) => verb.run(session),
             #[cfg(feature = "registry")]
             Command::Pull(verb) => verb.run(session),
+            Command::Rename(verb) => verb.run(session),
             Command::Restart(verb) => verb.run(session),
             Command::Rm(verb) => verb.run(session),
             Command::Rmi(verb) => verb.run(session),
@@ -221,6 +227,7 @@ impl Command {
             Command::Stop(verb) => verb.run(session),
             Command::Tag(verb) => verb.run(session),
             Command::Top(verb) => verb.run(session),
+            Command::Update(verb) => verb.run(session),
             Command::Unpause(verb) => verb.run(session),
             Command::Version(verb) => verb.run(session),
             Command::Wait(verb) => verb.run(session),

@@ -2,7 +2,7 @@
 
 use super::route::ContainerVerb;
 use super::{exec, stats};
-use crate::api::container::{CreateRequest, WaitError, WaitResponse};
+use crate::api::container::{CreateRequest, HostConfig, WaitError, WaitResponse};
 use crate::entry::exchange::{BodyWriter, Exchange, Framing, Leaving, Outcome};
 use crate::error::Result;
 use crate::executor::container::{self, AttachQuery, ListQuery, WaitCondition};
@@ -26,6 +26,8 @@ pub fn perform(daemon: &Daemon, id: &str, verb: ContainerVerb, exchange: Exchang
         ContainerVerb::Restart { timeout } => done(exchange, container::restart(daemon, id, timeout)),
         ContainerVerb::Kill { signal } => done(exchange, container::kill(daemon, id, signal.as_deref())),
         ContainerVerb::Delete { force, volumes } => done(exchange, container::delete(daemon, id, force, volumes)),
+        ContainerVerb::Rename { name } => done(exchange, container::rename(daemon, id, &name)),
+        ContainerVerb::Update => update(daemon, id, exchange),
         ContainerVerb::Pause => done(exchange, container::pause(daemon, id)),
         ContainerVerb::Unpause => done(exchange, container::unpause(daemon, id)),
         ContainerVerb::Wait(condition) => wait(daemon, id, condition, exchange),
@@ -52,6 +54,17 @@ pub fn create(daemon: &Daemon, name: Option<&str>, mut exchange: Exchange) -> Ou
     };
     match container::create(daemon, name, request) {
         Ok(response) => exchange.json(201, &response),
+        Err(e) => exchange.fail(e),
+    }
+}
+
+fn update(daemon: &Daemon, id: &str, mut exchange: Exchange) -> Outcome {
+    let changes: HostConfig = match exchange.document() {
+        Ok(changes) => changes,
+        Err(failure) => return exchange.fail(failure),
+    };
+    match container::update(daemon, id, &changes) {
+        Ok(response) => exchange.json(200, &response),
         Err(e) => exchange.fail(e),
     }
 }

@@ -84,6 +84,8 @@ pub enum ContainerVerb {
     Kill { signal: Option<String> },
     Wait(WaitCondition),
     Delete { force: bool, volumes: bool },
+    Rename { name: String },
+    Update,
     Pause,
     Unpause,
     Logs(LogQuery),
@@ -309,6 +311,11 @@ fn container_verb(method: &Method, verb: &str, q: &Query, now: Timestamp) -> Opt
         }
         (Post, "kill") => Ok(ContainerVerb::Kill { signal: text("signal") }),
         (Post, "wait") => wait_condition(q).map(ContainerVerb::Wait),
+        (Post, "rename") => match q.get("name") {
+            None | Some("") => Err(Error::invalid("parameter name is missing")),
+            Some(name) => Ok(ContainerVerb::Rename { name: name.into() }),
+        },
+        (Post, "update") => Ok(ContainerVerb::Update),
         (Post, "pause") => Ok(ContainerVerb::Pause),
         (Post, "unpause") => Ok(ContainerVerb::Unpause),
         (Get, "logs") => logs(q, now).map(ContainerVerb::Logs),

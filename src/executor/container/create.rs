@@ -7,6 +7,7 @@ use crate::executor::Daemon;
 use crate::modules::container::disk::New;
 use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, Extra, OCI, text};
 use crate::modules::container::external::External;
+use crate::modules::container::health::Check;
 use crate::modules::container::run::{Run, Verb, permit};
 use crate::modules::container::{Container, files, name, restriction};
 use crate::modules::image::driver;
@@ -58,11 +59,8 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         return Err(Error::invalid("a size (--storage-opt) goes with an image, not with an external root file system"));
     }
     let size = if external.is_some() { None } else { daemon.images.container_size(size)? };
-    let mut warnings = spec::validate(&host, &config)?;
-    let image_has_check = merge(&mut config, image.as_deref())?;
-    if image_has_check {
-        warnings.push("the image's health check is not carried out by this release".into());
-    }
+    let warnings = spec::validate(&host, &config)?;
+    merge(&mut config, image.as_deref())?;
     resolve(daemon, &mut host)?;
     check_user_namespace(daemon, &host, image.as_deref(), external.as_ref())?;
 
@@ -90,13 +88,12 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     Ok(CreateResponse { id, warnings })
 }
 
-/// Fills in what the image says. Gives whether the image has a health check that is left out.
-fn merge(config: &mut ContainerConfig, image: Option<&Image>) -> Result<bool> {
-    let own_check = config.healthcheck.take();
+/// Fills in what the image says.
+fn merge(config: &mut ContainerConfig, image: Option<&Image>) -> Result<()> {
     spec::merge_image(config, image.map_or(&ImageConfig::default(), |image| &image.config))?;
-    // The user's word is NONE or nothing: others were refused.
-    let dropped = own_check.is_none() && config.healthcheck.as_ref().is_some_and(|h| !h.test.is_empty());
-    config.healthcheck = own_check;
+    if let Some(check) = &config.healthcheck {
+        Check::parse(check)?;
+    }
     if !config.stop_signal.is_empty() {
         signal::parse(&config.stop_signal)?;
     }
@@ -104,7 +101,7 @@ fn merge(config: &mut ContainerConfig, image: Option<&Image>) -> Result<bool> {
     match program.map(String::as_str) {
         None => Err(Error::invalid("No command specified")),
         Some("") => Err(Error::invalid("the command must not be empty")),
-        Some(_) => Ok(dropped),
+        Some(_) => Ok(()),
     }
 }
 

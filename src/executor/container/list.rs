@@ -62,7 +62,7 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
             finished_at: run.finished_at,
             runtime: "lcr".into(),
             created_at: head.created,
-            health: String::new(),
+            health: run.health.as_ref().map(|h| h.status.clone()).unwrap_or_default(),
         },
         ..ContainerSummary::default()
     }
@@ -141,6 +141,7 @@ fn state(run: &Run) -> ContainerState {
         error: run.error.clone(),
         started_at: run.started_at,
         finished_at: run.finished_at,
+        health: run.health.clone(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 pub(super) mod attach;
 mod create;
+mod edit;
 #[cfg(feature = "image-tools")]
 mod export;
 mod list;
@@ -18,6 +19,7 @@ pub(super) mod wait;
 
 pub use attach::attach;
 pub use create::create;
+pub use edit::{rename, update};
 #[cfg(feature = "image-tools")]
 pub use export::export;
 pub use list::{inspect, list};

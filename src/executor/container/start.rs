@@ -5,8 +5,9 @@ use super::settle::{remove, settle};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::shim::{Launch, Launched, Request, Streams, VERSION};
 use crate::error::{Context, Error, Kind, Result};
-use crate::executor::{Change, Daemon, monitor};
+use crate::executor::{Change, Daemon, health, monitor};
 use crate::modules::container::document::Document;
+use crate::modules::container::health::starting;
 use crate::modules::container::policy::Backoff;
 use crate::modules::container::run::{Phase, Verb, Verdict, permit};
 use crate::modules::container::{Container, PendingClient, external, files};
@@ -91,6 +92,7 @@ fn begin(daemon: &Daemon, container: &Arc<Container>, by_policy: bool) -> Result
 fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: &Launched) {
     let run = container.change(|s| {
         s.run.started(launched);
+        s.run.health = container.head.check.as_ref().map(|_| starting());
         s.since = Some(Instant::now());
         s.run.clone()
     });
@@ -105,6 +107,7 @@ fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: 
     }
     daemon.tell(container, "start", &[]);
     daemon.monitor.add(container, watch);
+    health::begin(daemon, container);
 }
 
 fn failed(daemon: &Daemon, container: &Arc<Container>, error: &Error, by_policy: bool) {

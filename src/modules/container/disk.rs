@@ -267,6 +267,26 @@ impl Disk {
         parse_file(&self.directory(id).join(HOST_CONFIG))
     }
 
+    /// Writes the configuration document anew.
+    ///
+    /// # Errors
+    /// The failing call; the old one stays.
+    pub fn save_document(&self, id: &str, document: &Document) -> Result<()> {
+        self.rewrite(id, CONFIG, &json::to_vec(document))
+    }
+
+    /// Writes the host configuration anew.
+    ///
+    /// # Errors
+    /// The failing call; the old one stays.
+    pub fn save_host_config(&self, id: &str, host: &HostConfig) -> Result<()> {
+        self.rewrite(id, HOST_CONFIG, &json::to_vec(host))
+    }
+
+    fn rewrite(&self, id: &str, name: &str, content: &[u8]) -> Result<()> {
+        atomic_file::replace(&self.directory(id).join(name), content, FILE_MODE, Durability::Durable)
+    }
+
     /// Of the OCI document of the current or last run: process, host name and cgroup. The rest, most of it the system
     /// call filter, is skipped while reading.
     ///

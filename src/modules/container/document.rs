@@ -1,10 +1,11 @@
 //! The stored documents `config.v2.json` and `hostconfig.json`, with the original's field names.
 
 use super::head::{Head, command_line};
+use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
 use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
-use crate::api::oci::image::Empty;
+use crate::api::oci::image::{Empty, Healthcheck};
 use crate::error::{Error, Result};
 use crate::utils::id::is_full_id;
 use crate::utils::json;
@@ -117,6 +118,7 @@ struct BriefConfig {
     labels: Option<BTreeMap<String, String>>,
     stop_signal: String,
     stop_timeout: Option<i64>,
+    healthcheck: Option<Healthcheck>,
 }
 
 impl Extra {
@@ -167,6 +169,7 @@ impl Document {
             stop_signal: c.config.stop_signal.clone(),
             stop_timeout: c.config.stop_timeout,
             policy: extra.policy(),
+            check: check(c.config.healthcheck.as_ref()),
             logging: extra.logging(),
         }
     }
@@ -175,6 +178,11 @@ impl Document {
     pub fn image_id(&self) -> &str {
         bare(&self.image)
     }
+}
+
+/// One that nobody could have set is none.
+fn check(configuration: Option<&Healthcheck>) -> Option<Box<Check>> {
+    configuration.and_then(|c| Check::parse(c).unwrap_or_default()).map(Box::new)
 }
 
 fn bare(image: &str) -> &str {
@@ -217,6 +225,7 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         stop_signal: c.config.stop_signal,
         stop_timeout: c.config.stop_timeout,
         policy: extra.policy(),
+        check: check(c.config.healthcheck.as_ref()),
         logging: extra.logging(),
         network_mode: extra.network_mode,
     })

@@ -12,12 +12,16 @@ pub struct Filter {
     name: Vec<String>,
     label: Vec<(String, Option<String>)>,
     status: Vec<String>,
+    health: Vec<String>,
     /// Image ids that were asked for; resolved by the caller.
     ancestor: Option<Vec<String>>,
 }
 
 /// Words of the status filter. `inited` is the original's word for created.
 const STATUS: &[&str] = &["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+/// Words of the health filter.
+const HEALTH: &[&str] = &["starting", "healthy", "unhealthy", "none"];
 
 impl Filter {
     /// Reads filters; `image_id` finds the id of an image by name.
@@ -40,6 +44,10 @@ impl Filter {
                     "status" => {
                         return Err(Error::invalid(format!("Unrecognised filter value for status: {value}")));
                     }
+                    "health" if HEALTH.contains(&value.as_str()) => f.health.push(value.clone()),
+                    "health" => {
+                        return Err(Error::invalid(format!("Unrecognised filter value for health: {value}")));
+                    }
                     "ancestor" => f.ancestor.get_or_insert_default().extend(image_id(value)),
                     _ => return Err(Error::invalid(format!("invalid filter {key:?}"))),
                 }
@@ -59,6 +67,7 @@ impl Filter {
         any(&self.id, &|v| id.starts_with(v))
             && any(&self.name, &|v| name_matches(name, v))
             && any(&self.status, &|v| v == run.word())
+            && any(&self.health, &|v| v == run.health.as_ref().map_or("none", |h| h.status.as_str()))
             && self.ancestor.as_ref().is_none_or(|ids| ids.contains(&head.image_id))
             && self.label.iter().all(|(k, v)| match (head.labels.get(k), v) {
                 (Some(have), Some(want)) => have == want,

@@ -1,6 +1,7 @@
 //! What is kept in memory of a container's configuration: what listings show and policy asks for. The rest stays on
 //! disk, so that hundreds of stopped containers cost little.
 
+use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
 use crate::utils::time::Timestamp;
@@ -35,6 +36,8 @@ pub struct Head {
     pub stop_timeout: Option<i64>,
     /// When it is started again; a copy is in the state, where an update changes it.
     pub policy: Policy,
+    /// What is asked of it while it runs.
+    pub check: Option<Box<Check>>,
     /// What is logged.
     pub logging: Logging,
 }

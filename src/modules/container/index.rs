@@ -19,6 +19,18 @@ struct Maps {
     by_name: BTreeMap<String, String>,
 }
 
+impl Maps {
+    fn refuse_taken(&self, name: &str) -> Result<()> {
+        match self.by_name.get(name) {
+            None => Ok(()),
+            Some(owner) => Err(Error::conflict(format!(
+                "Conflict. The name \"{name}\" is already in use by container {owner}. You have to remove (or rename) \
+                 that container to be able to reuse that name."
+            ))),
+        }
+    }
+}
+
 enum Entry {
     /// Being created, from this image.
     Reserved { image_id: String },
@@ -41,12 +53,7 @@ impl Index {
     /// `Kind::Conflict` when the name is in use.
     pub fn reserve(&self, id: &str, name: &str, image_id: &str) -> Result<Reservation<'_>> {
         let mut maps = lock(&self.0);
-        if let Some(owner) = maps.by_name.get(name) {
-            return Err(Error::conflict(format!(
-                "Conflict. The name \"{name}\" is already in use by container {owner}. You have to remove (or rename) \
-                 that container to be able to reuse that name."
-            )));
-        }
+        maps.refuse_taken(name)?;
         maps.by_name.insert(name.into(), id.into());
         maps.by_id.insert(id.into(), Entry::Reserved { image_id: image_id.into() });
         Ok(Reservation { index: self, id: id.into(), name: name.into(), kept: false })
@@ -149,6 +156,25 @@ impl Index {
                 Entry::Present(c) => c.head.image_id == image,
             })
             .map(|(id, _)| id.clone())
+    }
+
+    /// Takes a further name for a container; the old one stays taken.
+    ///
+    /// # Errors
+    /// `Kind::Conflict` when it is in use.
+    pub fn take_name(&self, id: &str, name: &str) -> Result<()> {
+        let mut maps = lock(&self.0);
+        maps.refuse_taken(name)?;
+        maps.by_name.insert(name.into(), id.into());
+        Ok(())
+    }
+
+    /// Frees a name of a container.
+    pub fn drop_name(&self, id: &str, name: &str) {
+        let mut maps = lock(&self.0);
+        if maps.by_name.get(name).is_some_and(|owner| owner == id) {
+            maps.by_name.remove(name);
+        }
     }
 
     /// Forgets a container: its name is free.

@@ -12,6 +12,7 @@ pub mod external;
 pub mod files;
 pub mod filter;
 pub mod head;
+pub mod health;
 pub mod index;
 pub mod keys;
 pub mod logging;

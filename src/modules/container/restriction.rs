@@ -10,8 +10,7 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 23] = [
-        (has_health_check(request), "health check (--health-cmd)"),
+    let rows: [(bool, &str); 22] = [
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
         (!host.volumes_from.is_empty(), "volumes of other containers (--volumes-from)"),
@@ -41,10 +40,6 @@ pub fn check(request: &CreateRequest) -> Result<()> {
     network(&host.network_mode)?;
     runtime(host)?;
     volumes(host)
-}
-
-fn has_health_check(request: &CreateRequest) -> bool {
-    request.config.healthcheck.as_ref().is_some_and(|h| !h.test.is_empty() && h.test != ["NONE"])
 }
 
 /// `default` is what docker's client sends when nothing was asked for; it means, as for the original, an own network
@@ -125,8 +120,7 @@ mod tests {
             assert!(e.kind() == Kind::Unsupported && e.to_string().contains(part), "{host}: {e}");
         }
         let body = |config: &str| check(&CreateRequest::parse(config.as_bytes()).unwrap());
-        assert!(body(r#"{"Healthcheck":{"Test":["CMD","true"]}}"#).unwrap_err().to_string().contains("--health-cmd"));
-        assert!(body(r#"{"Healthcheck":{"Test":["NONE"]}}"#).is_ok());
+        assert!(body(r#"{"Healthcheck":{"Test":["CMD","true"]}}"#).is_ok());
         assert!(body(r#"{"Volumes":{"/data":{}}}"#).unwrap_err().to_string().contains("--volume"));
     }
 }

@@ -1,7 +1,9 @@
 //! The run state of a container and which verb is allowed in which state.
 
+use crate::api::container::Health;
 use crate::api::shim::{Exit, Launched};
 use crate::error::{Error, Kind, Result};
+use crate::modules::container::health::UNHEALTHY;
 use crate::utils::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,9 @@ pub struct Run {
     /// The user stopped it, so no policy starts it again.
     #[serde(skip_serializing_if = "is_default")]
     pub has_been_manually_stopped: bool,
+    /// What its health check says, when it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<Health>>,
     /// What is wrong with its files, so that it can only be removed once it does not run; empty when nothing is. Found
     /// out anew by every daemon.
     #[serde(skip)]
@@ -107,6 +112,8 @@ pub enum Verb {
     Look,
     /// Share its namespaces.
     Join,
+    /// Change its name or limits.
+    Edit,
     /// Remove it.
     Remove,
     /// Kill and remove it.
@@ -204,6 +211,10 @@ impl Run {
             self.started_at = exit.started_at;
         }
         self.finished_at = exit.finished_at;
+        // Nobody asks it any more, and docker has it so.
+        if let Some(health) = &mut self.health {
+            health.status = UNHEALTHY.into();
+        }
     }
 
     /// Whether this exit belongs to the run that this state knows or to a later one.
@@ -270,6 +281,8 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
             refuse(format!("Container {id} is not running"))
         }
 
+        (Verb::Edit, _) => Ok(Verdict::Go),
+
         (Verb::Remove, Created | Exited) => Ok(Verdict::Go),
         (Verb::Remove, Running | Starting) => refuse(format!(
             "You cannot remove a running container {id}. Stop the container before attempting removal or use -f"
@@ -312,6 +325,7 @@ mod tests {
             (Verb::Attach, "GGG--G--"),
             (Verb::Look, "--GG----"),
             (Verb::Join, "--GG----"),
+            (Verb::Edit, "GGGGGG--"),
             (Verb::Remove, "G----GG-"),
             (Verb::ForceRemove, "GGGGGGG-"),
         ] {

@@ -1,5 +1,6 @@
 //! The status column of listings.
 
+use super::health::STARTING;
 use super::run::{Phase, Run};
 use crate::utils::time::{Timestamp, human_duration};
 
@@ -8,7 +9,11 @@ pub fn text(run: &Run, now: Timestamp) -> String {
     let up = || format!("Up {}", human_duration(now.since(run.started_at)));
     match run.phase() {
         Phase::Created | Phase::Starting => "Created".into(),
-        Phase::Running => up(),
+        Phase::Running => match run.health.as_ref().map(|h| h.status.as_str()) {
+            None | Some("") => up(),
+            Some(STARTING) => format!("{} (health: starting)", up()),
+            Some(status) => format!("{} ({status})", up()),
+        },
         Phase::Paused => format!("{} (Paused)", up()),
         Phase::Restarting => {
             format!("Restarting ({}) {} ago", run.exit_code, human_duration(now.since(run.finished_at)))
@@ -34,6 +39,10 @@ mod tests {
         assert_eq!(text(&run, now), "Created");
         run = Run { running: true, started_at: t(820), ..Run::default() };
         assert_eq!(text(&run, now), "Up 3 minutes");
+        run.health = Some(super::super::health::starting());
+        assert_eq!(text(&run, now), "Up 3 minutes (health: starting)");
+        run.health.as_mut().unwrap().status = "healthy".into();
+        assert_eq!(text(&run, now), "Up 3 minutes (healthy)");
         run.paused = true;
         assert_eq!(text(&run, now), "Up 3 minutes (Paused)");
         run = Run { started_at: t(820), finished_at: t(995), exit_code: 137, ..Run::default() };

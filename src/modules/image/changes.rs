@@ -1,8 +1,9 @@
 //! `--change`: single Dockerfile instructions applied to an image's execution defaults.
 
-use crate::api::oci::image::{Empty, ExecutionConfig};
+use crate::api::oci::image::{Empty, ExecutionConfig, Healthcheck};
 use crate::error::{Error, Result};
 use crate::utils::json;
+use crate::utils::time::parse_duration;
 
 /// Applies one instruction.
 ///
@@ -44,6 +45,7 @@ pub(super) fn apply(config: &mut ExecutionConfig, line: &str) -> Result<()> {
                 ports.extend((first..=last).map(|n| (format!("{n}/{protocol}"), Empty {})));
             }
         }
+        "HEALTHCHECK" => config.healthcheck = Some(health_check(rest).ok_or_else(|| bad(HEALTH_FORM))?),
         "USER" => config.user = rest.to_owned(),
         "VOLUME" => {
             let paths = list(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect());
@@ -64,11 +66,48 @@ pub(super) fn apply(config: &mut ExecutionConfig, line: &str) -> Result<()> {
         "STOPSIGNAL" => config.stop_signal = rest.to_owned(),
         _ => {
             return Err(bad(
-                "the instruction is not one of CMD ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR",
+                "the instruction is not one of CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL STOPSIGNAL USER VOLUME \
+                 WORKDIR",
             ));
         }
     }
     Ok(())
+}
+
+const HEALTH_FORM: &str =
+    "want NONE, or [--interval=D] [--timeout=D] [--start-period=D] [--retries=N] CMD and a command";
+
+/// `NONE`, or options and `CMD` with either form of a command.
+fn health_check(text: &str) -> Option<Healthcheck> {
+    let mut check = Healthcheck::default();
+    if text.eq_ignore_ascii_case("NONE") {
+        check.test = vec!["NONE".into()];
+        return Some(check);
+    }
+    let mut rest = text;
+    while let Some(option) = rest.strip_prefix("--") {
+        let (word, after) = option.split_once(char::is_whitespace)?;
+        let (name, value) = word.split_once('=')?;
+        let nanos = || i64::try_from(parse_duration(value).ok()?.as_nanos()).ok();
+        match name {
+            "interval" => check.interval = nanos()?,
+            "timeout" => check.timeout = nanos()?,
+            "start-period" => check.start_period = nanos()?,
+            "retries" => check.retries = value.parse().ok()?,
+            _ => return None,
+        }
+        rest = after.trim_start();
+    }
+    let (word, command) = rest.split_once(char::is_whitespace)?;
+    if !word.eq_ignore_ascii_case("CMD") {
+        return None;
+    }
+    let command = command.trim();
+    check.test = match list(command) {
+        Some(words) => std::iter::once("CMD".to_owned()).chain(words).collect(),
+        None => vec!["CMD-SHELL".into(), command.to_owned()],
+    };
+    Some(check)
 }
 
 /// The exec form is a JSON list; anything else is a line for the shell.
@@ -117,6 +156,18 @@ fn words(text: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn health_checks() {
+        let check = health_check("--interval=1m30s --retries=2 CMD curl -f  x || exit 1").unwrap();
+        assert_eq!((check.interval, check.retries), (90_000_000_000, 2));
+        assert_eq!(check.test, ["CMD-SHELL", "curl -f  x || exit 1"]);
+        assert_eq!(health_check("cmd [\"a\", \"b c\"]").unwrap().test, ["CMD", "a", "b c"]);
+        assert_eq!(health_check("NONE").unwrap().test, ["NONE"]);
+        for text in ["CMD", "--interval=x CMD a", "--nosuch=1 CMD a", "--interval 1s CMD a", "curl x"] {
+            assert!(health_check(text).is_none(), "{text}");
+        }
+    }
 
     #[test]
     fn instructions() {

@@ -48,6 +48,7 @@ pub fn merge_image(config: &mut ContainerConfig, image: &ImageConfig) -> Result<
     config.volumes.extend(defaults.volumes.unwrap_or_default());
     match (&mut config.healthcheck, defaults.healthcheck) {
         (None, image) => config.healthcheck = image,
+        (Some(user), Some(_)) if user.test == ["NONE"] => {}
         (Some(user), Some(image)) => {
             if user.test.is_empty() {
                 user.test = image.test;

@@ -23,7 +23,7 @@ mod volume;
 pub use command::{command_line, merge_image};
 pub use namespace::{Mode, host_name, mode, peers, remap_of};
 pub use process::{console_size, exec_process};
-pub use resource::{CGROUP_PARENT, validate_cgroup_parent};
+pub use resource::{CGROUP_PARENT, limits, validate_cgroup_parent};
 pub use validate::validate;
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};

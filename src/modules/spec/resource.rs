@@ -180,6 +180,18 @@ pub(super) fn of_container(host: &HostConfig, devices: Vec<DeviceRule>) -> Resul
     Ok(convert(host, devices, kernel::controllers()))
 }
 
+/// Limits for a running container: those that `host` has, and nothing of the others.
+///
+/// # Errors
+/// As creation has them.
+pub fn limits(host: &HostConfig) -> Result<Resources> {
+    let mut resources = of_container(host, Vec::new())?;
+    if host.pids_limit.is_some_and(|n| n <= 0) && kernel::controllers().pids {
+        resources.pids = Some(Pids { limit: Some(-1) });
+    }
+    Ok(resources)
+}
+
 fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> Resources {
     let some = |n: i64, have: bool| (n != 0 && have).then_some(n);
     let swap = match (host.memory_swap, host.memory) {

@@ -21,7 +21,7 @@ pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<Strin
     let mut warnings = Vec::new();
     validate_lengths(host, config)?;
     validate_restart(host)?;
-    refuse_unknown_ground(host, config)?;
+    refuse_unknown_ground(host)?;
     process::validate_env(&config.env)?;
     process::working_directory(&config.working_dir)?;
     process::validate_umask(&config.annotations)?;
@@ -82,17 +82,13 @@ fn validate_restart(host: &HostConfig) -> Result<()> {
 }
 
 /// Options that are known and that nothing here carries out: refused by name, never ignored.
-fn refuse_unknown_ground(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
+fn refuse_unknown_ground(host: &HostConfig) -> Result<()> {
     let no = |text: String| Err(Error::new(Kind::Unsupported, format!("{text} is not supported")));
     if host.init == Some(true) {
         return no("an init as first process (Init)".into());
     }
     if let Some(from) = host.volumes_from.first() {
         return no(format!("volumes of another container ({from:?})"));
-    }
-    let probe = config.healthcheck.as_ref().and_then(|h| h.test.first());
-    if probe.is_some_and(|word| word != "NONE") {
-        return no("a health check".into());
     }
     // With none and host the original warns and discards; a peer's ports are the peer's.
     let published = host.port_bindings.values().any(|v| !v.is_null()) || host.publish_all_ports;

@@ -2,7 +2,8 @@
 //! the words of the original; names, limits of this host and states are the daemon's to judge.
 
 mod environment;
-mod limits;
+mod health;
+pub mod limits;
 mod mount;
 mod security;
 mod volume;
@@ -43,6 +44,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         cmd: (!flags.command.is_empty()).then(|| flags.command.clone()),
         image: flags.image.clone(),
         volumes: order::map(storage.anonymous.into_iter().map(|v| (v, Default::default()))),
+        healthcheck: health::healthcheck(flags)?,
         working_dir: working_directory(flags.workdir.as_deref())?,
         entrypoint: flags.entrypoint.as_ref().map(|e| if e.is_empty() { vec![] } else { vec![e.clone()] }),
         labels: environment::labels(&flags.label_file, &flags.label)?,
@@ -86,6 +88,9 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         cpuset_mems: text(&flags.cpuset_mems),
         memory: limits::size("--memory", flags.memory.as_deref())?,
         memory_reservation: limits::size("--memory-reservation", flags.memory_reservation.as_deref())?,
+        memory_swappiness: flags.memory_swappiness,
+        oom_kill_disable: flags.oom_kill_disable.then_some(true),
+        blkio_weight: flags.blkio_weight.unwrap_or_default(),
         memory_swap: limits::size_or_unlimited("--memory-swap", flags.memory_swap.as_deref())?,
         oom_score_adj: limits::oom_score_adj(flags.oom_score_adj)?,
         pids_limit: flags.pids_limit,
