@@ -3,6 +3,8 @@
 mod api;
 mod archives;
 mod bad_input;
+mod cp;
+mod cp_traps;
 mod daemon_config;
 mod docker_client;
 mod embedded;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         daemon_config::TESTS,
         image_tools::TESTS,
         images::TESTS,
+        cp::TESTS,
+        cp_traps::TESTS,
         archives::TESTS,
         pull::TESTS,
         pull_faults::TESTS,

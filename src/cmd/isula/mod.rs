@@ -7,7 +7,11 @@
 mod archive;
 mod attach;
 mod audit;
+#[cfg(feature = "image-tools")]
+mod cp;
 mod create;
+#[cfg(feature = "image-tools")]
+mod diff;
 mod exec;
 mod failure;
 mod flags;
@@ -66,7 +70,11 @@ pub struct Top {
 #[argh(subcommand)]
 enum Command {
     Attach(attach::Attach),
+    #[cfg(feature = "image-tools")]
+    Cp(cp::Cp),
     Create(flags::Create),
+    #[cfg(feature = "image-tools")]
+    Diff(diff::Diff),
     Exec(exec::Exec),
     #[cfg(feature = "image-tools")]
     Export(archive::Export),
@@ -108,7 +116,7 @@ enum Command {
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &["cp", "events", "network", "port", "rename", "update", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["events", "network", "port", "rename", "update", "volume"];
 
 /// What a verb works with.
 struct Session {
@@ -182,7 +190,11 @@ impl Command {
     fn run(self, session: &Session) -> Result<u8, Failure> {
         match self {
             Command::Attach(verb) => verb.run(session),
+            #[cfg(feature = "image-tools")]
+            Command::Cp(verb) => verb.run(session),
             Command::Create(flags::Create(flags)) => run::create(session, &flags),
+            #[cfg(feature = "image-tools")]
+            Command::Diff(verb) => verb.run(session),
             Command::Exec(verb) => verb.run(session),
             #[cfg(feature = "image-tools")]
             Command::Export(verb) => verb.run(session),

@@ -102,6 +102,8 @@ pub enum Verb {
     Look,
     /// Share its namespaces.
     Join,
+    /// Read and change its files.
+    Copy,
     /// Remove it.
     Remove,
     /// Kill and remove it.
@@ -246,6 +248,8 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
             refuse(format!("Container {id} is not running"))
         }
 
+        (Verb::Copy, Created | Exited | Starting | Running | Paused) => Ok(Verdict::Go),
+
         (Verb::Remove, Created | Exited) => Ok(Verdict::Go),
         (Verb::Remove, Running | Starting) => refuse(format!(
             "You cannot remove a running container {id}. Stop the container before attempting removal or use -f"
@@ -277,6 +281,7 @@ mod tests {
             (Verb::Attach, "GGG-G--"),
             (Verb::Look, "--GG---"),
             (Verb::Join, "--GG---"),
+            (Verb::Copy, "GGGGG--"),
             (Verb::Remove, "G---GG-"),
             (Verb::ForceRemove, "GGGGGG-"),
         ] {
