@@ -479,9 +479,11 @@ fn the_api_is_dockers(bed: &mut Bed) {
     put(bed, &at("path=/d&noOverwriteDirNonDir=true"), &file).expect(400);
     put(bed, &at("path=/d&noOverwriteDirNonDir=0"), &file).expect(200);
     assert_eq!(bed.isula("exec aa cat /d/put").ok(), "now a file");
-    put(bed, &at("path=/d&noOverwriteDirNonDir=1"), &one).expect(400);
-    put(bed, &at("path=/d"), &one).expect(200);
-    let out = rootfs_archive(bed, |tar| tar.link("../../out", "x"));
+    put(bed, &at("path=/d"), &one).expect(400);
+    let directory = rootfs_archive(bed, |tar| tar.directory("put"));
+    put(bed, &at("path=/d&noOverwriteDirNonDir=1"), &directory).expect(400);
+    put(bed, &at("path=/d"), &directory).expect(200);
+    let out = rootfs_archive(bed, |tar| tar.hard_link("x", "../../out"));
     contains(&put(bed, &at("path=/d"), &out).expect(400).text(), "leads out of the destination");
     // The connection is good for more, and one that was refused early too.
     assert_eq!(http::request(&bed.socket(), "GET", "/_ping", None).status, 200);

@@ -148,6 +148,7 @@ impl Extraction<'_> {
             Errno::ELOOP if self.rules.links == Links::Refuse => {
                 Error::invalid(format!("the way to {:?} leads through a symbolic link", lossy(path)))
             }
+            Errno::ENOTDIR => Error::invalid(format!("{:?} is on the way and no directory", lossy(path))),
             e => Error::os(format!("open({:?})", lossy(path)), e as i32),
         };
         let fd = match self.open(&path) {
