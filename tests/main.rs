@@ -3,6 +3,8 @@
 mod api;
 mod archives;
 mod bad_input;
+mod cp;
+mod cp_traps;
 mod daemon_config;
 mod docker_client;
 mod edit;
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
         image_tools::TESTS,
         health::TESTS,
         images::TESTS,
+        cp::TESTS,
+        cp_traps::TESTS,
         archives::TESTS,
         pull::TESTS,
         pull_faults::TESTS,

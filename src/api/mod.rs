@@ -1,6 +1,7 @@
 //! Wire types only, shared by both ends. One type per message; unknown fields are ignored, required ones checked when
 //! parsing. No layer is imported here.
 
+pub mod archive;
 pub mod container;
 pub mod error;
 pub mod event;

@@ -11,6 +11,8 @@ use crate::utils::http::query::Target;
 use crate::utils::json;
 use crate::utils::sys::net;
 use nix::poll::{PollFd, PollFlags};
+#[cfg(feature = "image-tools")]
+use std::io::Write;
 use std::io::{self, IoSlice, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,6 +46,9 @@ pub enum Payload<'a> {
     Document(Vec<u8>),
     /// A tar archive of unknown length.
     Archive(&'a mut dyn Read),
+    /// The same from somebody who writes it.
+    #[cfg(feature = "image-tools")]
+    Made(&'a mut dyn FnMut(&mut dyn Write) -> Result<()>),
 }
 
 /// What a request asks beyond a response.
@@ -139,6 +144,14 @@ impl Connection {
                     failed => failed,
                 }
             }
+            #[cfg(feature = "image-tools")]
+            Payload::Made(make) => {
+                let head = head.field("Content-Type", media::TAR).length(Length::Chunked);
+                match self.send(head, b"", fds) {
+                    Ok(()) => self.send_made(make)?,
+                    failed => failed,
+                }
+            }
         };
         // A daemon that refuses early answers and closes: its answer is worth more than the failure to send.
         let head = match (self.read_head(), sent) {
@@ -182,6 +195,19 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::send_archive`].
+    #[cfg(feature = "image-tools")]
+    fn send_made(&self, make: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<io::Result<()>> {
+        let mut chunks = io::BufWriter::with_capacity(READ, Chunks { connection: self, failed: None });
+        let made = make(&mut chunks).and_then(|()| chunks.flush().context(|| "send archive".into()));
+        let (chunks, _) = chunks.into_parts();
+        if let Some(e) = chunks.failed {
+            return Ok(Err(e));
+        }
+        made?;
+        Ok(net::send_all(self.socket.as_fd(), &mut [IoSlice::new(chunked::END)], &[], None))
+    }
+
     fn read_head(&mut self) -> Result<ResponseHead> {
         let mut searched = 0;
         loop {
@@ -216,6 +242,74 @@ impl Connection {
         let n = net::receive_by(self.socket.as_fd(), &mut self.buffer[self.end..], &mut Vec::new(), None)?;
         self.end += n;
         Ok(n)
+    }
+}
+
+/// Sends what is written as the chunks of a request's body.
+#[cfg(feature = "image-tools")]
+struct Chunks<'a> {
+    connection: &'a Connection,
+    failed: Option<io::Error>,
+}
+
+#[cfg(feature = "image-tools")]
+impl Write for Chunks<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0); // an empty chunk would be the end
+        }
+        let size = SizeLine::new(bytes.len());
+        let mut parts = [IoSlice::new(size.as_bytes()), IoSlice::new(bytes), IoSlice::new(b"\r\n")];
+        let sent = match net::send_all(self.connection.socket.as_fd(), &mut parts, &[], None) {
+            // It answered before it had all, which can only be a refusal.
+            Ok(()) if self.connection.is_stale() => Err(io::ErrorKind::BrokenPipe.into()),
+            sent => sent,
+        };
+        sent.map(|()| bytes.len()).map_err(|e| {
+            let kind = e.kind();
+            self.failed = Some(e);
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "image-tools")]
+impl Read for Response {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let c = &mut self.connection;
+        loop {
+            let n = (c.end - c.start).min(out.len());
+            let unread = &c.buffer[c.start..c.start + n];
+            let (consumed, piece) = match &mut self.left {
+                Left::Known(0) => return Ok(0),
+                Left::Known(left) => {
+                    let n = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= n as u64;
+                    (n, &unread[..n])
+                }
+                Left::Chunked(decoder) if decoder.is_done() => return Ok(0),
+                Left::Chunked(decoder) => {
+                    let step = decoder.step(unread).map_err(io::Error::other)?;
+                    (step.consumed, step.data)
+                }
+                Left::UntilClose => (unread.len(), unread),
+            };
+            c.start += consumed;
+            if !piece.is_empty() {
+                out[..piece.len()].copy_from_slice(piece);
+                return Ok(piece.len());
+            }
+            if consumed == 0 && c.fill(READ)? == 0 {
+                return match self.left {
+                    Left::UntilClose => Ok(0),
+                    _ => Err(io::Error::other(Error::new(Kind::Remote, "the daemon ended its answer early"))),
+                };
+            }
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! Requests share one connection as long as the daemon keeps it. Waits, logs and sessions take it with them, and the next
 //! request makes a new one.
 
+#[cfg(feature = "image-tools")]
+mod archive;
 mod connection;
 mod container;
 mod events;

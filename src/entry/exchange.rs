@@ -125,7 +125,7 @@ impl Exchange {
     /// still be answered.
     pub fn stream(&mut self, media_type: &'static str) -> BodyWriter<'_> {
         let chunked = self.head.minor > 0;
-        BodyWriter { exchange: self, media_type, chunked, begun: false, pending: Vec::new() }
+        BodyWriter { exchange: self, media_type, field: None, chunked, begun: false, pending: Vec::new() }
     }
 
     fn begin(&mut self, status: u16, media_type: &str) -> HeadWriter {
@@ -263,6 +263,8 @@ impl Exchange {
 pub struct BodyWriter<'e> {
     exchange: &'e mut Exchange,
     media_type: &'static str,
+    /// A further field of the head.
+    pub field: Option<(&'static str, String)>,
     chunked: bool,
     begun: bool,
     pending: Vec<u8>,
@@ -316,7 +318,11 @@ impl BodyWriter<'_> {
                 self.exchange.connection.close_after(); // the end of the connection ends the body
             }
             let length = if self.chunked { Length::Chunked } else { Length::UntilClose };
-            self.exchange.begin(200, self.media_type).length(length).finish()
+            let mut head = self.exchange.begin(200, self.media_type);
+            if let Some((name, value)) = &self.field {
+                head = head.field(name, value);
+            }
+            head.length(length).finish()
         };
         let length = self.pending.len() + parts[0].len() + parts[1].len();
         let size = SizeLine::new(length);

@@ -1,6 +1,8 @@
 //! The domain: state and rules.
 
 pub mod container;
+#[cfg(feature = "image-tools")]
+pub mod copy;
 pub mod events;
 pub mod image;
 pub mod remap;

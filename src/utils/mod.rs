@@ -1,11 +1,13 @@
 //! Infrastructure: no policy, and no domain word in a name.
 
+pub mod accounts;
 pub mod archive;
 pub mod atomic_file;
 pub mod buffered;
 pub mod capability;
 pub mod checksum;
 pub mod digest;
+pub mod entry;
 pub mod file_copy;
 pub mod file_lock;
 pub mod host;

@@ -7,7 +7,11 @@
 mod archive;
 mod attach;
 mod audit;
+#[cfg(feature = "image-tools")]
+mod cp;
 mod create;
+#[cfg(feature = "image-tools")]
+mod diff;
 mod edit;
 mod events;
 mod exec;
@@ -68,7 +72,11 @@ pub struct Top {
 #[argh(subcommand)]
 enum Command {
     Attach(attach::Attach),
+    #[cfg(feature = "image-tools")]
+    Cp(cp::Cp),
     Create(flags::Create),
+    #[cfg(feature = "image-tools")]
+    Diff(diff::Diff),
     Events(events::Events),
     Exec(exec::Exec),
     #[cfg(feature = "image-tools")]
@@ -114,7 +122,7 @@ enum Command {
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &["cp", "network", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["network", "volume"];
 
 /// What a verb works with.
 struct Session {
@@ -188,7 +196,11 @@ impl Command {
     fn run(self, session: &Session) -> Result<u8, Failure> {
         match self {
             Command::Attach(verb) => verb.run(session),
+            #[cfg(feature = "image-tools")]
+            Command::Cp(verb) => verb.run(session),
             Command::Create(flags::Create(flags)) => run::create(session, &flags),
+            #[cfg(feature = "image-tools")]
+            Command::Diff(verb) => verb.run(session),
             Command::Events(verb) => verb.run(session),
             Command::Exec(verb) => verb.run(session),
             #[cfg(feature = "image-tools")]

@@ -2,7 +2,7 @@
 //!
 //! One process, one thread, one poll loop (`supervisor`). The daemon starts it with the watch socket as standard
 //! input; the conversation is in [`crate::api::shim`]. Further orders serve the daemon: `cleanup` ends what a container
-//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `root` opens a container's root,
+//! whose shim died has left, `prune` removes the containers' empty parent cgroup, `root` and `view` open a container's root,
 //! `try-overlay` finds out whether overlayfs works, `seal` makes a read-only descriptor of the executable on old kernels.
 
 mod buffer;
@@ -55,6 +55,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         ["prune", path] => cgroup::prune(path),
         #[cfg(feature = "image-tools")]
         ["root"] => descriptor::take_standard_input().and_then(|fd| root::serve(fd.as_fd())),
+        #[cfg(feature = "image-tools")]
+        ["view"] => descriptor::take_standard_input().and_then(|fd| root::serve_view(fd.as_fd())),
         #[cfg(feature = "storage")]
         ["try-overlay"] => try_overlay::run(),
         ["seal"] => descriptor::take_standard_input().and_then(|fd| sealed_exe::serve(fd.as_fd())),

@@ -6,7 +6,7 @@
 use crate::api::system::{API_VERSION, MIN_API_VERSION};
 use crate::entry::exchange::Failure;
 use crate::error::{Error, Kind, Result};
-use crate::executor::container::{AttachQuery, ListQuery, WaitCondition};
+use crate::executor::container::{AttachQuery, CopyIn, ListQuery, WaitCondition};
 use crate::executor::events::EventQuery;
 use crate::modules::runtime::log::Query as LogQuery;
 use crate::utils::http::h1::{Method, RequestHead};
@@ -154,6 +154,14 @@ pub enum ToolCall {
     Save(Vec<String>),
     /// `GET /containers/{id}/export`
     Export(String),
+    /// `GET /containers/{id}/changes`
+    Changes(String),
+    /// `HEAD /containers/{id}/archive`: container and path
+    PathStat(String, String),
+    /// `GET /containers/{id}/archive`: container and path
+    CopyOut(String, String),
+    /// `PUT /containers/{id}/archive`: container and what is to be done
+    CopyIn(String, CopyIn),
 }
 
 /// An image to make from the request's body.
@@ -245,7 +253,8 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
 
         (Post, ["containers", "create"]) => container_create(q),
         (Get, ["containers", "json"]) => container_list(q),
-        (Get | Head | Put, ["containers", _, "archive"]) => Err(unsupported("copying to and from containers")),
+        (Get | Head | Put, ["containers", id, "archive"]) => container_archive(method, id, q).map(Call::Tool),
+        (Get, ["containers", id, "changes"]) => Ok(Call::Tool(ToolCall::Changes((*id).into()))),
         (Delete, ["containers", id]) => refuse(q, &["link"])
             .map(|()| container(id, ContainerVerb::Delete { force: q.flag("force"), volumes: q.flag("v") })),
         (Get, ["containers", id, "export"]) => Ok(Call::Tool(ToolCall::Export((*id).into()))),
@@ -284,6 +293,19 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         _ => return None,
     };
     Some(call)
+}
+
+fn container_archive(method: &Method, id: &str, q: &Query) -> Result<ToolCall> {
+    let path = q.get("path").filter(|path| !path.is_empty());
+    let path = path.ok_or_else(|| Error::invalid("bad parameter: path cannot be empty"))?.to_owned();
+    Ok(match method {
+        Method::Head => ToolCall::PathStat(id.into(), path),
+        Method::Get => ToolCall::CopyOut(id.into(), path),
+        _ => {
+            let (keep_kind, own) = (q.flag("noOverwriteDirNonDir"), q.flag("copyUIDGID"));
+            ToolCall::CopyIn(id.into(), CopyIn { path, keep_kind, own })
+        }
+    })
 }
 
 /// The parameters `name`, `type` and `path` are ours.

@@ -16,6 +16,21 @@ pub fn perform(daemon: &Daemon, call: ToolCall, exchange: Exchange) -> Outcome {
         ToolCall::Export(id) => {
             tools::archive(exchange, &format!("export of {id:?}"), |out| container::export(daemon, &id, out))
         }
+        ToolCall::Changes(id) => tools::changes(daemon, &id, exchange),
+        ToolCall::PathStat(id, path) => match container::path_stat(daemon, &id, &path) {
+            Ok(stat) => exchange.respond(200, "", &[tools::field(&stat).as_pair()], b""),
+            Err(e) => exchange.fail(e),
+        },
+        ToolCall::CopyOut(id, path) => match container::copy_out(daemon, &id, &path) {
+            Ok(outgoing) => {
+                let field = tools::field(&outgoing.stat);
+                tools::archive_with(exchange, Some(field), &format!("copy of {path:?} in {id:?}"), |out| {
+                    outgoing.write(out)
+                })
+            }
+            Err(e) => exchange.fail(e),
+        },
+        ToolCall::CopyIn(id, order) => tools::copy_in(daemon, &id, &order, exchange),
     }
 }
 
@@ -23,7 +38,7 @@ pub fn perform(daemon: &Daemon, call: ToolCall, exchange: Exchange) -> Outcome {
 #[cfg(not(feature = "image-tools"))]
 pub fn perform(_: &Daemon, _: ToolCall, exchange: Exchange) -> Outcome {
     use crate::error::{Error, Kind};
-    exchange.fail(Error::new(Kind::Unsupported, "this build has neither history nor save, export and prune"))
+    exchange.fail(Error::new(Kind::Unsupported, "this build has neither history nor save, export, prune, cp and diff"))
 }
 
 #[cfg(feature = "image-tools")]
@@ -32,9 +47,14 @@ use crate::executor::{container, image};
 #[cfg(feature = "image-tools")]
 mod tools {
     use super::*;
+    use crate::api::archive::{PATH_STAT, PathStat};
     use crate::entry::exchange::BodyWriter;
-    use crate::error::Result;
+    use crate::error::{Context, Result};
+    use crate::executor::container::CopyIn;
     use crate::utils::http::media;
+    use crate::utils::json;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use serde::Serialize;
     use std::io::Write;
 
@@ -45,10 +65,65 @@ mod tools {
         }
     }
 
+    /// The field of a response that tells what there is at a path.
+    pub struct Field(String);
+
+    pub fn field(stat: &PathStat) -> Field {
+        Field(STANDARD.encode(json::to_vec(stat)))
+    }
+
+    impl Field {
+        pub fn as_pair(&self) -> (&str, &str) {
+            (PATH_STAT, &self.0)
+        }
+    }
+
+    /// A list as it is made.
+    pub fn changes(daemon: &Daemon, id: &str, exchange: Exchange) -> Outcome {
+        streamed(exchange, media::JSON, None, &format!("changes of {id:?}"), |out| {
+            let mut before: &[u8] = b"[";
+            let mut write = |parts: [&[u8]; 2]| parts.into_iter().try_for_each(|part| out.write_all(part));
+            container::changes(daemon, id, &mut |change| {
+                let written = write([std::mem::replace(&mut before, b","), &json::to_vec(change)]);
+                written.context(|| "write the changes".into())
+            })?;
+            write([if before == b"[" { before } else { b"" }, b"]\n"]).context(|| "write the changes".into())
+        })
+    }
+
+    pub fn copy_in(daemon: &Daemon, id: &str, order: &CopyIn, mut exchange: Exchange) -> Outcome {
+        match container::copy_in(daemon, id, order, &mut exchange.connection) {
+            Ok(()) => exchange.empty(200),
+            Err(e) => exchange.fail(e),
+        }
+    }
+
+    pub fn archive(exchange: Exchange, what: &str, make: impl FnOnce(&mut dyn Write) -> Result<()>) -> Outcome {
+        archive_with(exchange, None, what, make)
+    }
+
     /// A tar archive as it is made. What fails before its first bytes are sent is answered with its status; later the
     /// connection ends without the last chunk, by which clients know that something is missing.
-    pub fn archive(mut exchange: Exchange, what: &str, make: impl FnOnce(&mut dyn Write) -> Result<()>) -> Outcome {
-        let mut out = Out(exchange.stream(media::TAR));
+    pub fn archive_with(
+        exchange: Exchange,
+        field: Option<Field>,
+        what: &str,
+        make: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Outcome {
+        streamed(exchange, media::TAR, field, what, make)
+    }
+
+    /// A body as it is made.
+    fn streamed(
+        mut exchange: Exchange,
+        media_type: &'static str,
+        field: Option<Field>,
+        what: &str,
+        make: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Outcome {
+        let mut body = exchange.stream(media_type);
+        body.field = field.map(|Field(value)| (PATH_STAT, value));
+        let mut out = Out(body);
         match make(&mut out) {
             Ok(()) => {
                 let _ = out.0.finish(); // the client left; the connection's next read notices

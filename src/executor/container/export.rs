@@ -1,12 +1,9 @@
 //! The root file system of a container as an archive.
 
-use super::root::Root;
+use super::root::{self, Root};
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
-use crate::modules::container::document::OCI;
 use crate::modules::image::pack::{Form, pack};
-use crate::modules::remap::Ids;
-use crate::modules::spec::remap_of;
 use std::io::Write;
 
 /// Writes what a container sees as its root, without what is mounted in it, in any state of the container. What it
@@ -20,13 +17,7 @@ pub fn export(daemon: &Daemon, reference: &str, out: &mut dyn Write) -> Result<(
     let document = daemon.disk.document(&container.id)?;
     let host = daemon.disk.host_config(&container.id)?;
     let root = Root::find(daemon, &container.id, &document, &host)?;
-    let defaults = &daemon.settings.defaults;
-    let ids = match (&defaults.remap, remap_of(&host, defaults)?) {
-        (_, Some(remap)) => Ids::Inside(remap),
-        (Some(remap), None) if document.common_config.image_type == OCI => Ids::Shared(remap),
-        // Nothing below it was unpacked here.
-        (_, None) => Ids::Same,
-    };
+    let ids = root::ids(daemon, &document, &host)?;
     let tree = root.open()?;
     // Its end is told only when everything was there to its end.
     pack(tree, Form::Root, ids, out)?;

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 pub(super) mod attach;
+#[cfg(feature = "image-tools")]
+mod changes;
+#[cfg(feature = "image-tools")]
+mod copy;
 mod create;
 mod edit;
 #[cfg(feature = "image-tools")]
@@ -18,6 +22,10 @@ mod top;
 pub(super) mod wait;
 
 pub use attach::attach;
+#[cfg(feature = "image-tools")]
+pub use changes::changes;
+#[cfg(feature = "image-tools")]
+pub use copy::{Outgoing, copy_in, copy_out, path_stat};
 pub use create::create;
 pub use edit::{rename, update};
 #[cfg(feature = "image-tools")]
@@ -59,6 +67,17 @@ pub struct AttachQuery {
     pub stream: bool,
     /// `ctrl-p,ctrl-q` and the like; empty is the default.
     pub detach_keys: String,
+}
+
+/// An archive to extract in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopyIn {
+    /// The directory.
+    pub path: String,
+    /// A directory stays one, and anything else none.
+    pub keep_kind: bool,
+    /// All belongs to the container's user.
+    pub own: bool,
 }
 
 /// When a wait ends.

@@ -10,6 +10,8 @@ use crate::executor::Daemon;
 use crate::modules::container::document::Document;
 use crate::modules::container::external::External;
 use crate::modules::image::store::Image;
+#[cfg(feature = "image-tools")]
+use crate::modules::{container::document::OCI, remap::Ids, spec::remap_of};
 use std::path::PathBuf;
 
 /// A container's root.
@@ -27,6 +29,21 @@ pub struct Root {
 /// What an image has mounted in roots made of it.
 fn mounts(image: &Image) -> Vec<Mount> {
     image.embedded.as_ref().map(|embedded| embedded.mounts()).unwrap_or_default()
+}
+
+/// How the ids in a container's root become those that the container has.
+///
+/// # Errors
+/// `Kind::Invalid` for a container that cannot have the user namespace it is to have.
+#[cfg(feature = "image-tools")]
+pub fn ids<'a>(daemon: &'a Daemon, document: &Document, host: &HostConfig) -> Result<Ids<'a>> {
+    let defaults = &daemon.settings.defaults;
+    Ok(match (&defaults.remap, remap_of(host, defaults)?) {
+        (_, Some(remap)) => Ids::Inside(remap),
+        (Some(remap), None) if document.common_config.image_type == OCI => Ids::Shared(remap),
+        // Nothing below it was unpacked here.
+        (_, None) => Ids::Same,
+    })
 }
 
 impl Root {

@@ -114,6 +114,8 @@ pub enum Verb {
     Join,
     /// Change its name or limits.
     Edit,
+    /// Read and change its files.
+    Copy,
     /// Remove it.
     Remove,
     /// Kill and remove it.
@@ -282,6 +284,7 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
         }
 
         (Verb::Edit, _) => Ok(Verdict::Go),
+        (Verb::Copy, Created | Exited | Starting | Running | Paused | Restarting) => Ok(Verdict::Go),
 
         (Verb::Remove, Created | Exited) => Ok(Verdict::Go),
         (Verb::Remove, Running | Starting) => refuse(format!(
@@ -326,6 +329,7 @@ mod tests {
             (Verb::Look, "--GG----"),
             (Verb::Join, "--GG----"),
             (Verb::Edit, "GGGGGG--"),
+            (Verb::Copy, "GGGGGG--"),
             (Verb::Remove, "G----GG-"),
             (Verb::ForceRemove, "GGGGGGG-"),
         ] {

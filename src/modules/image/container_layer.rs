@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// The layers of a container of this image, topmost first.
-    fn lower_layers(&self, image: &Image) -> Vec<Lower> {
+    pub(super) fn lower_layers(&self, image: &Image) -> Vec<Lower> {
         let own = record::init_layer(&self.directories, &image.id);
         let own = own.into_iter().map(|path| Lower { path, archive_signs: false, has_root: false });
         own.chain(self.image_layers(image)).collect()
@@ -210,7 +210,7 @@ impl Store {
     }
 
     /// A container's directory; never one of a layer.
-    fn container_path(&self, container: &str) -> Result<PathBuf> {
+    pub(super) fn container_path(&self, container: &str) -> Result<PathBuf> {
         if !is_full_id(container) || self.index().layers.contains_key(container) {
             return Err(Error::invalid(format!("{container:?} is not the id of a container")));
         }

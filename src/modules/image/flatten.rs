@@ -2,23 +2,20 @@
 //! cannot be used.
 //!
 //! Directories are merged as they are met, so that nothing is copied which an upper layer hides. Few descriptors are
-//! open: one of the copy, and one of each layer, at the directory where it is looked at now or has to wait for those
-//! that go deeper. Names are kept for the directories on the way to the current one.
+//! open, see `super::merged`. Names are kept for the directories on the way to the current one.
 
 use super::budget::{Budget, ENTRY};
 use super::driver::Lower;
 use super::likeness::{imitate, imitate_at};
-use super::signs::{self, RECORDS, is_whiteout};
-use super::tree::{DIRECTORY, WHITEOUT, lstat, type_of};
-use crate::error::{Context, Error, Result};
+use super::merged::{Found, Merged, Source};
+use super::tree::{DIRECTORY, type_of};
+use crate::error::{Context, Result};
 use crate::utils::file_copy::Copier;
-use crate::utils::order;
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{linkat, symlinkat};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -28,25 +25,14 @@ use std::path::Path;
 /// # Errors
 /// The failing call with the path. The directory is to be thrown away then.
 pub(super) fn flatten(layers: &[Lower], target: &Path) -> Result<()> {
-    let open = |path: &Path| openat(AT_FDCWD, path, DIRECTORY, Mode::empty()).context(|| format!("open({path:?})"));
-    let root = open(target)?;
+    let root = openat(AT_FDCWD, target, DIRECTORY, Mode::empty()).context(|| format!("open({target:?})"))?;
     let here = root.try_clone().context(|| "dup()".into())?;
-    let mut from = Vec::with_capacity(layers.len());
-    for (layer, lower) in layers.iter().enumerate() {
-        from.push(Source { layer, fd: open(&lower.path)? });
-    }
+    let from = Merged::open(layers)?;
     let budget = Budget::new(root.as_fd(), None)?;
     let (path, links, copier) = (Vec::new(), HashMap::new(), Copier::default());
-    let mut copying = Copying { layers, root, here, from, path, links, copier, budget };
+    let mut copying = Copying { root, here, from, path, links, copier, budget };
     let result = copying.tree();
     result.map_err(|e| e.context(format!("copying {:?}", String::from_utf8_lossy(&copying.path))))
-}
-
-/// A layer's directory of the path that is copied now.
-struct Source {
-    /// Its number, 0 for the topmost.
-    layer: usize,
-    fd: OwnedFd,
 }
 
 /// A directory that is not done.
@@ -59,24 +45,13 @@ struct Level {
     length: usize,
 }
 
-/// What a name stands for.
-enum Found {
-    /// Nothing, or it is hidden.
-    Nothing,
-    /// Something else than a directory, in the layer at this place of the sources.
-    Entry(usize, FileStat),
-    /// A directory, in one layer or several.
-    Directory(Vec<Source>),
-}
-
 struct Copying<'a> {
-    layers: &'a [Lower],
     /// The copy.
     root: OwnedFd,
     /// Its current directory.
     here: OwnedFd,
-    /// The same directory in the layers that have a part in it, topmost first.
-    from: Vec<Source>,
+    /// The same directory in the layers.
+    from: Merged<'a>,
     /// The current directory's, with a slash behind it unless it is the root.
     path: Vec<u8>,
     /// First names in the copy of files that have several, by device and inode.
@@ -88,7 +63,7 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     fn tree(&mut self) -> Result<()> {
-        let mut levels = vec![Level { names: self.names()?, waiting: Vec::new(), length: 0 }];
+        let mut levels = vec![Level { names: self.from.names()?, waiting: Vec::new(), length: 0 }];
         while let Some(level) = levels.last_mut() {
             self.path.truncate(level.length);
             let Some(name) = level.names.pop() else {
@@ -101,13 +76,13 @@ impl Copying<'_> {
             };
             let length = self.path.len();
             self.path.extend_from_slice(&name);
-            match self.find(&name)? {
+            match self.from.find(&name)? {
                 Found::Nothing => {}
                 Found::Entry(at, stat) => self.entry(at, &name, &stat)?,
                 Found::Directory(below) => {
                     self.path.push(b'/');
                     level.waiting = self.enter(&name, below)?;
-                    levels.push(Level { names: self.names()?, waiting: Vec::new(), length: self.path.len() });
+                    levels.push(Level { names: self.from.names()?, waiting: Vec::new(), length: self.path.len() });
                     continue;
                 }
             }
@@ -116,81 +91,25 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// The names of all layers in the current directory, last first.
-    fn names(&self) -> Result<Vec<Vec<u8>>> {
-        let mut names = BTreeSet::new();
-        for source in &self.from {
-            let own = openat(&source.fd, ".", DIRECTORY, Mode::empty()).context(|| "openat(\".\")".into())?;
-            let mut directory = Dir::from_fd(own).context(|| "fdopendir()".into())?;
-            for entry in directory.iter() {
-                let entry = entry.context(|| "readdir()".into())?;
-                let name = entry.file_name().to_bytes();
-                let sign = self.layers[source.layer].archive_signs
-                    && (name.starts_with(RECORDS) || name.starts_with(WHITEOUT));
-                if !matches!(name, b"." | b"..") && !sign {
-                    names.insert(name.to_vec());
-                }
-            }
-        }
-        Ok(names.into_iter().rev().collect())
-    }
-
-    /// Looks a name up as overlayfs would (Documentation/filesystems/overlayfs.rst).
-    fn find(&self, name: &[u8]) -> Result<Found> {
-        let mut directories = Vec::new();
-        for (at, source) in self.from.iter().enumerate() {
-            let signs = self.layers[source.layer].archive_signs;
-            let hidden = || Ok::<bool, Error>(signs && signs::hides(source.fd.as_fd(), name)?);
-            let Some(stat) = lstat(source.fd.as_fd(), name)? else {
-                if hidden()? {
-                    break;
-                }
-                continue;
-            };
-            if type_of(&stat) != SFlag::S_IFDIR {
-                if directories.is_empty() && !is_whiteout(&stat) {
-                    return Ok(Found::Entry(at, stat));
-                }
-                break;
-            }
-            let fd = openat(&source.fd, name, DIRECTORY, Mode::empty()).context(|| "openat(O_DIRECTORY)".into())?;
-            let opaque = signs::is_opaque(fd.as_fd(), signs)? || hidden()?;
-            directories.push(Source { layer: source.layer, fd });
-            if opaque {
-                break;
-            }
-        }
-        Ok(if directories.is_empty() { Found::Nothing } else { Found::Directory(directories) })
-    }
-
     /// Makes a directory and goes there; gives the sources that have no part in it.
     fn enter(&mut self, name: &[u8], below: Vec<Source>) -> Result<Vec<Source>> {
         self.budget.write(ENTRY)?;
         mkdirat(&self.here, name, Mode::S_IRWXU).context(|| "mkdirat()".into())?;
         self.here = openat(&self.here, name, DIRECTORY, Mode::empty()).context(|| "openat(O_DIRECTORY)".into())?;
-        let mut waiting = std::mem::replace(&mut self.from, below);
-        waiting.retain(|source| self.from.iter().all(|deeper| deeper.layer != source.layer));
-        Ok(waiting)
+        Ok(self.from.enter(below))
     }
 
     /// Goes back to the directory above, where `waiting` have a part in it too. Nobody moves directories here.
     fn leave(&mut self, waiting: Vec<Source>) -> Result<()> {
-        let up = |fd: &OwnedFd| openat(fd, "..", DIRECTORY, Mode::empty()).context(|| "openat(\"..\")".into());
-        self.here = up(&self.here)?;
-        for source in &mut self.from {
-            source.fd = up(&source.fd)?;
-        }
-        self.from.extend(waiting);
-        order::sort_by_key(&mut self.from, |source| source.layer);
-        Ok(())
+        self.here = openat(&self.here, "..", DIRECTORY, Mode::empty()).context(|| "openat(\"..\")".into())?;
+        self.from.leave(waiting)
     }
 
     /// The current directory's own likeness, when nothing changes in it any more.
     fn finish_directory(&self, is_root: bool) -> Result<()> {
-        let model = self.from.iter().find(|source| !is_root || self.layers[source.layer].has_root);
-        let Some(model) = model else { return Ok(()) };
-        let stat = fstat(&model.fd).context(|| "fstat()".into())?;
-        imitate(&self.here, &model.fd, &stat)
+        let Some(model) = self.from.model(is_root) else { return Ok(()) };
+        let stat = fstat(model).context(|| "fstat()".into())?;
+        imitate(&self.here, model, &stat)
     }
 
     fn entry(&mut self, at: usize, name: &[u8], stat: &FileStat) -> Result<()> {
@@ -202,7 +121,7 @@ impl Copying<'_> {
             self.links.insert(identity, self.path.clone());
         }
         self.budget.write(ENTRY)?;
-        let from = self.from[at].fd.as_fd();
+        let from = self.from.at(at).as_fd();
         let here = self.here.as_fd();
         match type_of(stat) {
             SFlag::S_IFREG => return self.file(at, name, stat),
@@ -224,7 +143,7 @@ impl Copying<'_> {
         let read = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let make = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let from = File::from(openat(&self.from[at].fd, name, read, Mode::empty()).context(|| "openat()".into())?);
+        let from = File::from(openat(self.from.at(at), name, read, Mode::empty()).context(|| "openat()".into())?);
         let to = File::from(openat(&self.here, name, make, mode).context(|| "openat(O_CREAT)".into())?);
         self.copier.copy(&from, &to, &mut |bytes| self.budget.write(bytes))?;
         imitate(&to, &from, stat)

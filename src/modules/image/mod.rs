@@ -8,6 +8,8 @@ mod check;
 mod container_layer;
 #[cfg(feature = "registry")]
 pub mod credentials;
+#[cfg(feature = "image-tools")]
+mod difference;
 pub mod driver;
 pub mod embedded;
 #[cfg(feature = "storage")]
@@ -19,6 +21,8 @@ mod layer;
 mod likeness;
 pub mod load;
 mod manifest;
+#[cfg(any(feature = "storage", feature = "image-tools"))]
+mod merged;
 mod open;
 pub mod pack;
 pub mod platform;

@@ -9,17 +9,15 @@
 
 use super::implied::Implied;
 use crate::error::{Context, Error, Result};
+pub(super) use crate::utils::entry::{DIRECTORY, lstat, type_of};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens, mkdirat};
+use nix::fcntl::{openat, readlinkat};
+use nix::sys::stat::{Mode, fchmod, fstat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-/// How to open a directory that is not a link.
-pub(super) const DIRECTORY: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// What the name of a whiteout begins with.
 pub(super) const WHITEOUT: &[u8] = b".wh.";
 /// Links in one path, as many as the kernel follows (path_resolution(7)).
@@ -287,20 +285,6 @@ fn make_directory(parent: BorrowedFd<'_>, name: &[u8], (uid, gid): (u32, u32)) -
     // The mode of mkdirat is subject to the process's mask.
     fchmod(&fd, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({:?})", text()))?;
     Ok(fd)
-}
-
-/// lstat(2); `None` when there is nothing.
-pub(super) fn lstat(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<FileStat>> {
-    match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(e) => Err(Error::os(format!("fstatat({:?})", String::from_utf8_lossy(name)), e as i32)),
-    }
-}
-
-/// The file type bits of a mode.
-pub(super) fn type_of(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
 /// The components of a path as the words say it: `..` goes up and stops at the root.

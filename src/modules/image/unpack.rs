@@ -10,23 +10,18 @@ use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
 use crate::error::{Context, Error, Result};
 use crate::modules::remap::Remap;
+use crate::utils::archive::metadata::{device, modified, set_metadata, set_metadata_at};
 use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::remove_tree::remove_at;
 use crate::utils::sys::descriptor::start_writeback;
-use crate::utils::sys::xattr;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::FchmodatFlags;
-use nix::sys::stat::{
-    Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, makedev, mkdirat, mknodat, utimensat,
-};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::unistd::{linkat, symlinkat};
 use std::borrow::Cow;
-use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A directory that no member of the archive describes.
 const IMPLIED: Likeness = Likeness { mode: libc::S_IFDIR | 0o755, uid: 0, gid: 0, device: 0 };
@@ -35,10 +30,6 @@ const IMPLIED: Likeness = Likeness { mode: libc::S_IFDIR | 0o755, uid: 0, gid: 0
 const WRITEBACK: usize = 4 << 20;
 /// Length of capabilities of version 2 (linux/capability.h).
 const CAPABILITY_2: usize = 20;
-/// What the kernel's device numbers hold (linux/kdev_t.h).
-const MAJOR_LIMIT: u64 = 1 << 12;
-const MINOR_LIMIT: u64 = 1 << 20;
-
 /// What an unpacked layer amounts to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Unpacked {
@@ -353,14 +344,6 @@ fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     openat(parent, name, DIRECTORY, Mode::empty()).context(|| "openat(O_DIRECTORY)".into())
 }
 
-fn device(member: &Member) -> Result<libc::dev_t> {
-    let (major, minor) = member.device;
-    if major >= MAJOR_LIMIT || minor >= MINOR_LIMIT {
-        return Err(Error::invalid(format!("device number {major}:{minor} is out of range")));
-    }
-    Ok(makedev(major as _, minor as _))
-}
-
 /// Copies the data of the current member, leaving holes where the archive has none.
 fn write<R: BufRead>(
     file: &File,
@@ -412,67 +395,6 @@ fn likeness(kind: SFlag, member: &Member, device: libc::dev_t) -> Likeness {
 /// Whether attributes of a member, access control lists, change its mode.
 fn rules_mode(member: &Member) -> bool {
     member.xattrs.iter().any(|(name, _)| name.starts_with(b"system."))
-}
-
-fn modified(member: &Member) -> TimeSpec {
-    TimeSpec::new(member.mtime.0 as _, member.mtime.1 as _)
-}
-
-fn owner(member: &Member) -> (Option<Uid>, Option<Gid>) {
-    (Some(Uid::from_raw(member.uid)), Some(Gid::from_raw(member.gid)))
-}
-
-/// Owner first, since a change of it takes set-id bits and capabilities away; the time last.
-fn set_metadata(fd: BorrowedFd<'_>, member: &Member) -> Result<()> {
-    let (uid, gid) = owner(member);
-    fchown(fd, uid, gid).context(|| format!("fchown({}, {})", member.uid, member.gid))?;
-    fchmod(fd, Mode::from_bits_truncate(member.mode as _)).context(|| format!("fchmod({:o})", member.mode))?;
-    for (name, value) in &member.xattrs {
-        set_attribute(name, member.kind, |name| xattr::set(fd, name, value))?;
-    }
-    futimens(fd, &TimeSpec::UTIME_OMIT, &modified(member)).context(|| "futimens()".into())
-}
-
-/// The same for what cannot be opened: links and devices.
-fn set_metadata_at(parent: BorrowedFd<'_>, name: &[u8], member: &Member) -> Result<()> {
-    let (uid, gid) = owner(member);
-    fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
-        .context(|| format!("fchownat({}, {})", member.uid, member.gid))?;
-    if member.kind != Type::Symlink {
-        // Not a link: it was made a moment ago, in a tree that nobody else changes.
-        fchmodat(parent, name, Mode::from_bits_truncate(member.mode as _), FchmodatFlags::FollowSymlink)
-            .context(|| format!("fchmodat({:o})", member.mode))?;
-    }
-    if !member.xattrs.is_empty() {
-        let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
-        path.extend_from_slice(name);
-        let path = CString::new(path).map_err(|_| Error::invalid("a name with a NUL"))?;
-        for (name, value) in &member.xattrs {
-            set_attribute(name, member.kind, |name| xattr::set_link(&path, name, value))?;
-        }
-    }
-    utimensat(parent, name, &TimeSpec::UTIME_OMIT, &modified(member), UtimensatFlags::NoFollowSymlink)
-        .context(|| "utimensat()".into())
-}
-
-/// Sets an attribute unless it is overlayfs's own. A file system or kind of file that has no such attributes is no
-/// reason to fail, except for what a program's privileges hang on.
-fn set_attribute(name: &[u8], kind: Type, set: impl FnOnce(&CStr) -> Result<()>) -> Result<()> {
-    let text = String::from_utf8_lossy(name);
-    if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
-        log::debug!("attribute {text:?} of a layer is overlayfs's own and was left out");
-        return Ok(());
-    }
-    let c = CString::new(name).map_err(|_| Error::invalid("an attribute's name with a NUL"))?;
-    match set(&c) {
-        Ok(()) => Ok(()),
-        Err(e) => match e.errno() {
-            Some(libc::EOPNOTSUPP) if name != b"security.capability" => Ok(()),
-            Some(libc::EPERM) if !matches!(kind, Type::Regular | Type::Directory) => Ok(()),
-            _ if name == b"security.selinux" => Ok(()),
-            _ => Err(e),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ mod validate;
 mod volume;
 
 pub use command::{command_line, merge_image};
+#[cfg(feature = "image-tools")]
+pub use mount::at_rest;
 pub use namespace::{Mode, host_name, mode, peers, remap_of};
 pub use process::{console_size, exec_process};
 pub use resource::{CGROUP_PARENT, limits, validate_cgroup_parent};

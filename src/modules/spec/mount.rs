@@ -66,6 +66,31 @@ pub(super) fn of_container(
     Ok(mounts)
 }
 
+/// What of the host a container has mounted that does not run: what the request names, without what lives in memory or
+/// in the kernel. Missing sources of `-v` are made when `make` says so, and otherwise left out.
+///
+/// # Errors
+/// As at the start.
+#[cfg(feature = "image-tools")]
+pub fn at_rest(host: &HostConfig, remap: Option<&Remap>, make: bool) -> Result<Vec<Mount>> {
+    let config = ContainerConfig { volumes: Default::default(), ..ContainerConfig::default() };
+    let mut mounts = Vec::new();
+    for w in volume::of_request(host, &config)? {
+        let source = Path::new(&w.mount.source);
+        let there = source.symlink_metadata().is_ok();
+        match w.mount.kind.as_str() {
+            "bind" if !there && w.create_source && make => {
+                make_source(source, remap).context(|| format!("mkdir({source:?}) for a volume"))?;
+            }
+            "bind" | "squashfs" if there => {}
+            _ => continue,
+        }
+        mounts.push(w.mount);
+    }
+    order::sort_by_key(&mut mounts, |m| m.destination.split('/').filter(|part| !part.is_empty()).count());
+    Ok(mounts)
+}
+
 /// Makes a directory and those on the way to it for the container's root.
 fn make_source(path: &Path, remap: Option<&Remap>) -> std::io::Result<()> {
     let Some((uid, gid)) = remap.map(Remap::root) else { return std::fs::create_dir_all(path) };

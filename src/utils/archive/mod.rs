@@ -2,8 +2,12 @@
 
 #[cfg(feature = "xz")]
 pub mod crc64;
+#[cfg(feature = "image-tools")]
+pub mod extract;
 pub mod gzip;
 mod inflate;
+pub mod metadata;
+pub mod pack;
 pub mod pax;
 pub mod tar;
 pub mod tar_writer;

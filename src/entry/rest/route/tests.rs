@@ -45,6 +45,13 @@ fn every_endpoint() {
         ("GET /images/a/b:c/get", r#"Tool(Save(["a/b:c"]))"#),
         ("GET /images/get?names=a&names=b%3A1", r#"Tool(Save(["a", "b:1"]))"#),
         ("GET /containers/a/export", r#"Tool(Export("a"))"#),
+        ("GET /containers/a/changes", r#"Tool(Changes("a"))"#),
+        ("HEAD /containers/a/archive?path=%2Fx", r#"Tool(PathStat("a", "/x"))"#),
+        ("GET /containers/a/archive?path=x/.", r#"Tool(CopyOut("a", "x/."))"#),
+        (
+            "PUT /containers/a/archive?path=/&noOverwriteDirNonDir=true&copyUIDGID=0",
+            r#"Tool(CopyIn("a", CopyIn { path: "/", keep_kind: true, own: false }))"#,
+        ),
         (
             "POST /images/prune?filters=%7B%22dangling%22%3A%7B%22false%22%3Atrue%7D%7D",
             r#"Tool(Prune({"dangling": ["false"]}))"#,
@@ -170,7 +177,7 @@ fn wrong_parameters_are_named() {
         ("POST /containers/a/restart?signal=INT", 501, "signal"),
         ("POST /containers/a/start?checkpoint=x", 501, "checkpoint"),
         ("DELETE /containers/a?link=1", 501, "link"),
-        ("GET /containers/a/archive?path=%2F", 501, "copying"),
+        ("GET /containers/a/archive", 400, "path cannot be empty"),
         ("GET /events?since=x", 400, "invalid time"),
     ] {
         let (got, text) = refused(line);

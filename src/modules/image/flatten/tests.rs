@@ -1,6 +1,7 @@
 //! Layers that hide and complete each other, and everything that a file is besides its content.
 
 use super::super::signs::OPAQUE_ATTRIBUTE;
+use super::super::tree::lstat;
 use super::*;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::sys::xattr;

@@ -7,6 +7,8 @@ use crate::modules::image::unpack::{Rules, Unpacked, unpack};
 use crate::modules::remap::{Range, Remap};
 use crate::utils::archive::tar::Reader;
 use crate::utils::archive::tar_writer::tests::files;
+use crate::utils::entry::DIRECTORY;
+use nix::sys::stat::Mode;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 

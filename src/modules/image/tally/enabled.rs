@@ -1,11 +1,11 @@
 //! The sum, along with the unpacking and by going through a tree.
 
-use super::super::pack::names;
 use super::super::signs::{is_opaque, is_whiteout};
 use super::super::tree::{DIRECTORY, lstat, type_of};
 use super::Likeness;
 use crate::error::{Context, Error, Result};
 use crate::utils::checksum::{self, Checksum, mix};
+use crate::utils::entry::names;
 use crate::utils::file_copy::piece;
 use crate::utils::sys::xattr;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise, readlinkat};
@@ -215,7 +215,7 @@ impl Walk {
         let mut here = root;
         self.directory(here.as_fd())?;
         // Names that are left in the directories on the way, and the lengths of their paths.
-        let mut levels = vec![(names(here.as_fd())?, 0)];
+        let mut levels = vec![(names(here.as_fd(), usize::MAX)?, 0)];
         while let Some((left, length)) = levels.last_mut() {
             self.path.truncate(*length);
             let Some(name) = left.pop() else {
@@ -232,7 +232,7 @@ impl Walk {
                 let length = self.path.len();
                 here = openat(&here, name.as_slice(), DIRECTORY, Mode::empty()).context(|| "openat()".into())?;
                 self.directory(here.as_fd())?;
-                levels.push((names(here.as_fd())?, length));
+                levels.push((names(here.as_fd(), usize::MAX)?, length));
             } else {
                 // A whole image is not to push out of the page cache what runs.
                 let forget = |file: &File| {

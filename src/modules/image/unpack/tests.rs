@@ -5,6 +5,9 @@ mod corpus;
 use super::super::signs::OPAQUE_ATTRIBUTE;
 use super::*;
 use crate::utils::archive::pax::tests::entry;
+use crate::utils::sys::xattr;
+use nix::sys::stat::makedev;
+use std::ffi::CStr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@
 use super::*;
 use crate::utils::archive::gzip::tests::gzip;
 use crate::utils::archive::{Decompressed, Window};
+use crate::utils::sys::xattr;
 use std::fmt::Write as _;
 
 type Want = std::result::Result<&'static str, &'static str>;
