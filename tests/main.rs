@@ -33,6 +33,7 @@ mod store;
 mod streams;
 mod support;
 mod users;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         users::TESTS,
         remap::TESTS,
         mounts::TESTS,
+        volumes::TESTS,
         resources::TESTS,
         restore::TESTS,
         bad_input::TESTS,

@@ -13,6 +13,7 @@ mod exec;
 mod image;
 mod request;
 mod stream;
+mod volume;
 
 pub use request::{
     AttachRequest, Filters, ImageListRequest, ImageSearchRequest, ImportRequest, ListRequest, LogsRequest,

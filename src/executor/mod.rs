@@ -31,6 +31,7 @@ pub mod restore;
 #[cfg(feature = "registry")]
 pub mod search;
 pub mod system;
+pub mod volume;
 
 /// The daemon's state, passed by reference to everything.
 pub struct Daemon {
@@ -46,6 +47,8 @@ pub struct Daemon {
     /// Who one is there.
     #[cfg(feature = "registry")]
     pub credentials: credentials::Store,
+    /// Volumes.
+    pub volumes: crate::modules::volume::Store,
     /// Exec sessions.
     pub execs: exec::Sessions,
     /// What an operator chose.
@@ -99,6 +102,7 @@ impl Daemon {
             images: images.with_layer_limit(settings.layer_limit),
             disk,
             containers: Index::default(),
+            volumes: crate::modules::volume::Store::open(&settings.graph, settings.defaults.remap)?,
             execs: exec::Sessions::default(),
             #[cfg(feature = "registry")]
             registry: Registry::new(settings.registry.clone())?,

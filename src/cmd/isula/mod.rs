@@ -30,6 +30,7 @@ mod stream;
 mod system;
 mod table;
 mod template;
+mod volume;
 
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
@@ -104,11 +105,12 @@ enum Command {
     Top(logs::Top),
     Unpause(lifecycle::Unpause),
     Version(system::Version),
+    Volume(volume::Volume),
     Wait(lifecycle::Wait),
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &["cp", "events", "network", "port", "rename", "update", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["cp", "events", "network", "port", "rename", "update"];
 
 /// What a verb works with.
 struct Session {
@@ -220,6 +222,7 @@ impl Command {
             Command::Top(verb) => verb.run(session),
             Command::Unpause(verb) => verb.run(session),
             Command::Version(verb) => verb.run(session),
+            Command::Volume(verb) => verb.run(session),
             Command::Wait(verb) => verb.run(session),
         }
     }

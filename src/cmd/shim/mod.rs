@@ -14,7 +14,6 @@ mod endpoint;
 mod exit;
 mod log;
 mod request;
-#[cfg(feature = "image-tools")]
 mod root;
 mod session;
 mod supervisor;
@@ -53,7 +52,6 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             _ => Err(Error::invalid("cleanup CGROUP PID START_TIME: numbers are wanted")),
         },
         ["prune", path] => cgroup::prune(path),
-        #[cfg(feature = "image-tools")]
         ["root"] => descriptor::take_standard_input().and_then(|fd| root::serve(fd.as_fd())),
         #[cfg(feature = "storage")]
         ["try-overlay"] => try_overlay::run(),
@@ -177,7 +175,6 @@ fn clients(launch: &Launch, mut fds: std::vec::IntoIter<OwnedFd>, terminal: bool
 }
 
 /// A mount namespace of this process alone.
-#[cfg(any(feature = "image-tools", feature = "storage"))]
 fn own_mounts() -> Result<()> {
     use nix::mount::{MsFlags, mount};
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;

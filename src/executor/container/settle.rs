@@ -7,7 +7,7 @@
 
 use crate::api::shim::Exit;
 use crate::error::Result;
-use crate::executor::{Daemon, monitor};
+use crate::executor::{Daemon, monitor, volume};
 use crate::modules::container::{Container, disk};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::utils::atomic_file::Durability;
@@ -161,6 +161,9 @@ pub fn remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     disk::remove_tree(&garbage);
     daemon.disk.remove_state_directory(&container.id);
     daemon.execs.forget_container(&container.id);
+    if container.head.auto_remove {
+        volume::remove_anonymous(daemon, container);
+    }
     log::info!("container {}: removed", container.id);
     container.change(|s| {
         s.removed = true;

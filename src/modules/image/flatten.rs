@@ -5,21 +5,17 @@
 //! open: one of the copy, and one of each layer, at the directory where it is looked at now or has to wait for those
 //! that go deeper. Names are kept for the directories on the way to the current one.
 
-use super::budget::{Budget, ENTRY};
+use super::copying::Copy;
 use super::driver::Lower;
-use super::likeness::{imitate, imitate_at};
+use super::likeness::imitate;
 use super::signs::{self, RECORDS, is_whiteout};
 use super::tree::{DIRECTORY, WHITEOUT, lstat, type_of};
 use crate::error::{Context, Error, Result};
-use crate::utils::file_copy::Copier;
 use crate::utils::order;
 use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
-use nix::unistd::{linkat, symlinkat};
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use nix::fcntl::{AT_FDCWD, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -29,17 +25,14 @@ use std::path::Path;
 /// The failing call with the path. The directory is to be thrown away then.
 pub(super) fn flatten(layers: &[Lower], target: &Path) -> Result<()> {
     let open = |path: &Path| openat(AT_FDCWD, path, DIRECTORY, Mode::empty()).context(|| format!("open({path:?})"));
-    let root = open(target)?;
-    let here = root.try_clone().context(|| "dup()".into())?;
+    let copy = Copy::new(open(target)?)?;
     let mut from = Vec::with_capacity(layers.len());
     for (layer, lower) in layers.iter().enumerate() {
         from.push(Source { layer, fd: open(&lower.path)? });
     }
-    let budget = Budget::new(root.as_fd(), None)?;
-    let (path, links, copier) = (Vec::new(), HashMap::new(), Copier::default());
-    let mut copying = Copying { layers, root, here, from, path, links, copier, budget };
+    let mut copying = Copying { layers, copy, from };
     let result = copying.tree();
-    result.map_err(|e| e.context(format!("copying {:?}", String::from_utf8_lossy(&copying.path))))
+    result.map_err(|e| e.context(format!("copying {:?}", String::from_utf8_lossy(&copying.copy.path))))
 }
 
 /// A layer's directory of the path that is copied now.
@@ -71,26 +64,16 @@ enum Found {
 
 struct Copying<'a> {
     layers: &'a [Lower],
-    /// The copy.
-    root: OwnedFd,
-    /// Its current directory.
-    here: OwnedFd,
-    /// The same directory in the layers that have a part in it, topmost first.
+    copy: Copy,
+    /// The copy's current directory in the layers that have a part in it, topmost first.
     from: Vec<Source>,
-    /// The current directory's, with a slash behind it unless it is the root.
-    path: Vec<u8>,
-    /// First names in the copy of files that have several, by device and inode.
-    links: HashMap<(u64, u64), Vec<u8>>,
-    copier: Copier,
-    /// What the file system keeps for others.
-    budget: Budget,
 }
 
 impl Copying<'_> {
     fn tree(&mut self) -> Result<()> {
         let mut levels = vec![Level { names: self.names()?, waiting: Vec::new(), length: 0 }];
         while let Some(level) = levels.last_mut() {
-            self.path.truncate(level.length);
+            self.copy.path.truncate(level.length);
             let Some(name) = level.names.pop() else {
                 self.finish_directory(levels.len() == 1)?;
                 levels.pop();
@@ -99,19 +82,19 @@ impl Copying<'_> {
                 }
                 continue;
             };
-            let length = self.path.len();
-            self.path.extend_from_slice(&name);
+            let length = self.copy.path.len();
+            self.copy.path.extend_from_slice(&name);
             match self.find(&name)? {
                 Found::Nothing => {}
-                Found::Entry(at, stat) => self.entry(at, &name, &stat)?,
+                Found::Entry(at, stat) => self.copy.entry(self.from[at].fd.as_fd(), &name, &stat)?,
                 Found::Directory(below) => {
-                    self.path.push(b'/');
+                    self.copy.path.push(b'/');
                     level.waiting = self.enter(&name, below)?;
-                    levels.push(Level { names: self.names()?, waiting: Vec::new(), length: self.path.len() });
+                    levels.push(Level { names: self.names()?, waiting: Vec::new(), length: self.copy.path.len() });
                     continue;
                 }
             }
-            self.path.truncate(length);
+            self.copy.path.truncate(length);
         }
         Ok(())
     }
@@ -165,9 +148,7 @@ impl Copying<'_> {
 
     /// Makes a directory and goes there; gives the sources that have no part in it.
     fn enter(&mut self, name: &[u8], below: Vec<Source>) -> Result<Vec<Source>> {
-        self.budget.write(ENTRY)?;
-        mkdirat(&self.here, name, Mode::S_IRWXU).context(|| "mkdirat()".into())?;
-        self.here = openat(&self.here, name, DIRECTORY, Mode::empty()).context(|| "openat(O_DIRECTORY)".into())?;
+        self.copy.enter(name)?;
         let mut waiting = std::mem::replace(&mut self.from, below);
         waiting.retain(|source| self.from.iter().all(|deeper| deeper.layer != source.layer));
         Ok(waiting)
@@ -175,10 +156,9 @@ impl Copying<'_> {
 
     /// Goes back to the directory above, where `waiting` have a part in it too. Nobody moves directories here.
     fn leave(&mut self, waiting: Vec<Source>) -> Result<()> {
-        let up = |fd: &OwnedFd| openat(fd, "..", DIRECTORY, Mode::empty()).context(|| "openat(\"..\")".into());
-        self.here = up(&self.here)?;
+        self.copy.leave()?;
         for source in &mut self.from {
-            source.fd = up(&source.fd)?;
+            source.fd = openat(&source.fd, "..", DIRECTORY, Mode::empty()).context(|| "openat(\"..\")".into())?;
         }
         self.from.extend(waiting);
         order::sort_by_key(&mut self.from, |source| source.layer);
@@ -190,62 +170,7 @@ impl Copying<'_> {
         let model = self.from.iter().find(|source| !is_root || self.layers[source.layer].has_root);
         let Some(model) = model else { return Ok(()) };
         let stat = fstat(&model.fd).context(|| "fstat()".into())?;
-        imitate(&self.here, &model.fd, &stat)
-    }
-
-    fn entry(&mut self, at: usize, name: &[u8], stat: &FileStat) -> Result<()> {
-        if stat.st_nlink > 1 {
-            let identity = (stat.st_dev, stat.st_ino);
-            if let Some(first) = self.links.get(&identity) {
-                return self.link(first, name);
-            }
-            self.links.insert(identity, self.path.clone());
-        }
-        self.budget.write(ENTRY)?;
-        let from = self.from[at].fd.as_fd();
-        let here = self.here.as_fd();
-        match type_of(stat) {
-            SFlag::S_IFREG => return self.file(at, name, stat),
-            SFlag::S_IFLNK => {
-                let target = readlinkat(from, name).context(|| "readlinkat()".into())?;
-                symlinkat(target.as_os_str(), here, name).context(|| "symlinkat()".into())?;
-            }
-            kind @ (SFlag::S_IFCHR | SFlag::S_IFBLK | SFlag::S_IFIFO) => {
-                let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-                mknodat(here, name, kind, mode, stat.st_rdev).context(|| "mknodat()".into())?;
-            }
-            // A socket is nothing without the process that made it.
-            _ => return Ok(()),
-        }
-        imitate_at(here, from, name, stat)
-    }
-
-    fn file(&mut self, at: usize, name: &[u8], stat: &FileStat) -> Result<()> {
-        let read = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let make = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let from = File::from(openat(&self.from[at].fd, name, read, Mode::empty()).context(|| "openat()".into())?);
-        let to = File::from(openat(&self.here, name, make, mode).context(|| "openat(O_CREAT)".into())?);
-        self.copier.copy(&from, &to, &mut |bytes| self.budget.write(bytes))?;
-        imitate(&to, &from, stat)
-    }
-
-    /// A further name of what was copied before.
-    fn link(&self, first: &[u8], name: &[u8]) -> Result<()> {
-        let short = linkat(&self.root, first, &self.here, name, AtFlags::empty());
-        let result = match short {
-            Err(Errno::ENAMETOOLONG) => {
-                let mut parts = first.split(|b| *b == b'/');
-                let last = parts.next_back().unwrap_or_default();
-                let mut directory = self.root.try_clone().context(|| "dup()".into())?;
-                for part in parts {
-                    directory = openat(&directory, part, DIRECTORY, Mode::empty()).context(|| "openat()".into())?;
-                }
-                linkat(&directory, last, &self.here, name, AtFlags::empty())
-            }
-            result => result,
-        };
-        result.context(|| format!("linkat({:?})", String::from_utf8_lossy(first)))
+        imitate(&self.copy.here, &model.fd, &stat)
     }
 }
 

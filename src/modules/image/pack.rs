@@ -214,7 +214,10 @@ fn identity(stat: &FileStat) -> (u64, u64) {
 }
 
 /// The names in a directory, last first.
-pub(super) fn names(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+///
+/// # Errors
+/// The failing call.
+pub fn names(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     let own = openat(fd, ".", DIRECTORY, Mode::empty()).context(|| "openat(\".\")".into())?;
     let mut directory = Dir::from_fd(own).context(|| "fdopendir()".into())?;
     let mut names = Vec::new();

@@ -4,10 +4,12 @@ use super::super::signs::OPAQUE_ATTRIBUTE;
 use super::*;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::sys::xattr;
-use nix::sys::stat::{makedev, utimensat};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
+use nix::unistd::linkat;
 use std::ffi::CStr;
-use std::fs::{self, create_dir_all, write};
+use std::fs::{self, File, create_dir_all, write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 

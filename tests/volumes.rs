@@ -1,0 +1,700 @@
+//! Volumes: what is made, kept, shared, filled from images, and removed.
+
+use crate::support::bed::Bed;
+use crate::support::rootfs::{self, Archive};
+use crate::support::{IMAGE, contains, eventually, old_kernel, stage};
+use crate::{requires, tests};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+tests![
+    named_volumes_outlive_containers,
+    anonymous_volumes_go_when_asked,
+    volumes_go_with_a_container_that_goes_by_itself,
+    mounts_are_stored_and_shown,
+    the_image_fills_an_empty_volume,
+    an_image_cannot_lead_outside,
+    volumes_of_the_image,
+    volumes_of_other_containers,
+    what_is_mounted_wins_over_what_is_declared,
+    bad_volumes_are_refused,
+    what_is_used_stays,
+    prune_by_version_and_filter,
+    the_client_prints_as_the_original,
+    the_interface_speaks_dockers_words,
+    the_daemon_may_stop_and_die,
+    a_creation_that_was_cut_off_leaves_no_volume,
+    a_creation_that_fails_leaves_volumes_as_they_were,
+    a_full_disk_while_a_volume_is_filled,
+    a_volume_that_is_gone_is_told,
+    volumes_of_remapped_containers,
+    volumes_on_old_kernels,
+    the_stock_client_has_volumes,
+];
+
+fn store(bed: &Bed) -> PathBuf {
+    bed.graph().join("volumes")
+}
+
+/// Everything in the store's directory.
+fn entries(bed: &Bed) -> BTreeSet<String> {
+    let entries = fs::read_dir(store(bed)).unwrap().flatten();
+    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+#[track_caller]
+fn listed(bed: &Bed) -> Vec<String> {
+    bed.isula("volume ls -q").ok().lines().map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn has_volumes(bed: &Bed, names: &[&str]) {
+    assert_eq!(listed(bed), names);
+    assert_eq!(entries(bed), names.iter().map(|name| name.to_string()).collect(), "nothing is left beside them");
+}
+
+#[track_caller]
+fn mounts(bed: &Bed, container: &str) -> Vec<Value> {
+    let mut mounts = bed.inspect(container, "/Mounts").as_array().unwrap().clone();
+    mounts.sort_by_key(|mount| mount["Destination"].to_string());
+    mounts
+}
+
+fn named_volumes_outlive_containers(bed: &mut Bed) {
+    bed.start();
+    bed.run("-v data:/d", "sh -c 'echo kept > /d/file'");
+    assert_eq!(bed.run("--mount src=data,dst=/e", "cat /e/file"), "kept");
+    assert_eq!(bed.run("--mount type=volume,source=data,target=/e,readonly=false", "cat /e/file"), "kept");
+    let path = store(bed).join("data");
+    let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+    assert_eq!((mode(&store(bed)), mode(&path), mode(&path.join("_data"))), (0o700, 0o755, 0o755));
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "the directory says all");
+    assert_eq!(fs::read(path.join("_data/file")).unwrap(), b"kept\n");
+    for options in ["-v data:/d:ro", "--mount src=data,dst=/d,ro", "-v data:/d:ro,nocopy,z,rprivate"] {
+        assert_eq!(bed.isula(&format!("run --rm {options} {IMAGE} payload write /d/x y")).exits(1), "EROFS");
+    }
+    // Two at once share it.
+    bed.run_detached("one", "-v data:/d", "payload ready 1000");
+    bed.run_detached("two", "-v data:/d", "payload ready 1000");
+    bed.isula("exec one sh -c 'echo of one > /d/shared'").ok();
+    assert_eq!(bed.isula("exec two cat /d/shared").ok(), "of one");
+    bed.isula("rm -f -v one two").ok();
+    has_volumes(bed, &["data"]);
+}
+
+fn anonymous_volumes_go_when_asked(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("create --name aa -v /d -v named:/n --mount dst=/e -v /f:nocopy {IMAGE} true")).ok();
+    let made: Vec<Value> = mounts(bed, "aa");
+    let names: Vec<&str> = made.iter().map(|mount| mount["Name"].as_str().unwrap()).collect();
+    let lengths: Vec<usize> = names.iter().map(|name| name.len()).collect();
+    assert_eq!(lengths, [64, 64, 64, 5], "{made:#?}");
+    bed.isula("start aa").ok();
+    bed.await_state("aa", "exited");
+    bed.isula("rm aa").ok();
+    assert_eq!(listed(bed).len(), 4, "without -v they stay");
+    bed.isula("volume prune -f").ok();
+    bed.isula(&format!("create --name aa -v /d -v named:/n {IMAGE} true")).ok();
+    // One that another has stays.
+    bed.isula(&format!("create --name bb --volumes-from aa {IMAGE} true")).ok();
+    bed.isula("rm -v aa").ok();
+    assert_eq!(listed(bed).len(), 2);
+    assert_eq!(entries(bed).len(), 2);
+    bed.isula("rm --volumes bb").ok();
+    has_volumes(bed, &["named"]);
+}
+
+fn volumes_go_with_a_container_that_goes_by_itself(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.run("-v /d -v named:/n", "sh -c 'echo x > /d/x; cat /d/x'"), "x");
+    has_volumes(bed, &["named"]);
+    // Also when the daemon was not there, or died.
+    for kill in [false, true] {
+        bed.run_detached("aa", "--rm -v /d -v /e", "payload ready 1000");
+        let pid = bed.container_pid("aa");
+        if kill { bed.kill() } else { bed.stop() }
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::SIGKILL).unwrap();
+        eventually("its end", || !Path::new(&format!("/proc/{pid}")).exists());
+        bed.restart();
+        eventually("its end and that of its volumes", || listed(bed) == ["named"] && entries(bed).len() == 1);
+    }
+    // A start that fails is its end as well.
+    assert_ne!(bed.isula(&format!("run --rm -v /d {IMAGE} /no/such")).code, 0);
+    has_volumes(bed, &["named"]);
+}
+
+fn mounts_are_stored_and_shown(bed: &mut Bed) {
+    bed.start();
+    let outside = bed.dir.join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    let outside = outside.display();
+    let line = format!(
+        "create --name aa -v {outside}:/b:ro,z -v vol:/v:ro --mount type=tmpfs,dst=/t --tmpfs /u -v /anonymous {IMAGE} true"
+    );
+    let id = bed.isula(&line).ok();
+    let shown = mounts(bed, "aa");
+    let kinds: Vec<(&str, &str, bool)> = shown
+        .iter()
+        .map(|m| (m["Destination"].as_str().unwrap(), m["Type"].as_str().unwrap(), m["RW"].as_bool().unwrap()))
+        .collect();
+    let want = [("/anonymous", "volume", true), ("/b", "bind", false), ("/t", "tmpfs", true), ("/v", "volume", false)];
+    assert_eq!(kinds, want);
+    let source = store(bed).join("vol/_data");
+    let fields = json!({"Type": "volume", "Name": "vol", "Source": source, "Destination": "/v", "Driver": "local",
+        "Mode": "ro", "RW": false, "Propagation": ""});
+    assert_eq!(shown[3], fields);
+    let stored = fs::read(bed.graph().join(format!("engines/lcr/{id}/config.v2.json"))).unwrap();
+    let stored = crate::support::bed::json(&stored)["CommonConfig"]["MountPoints"].clone();
+    let point = json!({"Type": "volume", "Destination": "/v", "Driver": "local", "Key": "", "Name": "vol", "Named": true,
+        "Propagation": "", "RW": false, "Relabel": "", "Source": source, "Mode": "ro"});
+    assert_eq!(stored["/v"], point);
+    assert_eq!((&stored["/b"]["Relabel"], &stored["/b"]["Propagation"]), (&json!("z"), &json!("rprivate")));
+    assert_eq!((&stored["/anonymous"]["Named"], stored.as_object().unwrap().len()), (&json!(false), 4));
+    let options = bed.inspect("aa", "/HostConfig/Binds");
+    assert_eq!(options, json!([format!("{outside}:/b:ro,z"), "vol:/v:ro"]));
+}
+
+/// An image whose directory `/fill` has everything that can be in one.
+fn full_image(bed: &Bed, changes: &str) {
+    let path = bed.dir.join("full.tar");
+    let mut tar = Archive::create(&path);
+    tar.standard();
+    tar.directory("fill/deep/er");
+    tar.file("fill/file", 0o640, "from the image\n");
+    tar.owned("fill/owned", 0o4755, (1000, 2000));
+    tar.link("fill/link", "file");
+    tar.link("fill/absolute", "/fill/file");
+    tar.link("fill/out", "../../../etc/shadow");
+    tar.hard_link("fill/deep/again", "fill/file");
+    tar.node("fill/fifo", tar::EntryType::Fifo, (0, 0));
+    tar.attribute("user.note", b"value");
+    tar.file("fill/noted", 0o600, "");
+    tar.file("fill/deep/er/last", 0o600, "deep\n");
+    tar.link("way", "/fill");
+    tar.link("beyond", &bed.dir.join("secrets").display().to_string());
+    tar.link("up", "../../../../../../../../tmp");
+    tar.finish();
+    fs::create_dir_all(bed.dir.join("secrets")).unwrap();
+    fs::write(bed.dir.join("secrets/secret"), "no").unwrap();
+    bed.isula(&format!("import {changes} {} full", path.display())).ok();
+}
+
+#[track_caller]
+fn is_full(data: &Path) {
+    let stat = |name: &str| data.join(name).symlink_metadata().unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(fs::read(data.join("file")).unwrap(), b"from the image\n");
+    assert_eq!(stat("file").mode() & 0o7777, 0o640);
+    assert_eq!((stat("owned").uid(), stat("owned").gid(), stat("owned").mode() & 0o7777), (1000, 2000, 0o4755));
+    for (name, target) in [("link", "file"), ("absolute", "/fill/file"), ("out", "../../../etc/shadow")] {
+        assert_eq!(fs::read_link(data.join(name)).unwrap(), Path::new(target));
+    }
+    assert_eq!((stat("file").ino(), stat("file").nlink()), (stat("deep/again").ino(), 2));
+    assert_eq!(stat("file").mtime(), 1_700_000_000);
+    assert!(stat("fifo").file_type().is_fifo());
+    assert_eq!(fs::read(data.join("deep/er/last")).unwrap(), b"deep\n");
+    let noted = fs::File::open(data.join("noted")).unwrap();
+    let note = isulabox::utils::sys::xattr::get(noted.as_fd(), c"user.note").unwrap();
+    // Not every file system has such attributes, and an archive's are dropped then.
+    assert!(note.as_deref().is_none_or(|value| value == b"value"));
+}
+
+fn the_image_fills_an_empty_volume(bed: &mut Bed) {
+    bed.start();
+    full_image(bed, "");
+    let data = |name: &str| store(bed).join(name).join("_data");
+    // At creation, whatever the form, and through a link in the image.
+    for (name, options) in [
+        ("vol1", "-v vol1:/fill"),
+        ("vol2", "--mount src=vol2,dst=/fill"),
+        ("vol3", "-v vol3:/way"),
+        ("vol4", "-v vol4:/fill:ro"),
+    ] {
+        bed.isula(&format!("create --name {name} {options} full true")).ok();
+        is_full(&data(name));
+    }
+    bed.isula("volume create vol5").ok();
+    assert_eq!(bed.isula("run --rm -v vol5:/fill full cat /fill/file").ok(), "from the image");
+    is_full(&data("vol5"));
+    // Its directory is like the image's.
+    bed.isula("run --rm -v vol6:/locked full true").ok();
+    let locked = data("vol6").metadata().unwrap();
+    assert_eq!(locked.mode() & 0o7777, 0o755);
+    assert_eq!(fs::read(data("vol6").join("secret")).unwrap(), b"secret\n");
+    // What has content keeps it; nor is anything copied when that is not wanted.
+    fs::write(data("vol1").join("file"), "changed").unwrap();
+    fs::remove_dir_all(data("vol1").join("deep")).unwrap();
+    bed.isula("run --rm -v vol1:/fill full true").ok();
+    assert_eq!(fs::read(data("vol1").join("file")).unwrap(), b"changed");
+    assert!(!data("vol1").join("deep").exists());
+    for (name, options) in [("none1", "-v none1:/fill:nocopy"), ("none2", "--mount src=none2,dst=/fill,volume-nocopy")] {
+        assert_eq!(bed.isula(&format!("run --rm {options} full ls -A /fill")).ok(), "");
+        assert_eq!(fs::read_dir(data(name)).unwrap().count(), 0);
+    }
+    // Nor from what is no directory or not there.
+    bed.isula("create --name other -v vol7:/etc/passwd -v vol8:/not/there -v vol9:/escape-loop full true").ok();
+    for name in ["vol7", "vol8", "vol9"] {
+        assert_eq!(fs::read_dir(data(name)).unwrap().count(), 0, "{name}");
+    }
+    // A volume that is empty is filled though another container runs with it, which sees that.
+    bed.run_detached("early", "-v vol10:/d", "payload ready 1000");
+    bed.isula("run --rm -v vol10:/fill full true").ok();
+    assert_eq!(bed.isula("exec early cat /d/deep/er/last").ok(), "deep");
+    assert!(entries(bed).iter().all(|name| !name.starts_with('.')), "{:?}", entries(bed));
+}
+
+fn an_image_cannot_lead_outside(bed: &mut Bed) {
+    bed.start();
+    full_image(bed, "");
+    for (name, destination) in [("vol1", "/beyond"), ("vol2", "/up"), ("vol3", "/fill/out"), ("vol4", "/beyond/../../etc")] {
+        bed.isula(&format!("create --name {name} -v {name}:{destination} full true")).ok();
+    }
+    for (name, want) in [("vol1", 0), ("vol2", 0), ("vol3", 0)] {
+        let found: Vec<_> = fs::read_dir(store(bed).join(name).join("_data")).unwrap().flatten().collect();
+        assert_eq!(found.len(), want, "{found:?}");
+    }
+    // By its letters that is the image's /etc.
+    assert_eq!(fs::read(store(bed).join("vol4/_data/marker")).unwrap(), b"inside\n");
+}
+
+fn volumes_of_the_image(bed: &mut Bed) {
+    bed.start();
+    full_image(bed, "-c 'VOLUME [\"/fill\",\"/new/place\"]'");
+    bed.run_detached_of("full", "aa", "", "payload ready 1000");
+    let made = mounts(bed, "aa");
+    let at: Vec<&str> = made.iter().map(|m| m["Destination"].as_str().unwrap()).collect();
+    assert_eq!(at, ["/fill", "/new/place"]);
+    is_full(Path::new(made[0]["Source"].as_str().unwrap()));
+    assert_eq!(bed.isula("exec aa cat /fill/deep/er/last").ok(), "deep");
+    bed.isula("exec aa sh -c 'echo x > /new/place/x'").ok();
+    assert!(Path::new(made[1]["Source"].as_str().unwrap()).join("x").exists());
+    bed.isula("rm -f aa").ok();
+    assert_eq!(listed(bed).len(), 2);
+    bed.isula("volume prune -f").ok();
+    bed.isula("run --rm full true").ok();
+    has_volumes(bed, &[]);
+}
+
+fn volumes_of_other_containers(bed: &mut Bed) {
+    bed.start();
+    let outside = bed.dir.join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    let create = |name: &str, options: &str| {
+        bed.isula(&format!("create --name {name} {options} {IMAGE} payload ready 1000")).ok();
+    };
+    create("first", &format!("-v one:/one -v {}:/bound -v /third --tmpfs /scratch", outside.display()));
+    create("second", "--volumes-from first:ro -v two:/two");
+    create("third", "--volumes-from second");
+    bed.isula("start third").ok();
+    bed.await_log("third", "ready");
+    let seen = |container: &str| -> Vec<(String, bool)> {
+        let text = |m: &Value| (m["Destination"].as_str().unwrap().to_owned(), m["RW"].as_bool().unwrap());
+        mounts(bed, container).iter().map(text).collect()
+    };
+    let row = |path: &str, rw| (path.to_owned(), rw);
+    assert_eq!(seen("third"), [row("/bound", false), row("/one", false), row("/third", false), row("/two", true)]);
+    bed.isula("exec third payload write /two/x y").ok();
+    for path in ["/one/x", "/bound/x", "/third/x"] {
+        assert_eq!(bed.isula(&format!("exec third payload write {path} y")).exits(1), "EROFS");
+    }
+    // Of two the last one wins, and an own mount over both.
+    create("other", "-v of-other:/one -v unseen:/two");
+    create("last", "--volumes-from third --volumes-from other:rw -v own:/two");
+    let names: Vec<Value> = mounts(bed, "last").iter().map(|m| m["Name"].clone()).collect();
+    assert_eq!(names[1..], [json!("of-other"), mounts(bed, "first")[2]["Name"].clone(), json!("own")]);
+    create("covered", "--volumes-from first --tmpfs /one");
+    assert_eq!(seen("covered").len(), 2);
+    // The others may go.
+    bed.isula("rm -f -v first second third").ok();
+    bed.isula("start last").ok();
+    bed.await_log("last", "ready");
+    assert!(outside.read_dir().unwrap().next().is_none());
+    bed.isula("exec last payload write /one/x y").ok();
+    for (from, part) in [
+        ("nosuch", "No such container:nosuch"),
+        ("last:rx", "invalid volumes-from \"last:rx\""),
+        ("last:", "invalid volumes-from"),
+        (":ro", "invalid volumes-from"),
+    ] {
+        let o = bed.isula(&format!("run --rm --volumes-from {from} {IMAGE} true"));
+        assert_eq!(o.code, 125, "{}", o.show());
+        contains(&o.err, part);
+    }
+}
+
+fn what_is_mounted_wins_over_what_is_declared(bed: &mut Bed) {
+    bed.start();
+    full_image(bed, "-c 'VOLUME /fill /srv/'");
+    let outside = bed.dir.join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    let line = format!("create --name aa -v {}:/fill/ --tmpfs /srv full true", outside.display());
+    bed.isula(&line).ok();
+    let kinds: Vec<Value> = mounts(bed, "aa").iter().map(|m| m["Type"].clone()).collect();
+    assert_eq!(kinds, ["bind"]);
+    bed.isula("create --name bb -v own:/fill full true").ok();
+    bed.isula("create --name cc --volumes-from bb full true").ok();
+    let names: Vec<Value> = mounts(bed, "cc").iter().map(|m| m["Name"].clone()).collect();
+    assert_eq!(names[0], "own");
+    assert_ne!(mounts(bed, "bb")[1]["Name"], names[1].as_str().unwrap_or_default().repeat(2));
+    // Explicit ones must not meet.
+    for options in ["-v own:/x -v /x/", "-v own:/x --mount src=vol,dst=/x", "-v own:/x --tmpfs /x", "-v /x -v /x"] {
+        let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));
+        assert_eq!(o.code, 125, "{}", o.show());
+        contains(&o.err, "Duplicate mount point: /x");
+    }
+    // By the interface, declared ones yield.
+    let body = json!({"Image": IMAGE, "Cmd": ["true"], "Volumes": {"/x": {}}, "HostConfig": {"Binds": ["own:/x"]}});
+    let id = bed.post("/v1.44/containers/create", &body).expect(201).json()["Id"].as_str().unwrap().to_owned();
+    assert_eq!(mounts(bed, &id)[0]["Name"], "own");
+}
+
+fn bad_volumes_are_refused(bed: &mut Bed) {
+    bed.start();
+    for options in [
+        "-v vol:/",
+        "-v vol:relative",
+        "-v v:/d",
+        "-v .vol:/d",
+        "-v vol/x:/d",
+        "-v vol:/d:ro,rw",
+        "-v vol:/d:nocopy,nocopy",
+        "-v vol:/d:z,Z",
+        "-v /etc:/d:nocopy",
+        "-v /d:ro",
+        "--mount dst=/d,ro",
+        "--mount src=vol",
+        "--mount src=vol,dst=/",
+        "--mount type=volume,src=/etc,dst=/d",
+        "--mount src=vol,dst=/d,tmpfs-size=1m",
+        "--mount type=bind,src=/etc,dst=/d,volume-nocopy",
+    ] {
+        let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));
+        assert_eq!(o.code, 125, "{}", o.show());
+    }
+    let long = "a".repeat(65);
+    let o = bed.isula(&format!("run --rm -v {long}:/d {IMAGE} true"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    contains(&o.err, "Invalid volume name");
+    let create = |host: Value, status: u16, part: &str| {
+        let body = json!({"Image": IMAGE, "Cmd": ["true"], "HostConfig": host});
+        let answer = bed.post("/v1.44/containers/create", &body);
+        assert_eq!(answer.status, status, "{}", answer.text());
+        contains(&answer.text(), part);
+    };
+    let mount = |more: Value| {
+        let mut mount = json!({"Type": "volume", "Source": "vol", "Target": "/d"});
+        mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"Mounts": [mount]})
+    };
+    create(mount(json!({"VolumeOptions": {"DriverConfig": {"Name": "nfs"}}})), 501, "nfs");
+    create(mount(json!({"VolumeOptions": {"DriverConfig": {"Options": {"o": "bind"}}}})), 501, "\\\"o\\\"");
+    create(mount(json!({"VolumeOptions": {"Subpath": "x"}})), 501, "subpath");
+    create(mount(json!({"TmpfsOptions": {}})), 400, "another type");
+    create(mount(json!({"Source": "", "ReadOnly": true})), 400, "anonymous volume cannot be read-only");
+    create(json!({"VolumeDriver": "nfs"}), 501, "nfs");
+    create(json!({"Binds": ["x:/d"]}), 400, "Invalid volume name (x)");
+    create(json!({"VolumesFrom": ["x:y:z"]}), 400, "volumes-from");
+    has_volumes(bed, &[]);
+    // Made with the labels that come along.
+    create(mount(json!({"VolumeOptions": {"Labels": {"k": "v"}, "DriverConfig": {"Name": "local"}}})), 201, "Id");
+    assert_eq!(bed.get("/v1.44/volumes/vol").expect(200).json()["Labels"], json!({"k": "v"}));
+}
+
+fn what_is_used_stays(bed: &mut Bed) {
+    bed.start();
+    let id = bed.isula(&format!("create --name aa -v vol:/d {IMAGE} true")).ok();
+    for _ in 0..2 {
+        let o = bed.isula("volume rm vol");
+        assert_eq!((o.code, o.out.as_str()), (1, ""), "{}", o.show());
+        contains(&o.err, &format!("volume is used by container {id}"));
+        assert_eq!(bed.http("DELETE", "/v1.44/volumes/vol?force=1", None).status, 409);
+        assert_eq!(bed.isula("volume prune -f").ok(), "");
+        // The next daemon knows that too.
+        bed.restart();
+    }
+    let o = bed.isula("volume rm nosuch vol other");
+    assert_eq!(o.code, 1);
+    contains(&o.err, "No such volume: nosuch");
+    contains(&o.err, "No such volume: other");
+    bed.isula("rm aa").ok();
+    assert_eq!(bed.isula("volume rm vol").ok(), "vol");
+    has_volumes(bed, &[]);
+}
+
+fn prune_by_version_and_filter(bed: &mut Bed) {
+    bed.start();
+    bed.isula("volume create --label keep=1 --label x labelled").ok();
+    bed.isula(&format!("run --rm -v plain:/d -v big:/e {IMAGE} sh -c 'head -c 100000 /dev/zero > /e/zeros'")).ok();
+    bed.isula(&format!("create --name aa -v used:/d -v /anonymous {IMAGE} true")).ok();
+    bed.isula("rm aa").ok();
+    bed.isula(&format!("create --name aa -v used:/d {IMAGE} true")).ok();
+    let prune = |path: &str| {
+        let answer = bed.http("POST", path, None).expect(200).json();
+        let names: Vec<String> =
+            answer["VolumesDeleted"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_owned()).collect();
+        (names, answer["SpaceReclaimed"].as_u64().unwrap())
+    };
+    let (names, space) = prune("/v1.44/volumes/prune");
+    assert_eq!((names.len(), names[0].len(), space), (1, 64, 0), "anonymous ones alone");
+    assert_eq!(prune("/v1.44/volumes/prune?filters={\"label\":[\"nosuch\"],\"all\":[\"1\"]}").0.len(), 0);
+    let (names, space) = prune("/v1.44/volumes/prune?filters={\"all\":[\"true\"],\"label!\":[\"keep\"]}");
+    assert_eq!((names, space), (vec!["big".to_owned(), "plain".into()], 100_000));
+    assert_eq!(prune("/v1.41/volumes/prune").0, ["labelled"], "before 1.42 also those that have names");
+    for filters in ["{\"all\":[\"maybe\"]}", "{\"dangling\":[\"1\"]}", "{\"nosuch\":[\"1\"]}"] {
+        bed.http("POST", &format!("/v1.44/volumes/prune?filters={filters}"), None).expect(400);
+    }
+    has_volumes(bed, &["used"]);
+}
+
+fn the_client_prints_as_the_original(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.isula("volume ls").ok(), "DRIVER  VOLUME NAME");
+    assert_eq!(bed.isula("volume create").ok().len(), 64);
+    assert_eq!(bed.isula("volume create -d local --label a=b --label c two").ok(), "two");
+    assert_eq!(bed.isula("volume create two").ok(), "two", "it is there");
+    bed.isula(&format!("create --name aa -v one:/d {IMAGE} true")).ok();
+    let anonymous = listed(bed).into_iter().find(|name| name.len() == 64).unwrap();
+    let mut lines: Vec<String> = bed.isula("volume ls").ok().lines().map(str::to_owned).collect();
+    assert_eq!(lines.remove(0), "DRIVER  VOLUME NAME");
+    lines.sort();
+    let mut want = vec![format!("local   {anonymous}"), "local   one".into(), "local   two".into()];
+    want.sort();
+    assert_eq!(lines, want);
+    assert_eq!(bed.isula("volume ls -q -f name=tw").ok(), "two");
+    assert_eq!(bed.isula("volume ls -q -f label=a=b -f label=c").ok(), "two");
+    assert_eq!(bed.isula("volume ls -q -f label=a=x").ok(), "");
+    assert_eq!(bed.isula("volume ls -q -f dangling=false").ok(), "one");
+    assert_eq!(bed.isula("volume ls -q -f driver=nfs").ok(), "");
+    bed.isula("volume ls -f nosuch=1").fails(125, "nosuch");
+    bed.isula("volume ls -f dangling=maybe").fails(1, "dangling=maybe");
+    let text = bed.isula("volume inspect two one").ok();
+    let all: Value = crate::support::bed::json(text.as_bytes());
+    let path = store(bed).join("two/_data");
+    assert_eq!((&all[0]["Mountpoint"], &all[0]["Labels"]), (&json!(path), &json!({"a": "b", "c": ""})));
+    assert_eq!((&all[1]["Driver"], &all[1]["Scope"]), (&json!("local"), &json!("local")));
+    contains(&text, "    {\n        \"CreatedAt\": \"20");
+    if requires_templates() {
+        assert_eq!(bed.isula("volume inspect -f '{{.Name}} {{.Driver}}' two").ok(), "two local");
+    }
+    bed.isula("volume inspect nosuch").fails(1, "No such volume: nosuch");
+    bed.isula("volume create -d nfs x1").fails(1, "volume driver \"nfs\" is not supported");
+    bed.isula("volume create -o type=tmpfs x1").fails(1, "\"type\"");
+    bed.isula("volume create x").fails(1, "Invalid volume name (x)");
+    bed.isula("volume create a/b").fails(1, "Invalid volume name (a/b)");
+    bed.isula("volume create --label =x x1").fails(125, "Invalid label");
+    bed.isula("volume").ok();
+    contains(&bed.isula("volume").ok(), "isula volume <command>");
+    bed.isula("volume nosuch").fails(1, "\"nosuch\" not found");
+    bed.isula("volume rm").fails(125, "requires a minimum of 1 argument");
+    assert_eq!(bed.isula("volume rm -f nosuch").ok(), "nosuch");
+    let asked = bed.isula_with("volume prune", b"n\n").ok();
+    contains(&asked, "WARNING! This will remove all local volumes not used by at least one container.");
+    contains(&asked, "Are you sure you want to continue? [y/N]");
+    assert_eq!(listed(bed).len(), 3);
+    let said = bed.isula_with("volume prune", b"y\n").ok();
+    contains(&said, "two");
+    contains(&said, &anonymous);
+    has_volumes(bed, &["one"]);
+}
+
+fn requires_templates() -> bool {
+    crate::support::requires::templates().is_ok()
+}
+
+fn the_interface_speaks_dockers_words(bed: &mut Bed) {
+    bed.start();
+    let create = |body: Value| bed.post("/v1.44/volumes/create", &body).expect(201).json();
+    let made = create(json!({"Name": "vol", "Labels": {"k": "v"}, "DriverOpts": null, "Driver": "local"}));
+    let keys: Vec<&String> = made.as_object().unwrap().keys().collect();
+    assert_eq!(keys.len(), 7, "{made}");
+    assert_eq!((&made["Name"], &made["Labels"], &made["Options"]), (&json!("vol"), &json!({"k": "v"}), &json!({})));
+    // The same name is the same volume, as it is.
+    assert_eq!(create(json!({"Name": "vol", "Labels": {"k": "w"}})), made);
+    assert_eq!(bed.get("/v1.44/volumes/vol").expect(200).json(), made);
+    let anonymous = create(json!({}));
+    assert_eq!(anonymous["Labels"], json!({"com.docker.volume.anonymous": ""}));
+    let given = "b".repeat(64);
+    assert_eq!(create(json!({"Name": given}))["Labels"], json!({}), "its name was given");
+    let labelled = create(json!({"Labels": {"k": "v"}}));
+    assert_eq!(labelled["Labels"], json!({"com.docker.volume.anonymous": "", "k": "v"}));
+    bed.restart();
+    assert_eq!(bed.get("/v1.44/volumes/vol").expect(200).json(), made, "it is on disk");
+    let list = bed.get("/v1.44/volumes").expect(200).json();
+    assert_eq!(list["Volumes"].as_array().unwrap().len(), 4);
+    assert!(list["Volumes"].as_array().unwrap().contains(&made) && list["Warnings"] == json!([]));
+    let filtered = bed.get("/v1.44/volumes?filters={\"dangling\":{\"true\":true},\"name\":[\"vo\"]}").expect(200).json();
+    assert_eq!(filtered["Volumes"], json!([made]));
+    bed.get("/v1.44/volumes?filters={\"nosuch\":[\"1\"]}").expect(400);
+    for (body, status) in [
+        (json!({"Name": "../x"}), 400),
+        (json!({"Name": "a".repeat(65)}), 400),
+        (json!({"Driver": "nfs"}), 501),
+        (json!({"DriverOpts": {"type": "nfs"}}), 501),
+        (json!({"Labels": 5}), 400),
+    ] {
+        assert_eq!(bed.post("/v1.44/volumes/create", &body).status, status, "{body}");
+    }
+    bed.get("/v1.44/volumes/nosuch").expect(404);
+    bed.get("/v1.44/volumes/%2e%2e").expect(404);
+    bed.http("DELETE", "/v1.44/volumes/nosuch", None).expect(404);
+    bed.http("DELETE", "/v1.44/volumes/nosuch?force=true", None).expect(204);
+    bed.http("DELETE", "/v1.44/volumes/%2e%2e%2fstorage?force=true", None).expect(204);
+    bed.http("PUT", "/v1.44/volumes/vol", None).expect(405);
+    bed.http("DELETE", "/v1.44/volumes/vol", None).expect(204);
+    assert!(bed.graph().join("storage").is_dir());
+    assert_eq!(entries(bed).len(), 3);
+}
+
+fn the_daemon_may_stop_and_die(bed: &mut Bed) {
+    bed.start();
+    full_image(bed, "");
+    bed.run_detached_of("full", "aa", "-v vol:/fill -v /own", "payload ready 1000");
+    bed.isula(&format!("create --name bb --volumes-from aa {IMAGE} cat /fill/file")).ok();
+    let before = (mounts(bed, "aa"), listed(bed));
+    for kill in [false, true] {
+        if kill { bed.kill() } else { bed.stop() }
+        bed.restart();
+        assert_eq!((mounts(bed, "aa"), listed(bed)), before);
+        bed.isula("volume rm vol").fails(1, "volume is used by container");
+        assert_eq!(bed.isula("volume prune -f").ok(), "");
+        bed.isula("exec aa sh -c 'echo new > /fill/file'").ok();
+        assert_eq!(bed.isula("start -a bb").ok(), "new");
+    }
+    bed.isula("rm -f -v aa bb").ok();
+    has_volumes(bed, &["vol"]);
+}
+
+/// What a daemon leaves that is killed at the worst moments; all of them are tried by the tests of faults.
+fn a_creation_that_was_cut_off_leaves_no_volume(bed: &mut Bed) {
+    bed.start();
+    let id = bed.isula(&format!("create --name aa -v /kept -v named:/n {IMAGE} true")).ok();
+    let kept = mounts(bed, "aa")[0]["Name"].as_str().unwrap().to_owned();
+    bed.kill();
+    let (lost, other) = ("d".repeat(64), "e".repeat(64));
+    for path in [format!("{lost}/_data/x"), ".tmp-x-1-1/_data".into(), format!("{other}/_data"), ".fill-named/d".into()] {
+        fs::create_dir_all(store(bed).join(path)).unwrap();
+    }
+    fs::write(store(bed).join(".fill-named/d/file"), "whole").unwrap();
+    // Of a container that never came to be, and of one that did.
+    fs::write(store(bed).join(format!(".of-{}-{lost}", "c".repeat(64))), "").unwrap();
+    fs::write(store(bed).join(format!(".of-{id}-{kept}")), "").unwrap();
+    bed.restart();
+    let mut want = vec![kept.as_str(), other.as_str(), "named"];
+    want.sort_unstable();
+    eventually("the rest is gone", || entries(bed).len() == want.len());
+    has_volumes(bed, &want);
+    assert_eq!(fs::read(store(bed).join("named/_data/d/file")).unwrap(), b"whole");
+}
+
+fn a_creation_that_fails_leaves_volumes_as_they_were(bed: &mut Bed) {
+    bed.start();
+    full_image(bed, "");
+    bed.isula("volume create there").ok();
+    // In the last step: the place of its directory is taken by nothing that can be replaced.
+    let engines = bed.graph().join("engines/lcr");
+    let hidden = bed.graph().join("engines/hidden");
+    fs::rename(&engines, &hidden).unwrap();
+    let o = bed.isula("create --name aa -v there:/fill -v new:/fill/deep -v /srv full true");
+    fs::rename(&hidden, &engines).unwrap();
+    assert_ne!(o.code, 0, "{}", o.show());
+    has_volumes(bed, &["there"]);
+    assert_eq!(fs::read_dir(store(bed).join("there/_data")).unwrap().count(), 0, "it is as empty as it was");
+    bed.isula("create --name aa -v there:/fill full true").ok();
+    is_full(&store(bed).join("there/_data"));
+}
+
+fn a_full_disk_while_a_volume_is_filled(bed: &mut Bed) {
+    rootfs::small_disk(&bed.graph(), 32 << 10);
+    bed.own_mounts();
+    bed.launch(&[]);
+    let path = bed.dir.join("large.tar");
+    let mut tar = Archive::create(&path);
+    tar.busybox(&["cat", "true"]);
+    tar.directory("fill");
+    tar.file("fill/small", 0o644, "small");
+    tar.file("fill/zz-large", 0o644, &"x".repeat(6 << 20));
+    tar.finish();
+    bed.isula(&format!("import {} large", path.display())).ok();
+    bed.isula("volume create there").ok();
+    let filler = stage::fill(&bed.graph(), 5 << 20);
+    for options in ["-v there:/fill", "-v new:/fill", "-v /fill"] {
+        let o = bed.isula(&format!("create --name aa {options} large true"));
+        assert_ne!(o.code, 0, "{}", o.show());
+        contains(&o.err.to_lowercase(), "no space left on device");
+        has_volumes(bed, &["there"]);
+        assert_eq!(fs::read_dir(store(bed).join("there/_data")).unwrap().count(), 0);
+    }
+    fs::remove_file(filler).unwrap();
+    bed.isula("create --name aa -v there:/fill large true").ok();
+    assert_eq!(fs::metadata(store(bed).join("there/_data/zz-large")).unwrap().len(), 6 << 20);
+    bed.isula("rm aa").ok();
+}
+
+fn a_volume_that_is_gone_is_told(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("create --name aa -v vol:/d {IMAGE} true")).ok();
+    fs::remove_dir_all(store(bed).join("vol")).unwrap();
+    bed.isula("start aa").fails(125, "No such volume: vol");
+    let o = bed.isula(&format!("create --volumes-from aa {IMAGE} true"));
+    contains(&o.err, "No such volume: vol");
+    bed.isula("volume create vol").ok();
+    bed.isula("start aa").ok();
+    bed.await_state("aa", "exited");
+}
+
+fn volumes_of_remapped_containers(bed: &mut Bed) {
+    bed.start_with(&["--userns-remap", "100000:200000:65536"]);
+    full_image(bed, "");
+    let graph = bed.graph().join("100000.200000/volumes");
+    let owner = |path: &str| {
+        let m = graph.join(path).symlink_metadata().unwrap();
+        (m.uid(), m.gid())
+    };
+    assert_eq!(bed.run("-v plain:/d", "sh -c 'echo x > /d/x; stat -c %u:%g /d'"), "0:0");
+    assert_eq!((owner("plain"), owner("plain/_data"), owner("plain/_data/x")), ((0, 0), (100_000, 200_000), (100_000, 200_000)));
+    assert_eq!(bed.isula("run --rm -v vol:/fill full stat -c %u:%g /fill /fill/owned").ok(), "0:0\n1000:2000");
+    assert_eq!(owner("vol/_data/owned"), (101_000, 202_000));
+    // The same as the host sees it.
+    assert_eq!(bed.isula("run --rm --userns=host -v vol:/fill full cat /fill/file").ok(), "from the image");
+}
+
+fn volumes_on_old_kernels(bed: &mut Bed) {
+    let Some(_) = old_kernel::launch(bed) else { return };
+    full_image(bed, "");
+    assert_eq!(bed.isula("run --rm -v vol:/fill full cat /fill/deep/er/last").ok(), "deep");
+    is_full(&store(bed).join("vol/_data"));
+    assert_eq!(bed.isula("run --rm -v vol:/fill:ro full payload write /fill/x y").exits(1), "EROFS");
+}
+
+fn the_stock_client_has_volumes(bed: &mut Bed) {
+    requires!(docker);
+    bed.start();
+    let docker = |line: &str| crate::docker_client::docker(bed, line);
+    assert_eq!(docker("volume create --label k=v vol").ok(), "vol");
+    let run = "run --rm --network none";
+    assert_eq!(docker(&format!("{run} -v vol:/x {IMAGE} sh -c 'echo kept > /x/f; cat /x/f'")).ok(), "kept");
+    assert_eq!(docker(&format!("{run} --mount type=volume,src=vol,dst=/y,volume-nocopy {IMAGE} cat /y/f")).ok(), "kept");
+    contains(&docker("volume ls").ok(), "local     vol");
+    assert_eq!(docker("volume ls -q -f label=k=v").ok(), "vol");
+    assert_eq!(docker("volume inspect -f '{{.Name}} {{.Driver}} {{.Labels.k}}' vol").ok(), "vol local v");
+    docker(&format!("create --name aa --network none -v vol:/x -v /anonymous {IMAGE} cat /x/f")).ok();
+    docker(&format!("create --name bb --network none --volumes-from aa:ro {IMAGE} payload write /x/f y")).ok();
+    let o = docker("start -a bb");
+    assert_eq!((o.code, o.out.trim()), (1, "EROFS"), "{}", o.show());
+    let o = docker("volume rm vol");
+    assert_ne!(o.code, 0);
+    contains(&o.err, "volume is used by container");
+    docker("rm -v bb").ok();
+    docker("rm -v aa").ok();
+    has_volumes(bed, &["vol"]);
+    contains(&docker("volume prune -f").ok(), "Total reclaimed space: 0B");
+    has_volumes(bed, &["vol"]);
+    contains(&docker("volume prune -a -f").ok(), "vol");
+    docker("volume create vol").ok();
+    assert_eq!(docker("volume rm vol").ok(), "vol");
+    assert_ne!(docker("volume inspect vol").code, 0);
+    has_volumes(bed, &[]);
+}
