@@ -10,7 +10,7 @@ use crate::modules::volume::{Record, discard};
 use crate::utils::atomic_file::Durability;
 use crate::utils::id::{is_full_id, random_id};
 use crate::utils::time::Timestamp;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Lists volumes by name. Filters: `name` (a part of it), `label`, `dangling`, `driver`.
 ///
@@ -86,7 +86,7 @@ fn remove_unused(daemon: &Daemon, name: &str) -> Result<()> {
         if let Some(user) = daemon.containers.volume_user(name, "") {
             return Err(Error::conflict(format!("remove {name}: volume is used by container {user}")));
         }
-        daemon.volumes.take(name)?
+        daemon.volumes.take(name, Durability::Durable)?
     };
     discard(&garbage);
     log::info!("volume {name}: removed");
@@ -184,17 +184,26 @@ pub fn unmark_anonymous(daemon: &Daemon, container: &Container) {
     }
 }
 
-/// Removes the anonymous volumes of a container that is not there any more, but for those that others have.
-pub fn remove_anonymous(daemon: &Daemon, container: &Container) {
+/// Has the anonymous volumes of a container that has lost its directory cease to exist, but for those that others have;
+/// gives what is left of them.
+pub fn take_anonymous(daemon: &Daemon, container: &Container) -> Vec<PathBuf> {
+    let mut garbage = Vec::new();
+    let _operation = daemon.volumes.operate();
     for volume in container.head.volumes.iter().filter(|volume| volume.anonymous) {
-        match remove_unused(daemon, &volume.name) {
-            Err(e) if !matches!(e.kind(), Kind::Conflict | Kind::NotFound) => {
-                // It stays marked, for the next start.
-                log::warn!("volume {} is left: {e}", volume.name);
+        if daemon.containers.volume_user(&volume.name, &container.id).is_none() {
+            // The mark says the same to a start after a power cut.
+            match daemon.volumes.take(&volume.name, Durability::Volatile) {
+                Ok(path) => garbage.push(path),
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => {
+                    log::warn!("volume {} is left for the next start: {e}", volume.name);
+                    continue;
+                }
             }
-            _ => daemon.volumes.unmark(&container.id, &volume.name),
         }
+        daemon.volumes.unmark(&container.id, &volume.name);
     }
+    garbage
 }
 
 /// Completes what was interrupted when the daemon ended. To be called when all containers are known.
@@ -209,7 +218,7 @@ pub fn restore(daemon: &std::sync::Arc<Daemon>) -> Result<()> {
             Some(true) => continue,
             Some(false) => {}
             None if daemon.containers.volume_user(&volume, "").is_some() => {}
-            None => match daemon.volumes.take(&volume) {
+            None => match daemon.volumes.take(&volume, Durability::Volatile) {
                 Ok(path) => garbage.push(path),
                 Err(e) if e.kind() == Kind::NotFound => {}
                 Err(e) => {

@@ -98,15 +98,15 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
         container.change(|s| s.run.has_been_manually_stopped = true);
         force(daemon, &container)?;
     }
-    let volumes = volumes && !container.head.auto_remove; // whose volumes go anyway
-    if volumes {
+    container.change(|s| s.with_volumes = volumes);
+    // The volumes of those that go by themselves are marked anyway.
+    let marks = volumes && !container.head.auto_remove;
+    if marks {
         volume::mark_anonymous(daemon, &container);
     }
     let result = settle_and_remove(daemon, &container);
-    match &result {
-        Ok(()) if volumes => volume::remove_anonymous(daemon, &container),
-        Err(_) if volumes => volume::unmark_anonymous(daemon, &container),
-        _ => {}
+    if marks && result.is_err() {
+        volume::unmark_anonymous(daemon, &container);
     }
     result
 }

@@ -225,7 +225,7 @@ impl Drop for Attached<'_> {
             let _operation = store.operate();
             let is_free = |name: &String| self.daemon.containers.volume_user(name, self.id).is_none();
             for name in self.made.iter().filter(|name| is_free(name)) {
-                match store.take(name) {
+                match store.take(name, Durability::Volatile) {
                     Ok(path) => garbage.push(path),
                     Err(e) => log::warn!("volume {name}, made for nothing, is left: {e}"),
                 }

@@ -212,7 +212,7 @@ impl Store {
     ///
     /// # Errors
     /// `Kind::NotFound`; the failing call.
-    pub fn take(&self, name: &str) -> Result<PathBuf> {
+    pub fn take(&self, name: &str, durability: Durability) -> Result<PathBuf> {
         let missing = || Error::not_found(format!("No such volume: {name}"));
         let path = self.root.join(name);
         if !name::is_valid(name) {
@@ -222,7 +222,9 @@ impl Store {
             Err(e) if e.kind() == ErrorKind::NotFound => return Err(missing()),
             other => other.context(|| format!("rename({path:?})"))?,
         };
-        sync_directory(&self.root)?;
+        if durability == Durability::Durable {
+            sync_directory(&self.root)?;
+        }
         Ok(garbage)
     }
 

@@ -57,11 +57,11 @@ fn a_volume_is_made_once_and_removed_whole() {
     assert_eq!((volume.mountpoint.as_str(), volume.labels.len()), (g.at("vol/_data").to_str().unwrap(), 0));
     assert_eq!(volume.created_at.unix_seconds(), g.at("vol").metadata().unwrap().mtime());
     write(g.at("vol/_data/f"), "").unwrap();
-    discard(&g.1.take("vol").unwrap());
+    discard(&g.1.take("vol", Durability::Durable).unwrap());
     assert!(g.all().is_empty() && !g.1.exists("vol"));
     for missing in ["vol", "..", ".", "", "a/b", "x"] {
         assert_eq!(g.1.get(missing).unwrap_err().to_string(), format!("No such volume: {missing}"));
-        assert_eq!(g.1.take(missing).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(g.1.take(missing, Durability::Volatile).unwrap_err().kind(), Kind::NotFound);
     }
 }
 
