@@ -84,7 +84,10 @@ impl World {
             now == before.images.get(n) || now == after.images.get(n)
         });
         let volumes = self.volumes.iter().all(|v| before.volumes.contains(v) || after.volumes.contains(v));
-        images && volumes && (self.containers == before.containers || self.containers == after.containers)
+        // Volumes without names come and go with their containers.
+        let anonymous = |w: &World| w.volumes.iter().filter(|v| v.starts_with("anonymous ")).count();
+        let together = |w: &World| self.containers == w.containers && anonymous(self) == anonymous(w);
+        images && volumes && (together(before) || together(after))
     }
 
     fn layers(&self) -> BTreeSet<String> {
