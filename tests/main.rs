@@ -33,6 +33,7 @@ mod store;
 mod streams;
 mod support;
 mod users;
+mod volume_copies;
 mod volumes;
 
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         remap::TESTS,
         mounts::TESTS,
         volumes::TESTS,
+        volume_copies::TESTS,
         resources::TESTS,
         restore::TESTS,
         bad_input::TESTS,
