@@ -2,7 +2,7 @@
 
 use crate::support::bed::Bed;
 use crate::support::rootfs::{self, Archive};
-use crate::support::{IMAGE, contains, eventually, old_kernel, stage};
+use crate::support::{IMAGE, contains, eventually, stage};
 use crate::tests;
 use crate::volumes::{entries, has_volumes, listed, mounts, store};
 use serde_json::{Value, json};
@@ -21,7 +21,6 @@ tests![
     a_creation_that_fails_leaves_volumes_as_they_were,
     a_full_disk_while_a_volume_is_filled,
     volumes_of_remapped_containers,
-    volumes_on_old_kernels,
 ];
 
 /// An image whose directory `/fill` has everything that can be in one.
@@ -280,13 +279,4 @@ fn volumes_of_remapped_containers(bed: &mut Bed) {
     assert_eq!(owner("vol/_data/owned"), (101_000, 202_000));
     // The same as the host sees it.
     assert_eq!(bed.isula("run --rm --userns=host -v vol:/fill full cat /fill/file").ok(), "from the image");
-}
-
-fn volumes_on_old_kernels(bed: &mut Bed) {
-    old_kernel::pretend(old_kernel::Version::parse("4.14").unwrap());
-    bed.start();
-    full_image(bed, "");
-    assert_eq!(bed.isula("run --rm -v vol:/fill full cat /fill/deep/er/last").ok(), "deep");
-    is_full(&store(bed).join("vol/_data"));
-    assert_eq!(bed.isula("run --rm -v vol:/fill:ro full payload write /fill/x y").exits(1), "EROFS");
 }

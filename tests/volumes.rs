@@ -21,6 +21,7 @@ tests![
     the_client_prints_as_the_original,
     the_interface_speaks_dockers_words,
     a_volume_that_is_gone_is_told,
+    a_volume_may_be_a_directory_elsewhere,
     the_stock_client_has_volumes,
 ];
 
@@ -236,7 +237,7 @@ fn bad_volumes_are_refused(bed: &mut Bed) {
         json!({"Mounts": [mount]})
     };
     create(mount(json!({"VolumeOptions": {"DriverConfig": {"Name": "nfs"}}})), 501, "nfs");
-    create(mount(json!({"VolumeOptions": {"DriverConfig": {"Options": {"o": "bind"}}}})), 501, "\\\"o\\\"");
+    create(mount(json!({"VolumeOptions": {"DriverConfig": {"Options": {"size": "1g"}}}})), 501, "size");
     create(mount(json!({"VolumeOptions": {"Subpath": "x"}})), 501, "subpath");
     create(mount(json!({"TmpfsOptions": {}})), 400, "another type");
     create(mount(json!({"Source": "", "ReadOnly": true})), 400, "anonymous volume cannot be read-only");
@@ -327,7 +328,7 @@ fn the_client_prints_as_the_original(bed: &mut Bed) {
     }
     bed.isula("volume inspect nosuch").fails(1, "No such volume: nosuch");
     bed.isula("volume create -d nfs x1").fails(1, "volume driver \"nfs\" is not supported");
-    bed.isula("volume create -o type=tmpfs x1").fails(1, "\"type\"");
+    bed.isula("volume create -o type=tmpfs x1").fails(1, "type \"tmpfs\" is not supported");
     bed.isula("volume create x").fails(1, "Invalid volume name (x)");
     bed.isula("volume create a/b").fails(1, "Invalid volume name (a/b)");
     bed.isula("volume create --label =x x1").fails(125, "Invalid label");
@@ -405,6 +406,31 @@ fn a_volume_that_is_gone_is_told(bed: &mut Bed) {
     bed.isula("volume create vol").ok();
     bed.isula("start aa").ok();
     bed.await_state("aa", "exited");
+}
+
+fn a_volume_may_be_a_directory_elsewhere(bed: &mut Bed) {
+    bed.start();
+    let outside = bed.dir.join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join("file"), "outside\n").unwrap();
+    let options = |o: &str| format!("-o type=none -o o={o} -o device={}", outside.display());
+    bed.isula(&format!("volume create {} vol", options("bind"))).ok();
+    bed.isula(&format!("volume create {} fixed", options("bind,ro"))).ok();
+    for _ in 0..2 {
+        assert_eq!(bed.run("-v vol:/etc", "cat /etc/file"), "outside");
+        let o = bed.isula(&format!("run --rm -v fixed:/d {IMAGE} payload write /d/x y"));
+        assert_eq!(o.exits(1), "EROFS");
+        bed.restart();
+    }
+    let names: Vec<_> = fs::read_dir(&outside).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(!names.iter().any(|name| name == "marker"), "nothing is copied there: {names:?}");
+    bed.isula("volume prune -f").ok();
+    has_volumes(bed, &[]);
+    assert_eq!(fs::read(outside.join("file")).unwrap(), b"outside\n", "it is not the volume's to remove");
+    bed.isula("volume create -o o=bind -o device=/no/such vol").ok();
+    let o = bed.isula(&format!("run --rm -v vol:/d {IMAGE} true"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    contains(&o.err, "No such volume: vol, \"/no/such\" is no directory");
 }
 
 fn the_stock_client_has_volumes(bed: &mut Bed) {

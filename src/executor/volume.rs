@@ -36,21 +36,21 @@ pub fn list(daemon: &Daemon, filters: &Filters) -> Result<VolumeList> {
 /// Makes a volume. One of this name that is there already is the answer as it is.
 ///
 /// # Errors
-/// `Kind::Invalid` for the name, `Kind::Unsupported` for another driver than `local` and for its options; the failing
-/// call.
+/// `Kind::Invalid` for the name, `Kind::Unsupported` for another driver than `local` and for most of its options; the
+/// failing call.
 pub fn create(daemon: &Daemon, request: VolumeRequest) -> Result<Volume> {
     check_driver(&request.driver, &request.driver_opts)?;
-    let VolumeRequest { mut name, mut labels, .. } = request;
+    let VolumeRequest { mut name, mut labels, driver_opts: options, .. } = request;
     let is_named = !name.is_empty();
     if !is_named {
         name = random_id()?;
     }
     // Without a record, the form of the name says that nobody gave it.
-    let needs_record = !labels.is_empty() || is_named && is_full_id(&name);
+    let needs_record = !labels.is_empty() || !options.is_empty() || is_named && is_full_id(&name);
     if !is_named && needs_record {
         labels.insert(ANONYMOUS.into(), String::new());
     }
-    let record = needs_record.then(|| Record { created_at: Timestamp::now(), labels, ..Record::default() });
+    let record = needs_record.then(|| Record { created_at: Timestamp::now(), labels, options });
     let made = {
         let _operation = daemon.volumes.operate();
         daemon.volumes.create(&name, record.as_ref(), Durability::Durable)?

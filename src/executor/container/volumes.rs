@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::executor::Daemon;
 use crate::modules::container::index::Reservation;
 use crate::modules::spec;
-use crate::modules::volume::{Record, discard};
+use crate::modules::volume::{Record, bound, discard};
 use crate::utils::atomic_file::Durability;
 use crate::utils::id::{is_full_id, random_id};
 use crate::utils::path::{self, Links};
@@ -23,8 +23,15 @@ struct Planned {
     /// Whether the image's content is copied into it.
     copy: bool,
     labels: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
     /// Of another container: then the volume must be there.
     inherited: bool,
+}
+
+impl Planned {
+    fn plain(record: MountRecord) -> Planned {
+        Planned { record, copy: false, labels: BTreeMap::new(), options: BTreeMap::new(), inherited: false }
+    }
 }
 
 /// The mounts of a container that is to be made. Nothing is done for them yet.
@@ -43,11 +50,11 @@ impl Plan {
         }
         let tmpfs: Vec<String> = host.tmpfs.keys().map(|path| path::clean(path)).collect();
         plan.0.retain(|p| !tmpfs.contains(&p.record.destination));
-        for spec::Stored { mut record, copy, labels } in spec::stored(host)? {
+        for spec::Stored { mut record, copy, labels, options } in spec::stored(host)? {
             if record.is_volume() && record.name.is_empty() {
                 record.name = random_id()?;
             }
-            plan.put(Planned { record, copy, labels, inherited: false });
+            plan.put(Planned { record, copy, labels, options, inherited: false });
         }
         for path in config.volumes.keys() {
             // An image may leave the first slash out.
@@ -57,7 +64,7 @@ impl Plan {
             }
             let (kind, driver, name) = ("volume".into(), DRIVER.into(), random_id()?);
             let record = MountRecord { kind, driver, name, destination, rw: true, ..MountRecord::default() };
-            plan.put(Planned { record, copy: true, labels: BTreeMap::new(), inherited: false });
+            plan.put(Planned { copy: true, ..Planned::plain(record) });
         }
         Ok(plan)
     }
@@ -79,7 +86,7 @@ fn inherit(daemon: &Daemon, text: &str, plan: &mut Plan) -> Result<()> {
     let mounts = daemon.disk.document(&other.id)?.common_config.mount_points;
     for mut record in mounts.into_values().filter(|record| matches!(record.kind.as_str(), "bind" | "volume")) {
         record.rw &= mode != "ro";
-        plan.put(Planned { record, copy: false, labels: BTreeMap::new(), inherited: true });
+        plan.put(Planned { inherited: true, ..Planned::plain(record) });
     }
     Ok(())
 }
@@ -116,14 +123,10 @@ impl<'a> Attached<'a> {
         }
         let store = &daemon.volumes;
         let _operation = store.operate();
-        let volumes = attached.mounts.iter_mut().filter(|m| m.record.is_volume());
-        let names = volumes.map(|m| {
-            m.record.source = store.data(&m.record.name).to_string_lossy().into_owned();
-            m.record.name.clone()
-        });
+        let names = attached.mounts.iter().filter(|m| m.record.is_volume()).map(|m| m.record.name.clone());
         reservation.use_volumes(names.collect());
-        for mount in attached.mounts.iter().filter(|m| m.record.is_volume()) {
-            let record = &mount.record;
+        for mount in attached.mounts.iter_mut().filter(|m| m.record.is_volume()) {
+            let record = &mut mount.record;
             if mount.inherited {
                 if !store.exists(&record.name) {
                     return Err(Error::not_found(format!("No such volume: {}", record.name)));
@@ -134,17 +137,23 @@ impl<'a> Attached<'a> {
                 store.mark(id, &record.name)?;
             }
             // One with a name that looks made up needs a note that it is not.
-            let said = !mount.labels.is_empty() || record.named && is_full_id(&record.name);
-            let said = said.then(|| Record {
+            let said = !(mount.labels.is_empty() && mount.options.is_empty());
+            let said = (said || record.named && is_full_id(&record.name)).then(|| Record {
                 created_at: Timestamp::now(),
-                labels: mount.labels.clone(),
-                ..Record::default()
+                labels: std::mem::take(&mut mount.labels),
+                options: std::mem::take(&mut mount.options),
             });
             // The container's own creation makes it last.
             let alone = auto_remove && record.named || said.is_some();
             let durability = if alone { Durability::Durable } else { Durability::Volatile };
             if store.create(&record.name, said.as_ref(), durability)? {
                 attached.made.push(record.name.clone());
+            }
+            record.source = store.data(&record.name).to_string_lossy().into_owned();
+            if let Some(bound) = bound::parse(&store.get(&record.name)?.options)? {
+                record.source = bound.path;
+                record.rw &= !bound.read_only;
+                mount.copy = false;
             }
         }
         Ok(attached)

@@ -40,7 +40,8 @@ pub(super) fn of_container(
 ) -> Result<Vec<Mount>> {
     let wanted = volume::of_container(input.host, input.mount_points)?;
     if let Some(gone) = wanted.iter().find(|w| w.record.is_volume() && !Path::new(&w.mount.source).is_dir()) {
-        return Err(Error::not_found(format!("No such volume: {}", gone.record.name)));
+        let (name, place) = (&gone.record.name, &gone.mount.source);
+        return Err(Error::not_found(format!("No such volume: {name}, {place:?} is no directory")));
     }
     for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
         let source = Path::new(&w.mount.source);

@@ -5,7 +5,7 @@ use crate::api::container::{HostConfig, MountPoint, VolumeOptions};
 use crate::api::oci::runtime::Mount;
 use crate::api::volume::{DRIVER, MountRecord};
 use crate::error::{Error, Kind, Result};
-use crate::modules::volume::name;
+use crate::modules::volume::{bound, name};
 use std::collections::BTreeMap;
 
 /// How mounts travel between the container and the host; the stronger wins for the root.
@@ -38,6 +38,8 @@ pub struct Stored {
     pub copy: bool,
     /// Labels of a volume that is made.
     pub labels: BTreeMap<String, String>,
+    /// Options of the driver for a volume that is made.
+    pub options: BTreeMap<String, String>,
 }
 
 /// The mounts of a request that are stored with the container, in its order.
@@ -50,7 +52,8 @@ pub fn stored(host: &HostConfig) -> Result<Vec<Stored>> {
     let stored = wanted.into_iter().map(|w| {
         let options = w.volume.unwrap_or_default();
         let copy = w.record.is_volume() && !options.no_copy;
-        Stored { record: w.record, copy, labels: options.labels }
+        let driver = options.driver_config.unwrap_or_default();
+        Stored { record: w.record, copy, labels: options.labels, options: driver.options }
     });
     Ok(stored.collect())
 }
@@ -321,18 +324,15 @@ fn check_volume_options(options: &VolumeOptions) -> Result<()> {
     options.driver_config.as_ref().map_or(Ok(()), |driver| check_driver(&driver.name, &driver.options))
 }
 
-/// Refuses drivers that are not there, and options of the one that is.
+/// Refuses drivers that are not there, and what the one that is cannot do.
 ///
 /// # Errors
-/// `Kind::Unsupported` naming them.
+/// `Kind::Unsupported` naming it, `Kind::Invalid` for options that say nothing.
 pub fn check_driver(driver: &str, options: &BTreeMap<String, String>) -> Result<()> {
     if !matches!(driver, "" | DRIVER) {
         return Err(unsupported(format!("volume driver {driver:?} is not supported, only \"local\"")));
     }
-    match options.keys().next() {
-        Some(key) => Err(unsupported(format!("option {key:?} of volume driver \"local\" is not supported"))),
-        None => Ok(()),
-    }
+    bound::parse(options).map(drop)
 }
 
 /// A file system in a file, which cannot be written whatever the request says.

@@ -11,6 +11,7 @@
 //! [`Store::operate`] is held while a volume gets its first user or is looked at for its last; before the index of
 //! containers, never over the copying or removing of what is in it. The copying has a lock of its own.
 
+pub mod bound;
 pub mod name;
 #[cfg(test)]
 mod tests;
