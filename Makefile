@@ -47,7 +47,7 @@ cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TAR
 INTEGRATION = ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
 	cargo test --locked --quiet --test integration $(FEATURES) --
 # What depends on system calls that older kernels lack; the rest of the suite passes too: make test TESTS='--kernel 4.14'
-KERNEL_TESTS = embedded:: exec:: isolation:: mounts:: remap:: users::
+KERNEL_TESTS = embedded:: exec:: isolation:: mounts:: remap:: users:: volumes:: volume_copies::
 
 .DEFAULT_GOAL := build
 .PHONY: all build minimal payload help check test test-board demo size bench install deps cross all-targets clean distclean

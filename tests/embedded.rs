@@ -143,6 +143,13 @@ fn layers_are_stacked_where_they_are(bed: &mut Bed) {
     let row: Vec<&str> = listed.lines().find(|l| l.starts_with("test ")).expect("a row").split_whitespace().collect();
     assert_eq!((row[1], row[2].len()), ("v1", 12), "{listed}");
 
+    // What its layers show together is what a volume gets.
+    bed.isula("create --name filled -v vol:/etc test:v1 true").ok();
+    let data = bed.graph().join("volumes/vol/_data");
+    assert_eq!(fs::read(data.join("upper")).unwrap(), b"from above\n");
+    assert!(data.join("plain").exists() && !data.join("marker").exists());
+    bed.isula("rm filled").ok();
+
     let look = "sh -c 'cat /etc/upper /etc/plain; ls /home /etc; echo $A; touch /etc/own; ls /etc/marker /etc/group'";
     let o = bed.isula(&format!("run --name aa test:v1 {look}"));
     assert_eq!(o.code, 1);

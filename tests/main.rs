@@ -39,6 +39,8 @@ mod store;
 mod streams;
 mod support;
 mod users;
+mod volume_copies;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -79,6 +81,8 @@ fn main() -> ExitCode {
         users::TESTS,
         remap::TESTS,
         mounts::TESTS,
+        volumes::TESTS,
+        volume_copies::TESTS,
         resources::TESTS,
         restart::TESTS,
         restore::TESTS,

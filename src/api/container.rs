@@ -237,9 +237,12 @@ pub struct HostConfig {
     pub port_bindings: BTreeMap<String, serde_json::Value>,
     /// All exposed ports. Read so that it can be refused.
     pub publish_all_ports: bool,
-    /// Volumes of other containers. Read so that they can be refused.
+    /// Containers whose mounts it has too: `CONTAINER[:ro|rw|z]`.
     #[serde(deserialize_with = "null_default")]
     pub volumes_from: Vec<String>,
+    /// Driver of the volumes; read so that others than `local` can be refused.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub volume_driver: String,
     /// Annotations, docker's place for them.
     #[serde(deserialize_with = "null_default")]
     pub annotations: BTreeMap<String, String>,
@@ -396,6 +399,26 @@ pub struct TmpfsOptions {
 pub struct VolumeOptions {
     /// Whether the image's content is not copied.
     pub no_copy: bool,
+    /// Of a volume that is made.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Who makes it. Read so that others can be refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_config: Option<VolumeDriver>,
+    /// Read so that it can be refused.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+}
+
+/// The driver of a volume.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct VolumeDriver {
+    /// `local` when empty.
+    pub name: String,
+    /// Options of the driver.
+    #[serde(deserialize_with = "null_default")]
+    pub options: BTreeMap<String, String>,
 }
 
 /// When a container is started again.

@@ -11,3 +11,4 @@ pub mod oci;
 pub mod shim;
 pub mod stats;
 pub mod system;
+pub mod volume;

@@ -16,6 +16,7 @@ mod exec;
 mod image;
 mod request;
 mod stream;
+mod volume;
 
 pub use request::{
     AttachRequest, Filters, ImageListRequest, ImageSearchRequest, ImportRequest, ListRequest, LogsRequest,

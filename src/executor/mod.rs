@@ -35,6 +35,7 @@ pub mod restore;
 #[cfg(feature = "registry")]
 pub mod search;
 pub mod system;
+pub mod volume;
 
 /// The daemon's state, passed by reference to everything.
 pub struct Daemon {
@@ -52,6 +53,8 @@ pub struct Daemon {
     pub credentials: credentials::Store,
     /// What happened.
     pub journal: Journal,
+    /// Volumes.
+    pub volumes: crate::modules::volume::Store,
     /// Exec sessions.
     pub execs: exec::Sessions,
     /// What an operator chose.
@@ -106,6 +109,7 @@ impl Daemon {
             disk,
             containers: Index::default(),
             journal: Journal::default(),
+            volumes: crate::modules::volume::Store::open(&settings.graph, settings.defaults.remap)?,
             execs: exec::Sessions::default(),
             #[cfg(feature = "registry")]
             registry: Registry::new(settings.registry.clone())?,

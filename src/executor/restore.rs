@@ -43,6 +43,9 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
         running += usize::from(active.contains(id));
     }
     log::info!("{} containers found, {running} with run state", ids.len());
+    if let Err(e) = super::volume::restore(daemon) {
+        log::error!("volumes are not checked for owners: {e}");
+    }
     check_documents(daemon);
     sweep(daemon, garbage, &active, &order::set(ids));
     Ok(())

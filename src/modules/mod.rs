@@ -8,3 +8,4 @@ pub mod image;
 pub mod remap;
 pub mod runtime;
 pub mod spec;
+pub mod volume;

@@ -237,7 +237,13 @@ impl Bed {
     /// `isula run -d --name NAME OPTIONS box COMMAND`: the id.
     #[track_caller]
     pub fn run_detached(&self, name: &str, options: &str, command: &str) -> String {
-        let id = self.isula(&format!("run -d --name {name} {options} {IMAGE} {command}")).ok();
+        self.run_detached_of(IMAGE, name, options, command)
+    }
+
+    /// The same of another image.
+    #[track_caller]
+    pub fn run_detached_of(&self, image: &str, name: &str, options: &str, command: &str) -> String {
+        let id = self.isula(&format!("run -d --name {name} {options} {image} {command}")).ok();
         assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "no container id: {id:?}");
         self.ids.lock().expect(NO_PANIC).insert(id.clone());
         id

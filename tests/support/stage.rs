@@ -54,7 +54,8 @@ pub struct Stage {
 
 impl Stage {
     /// Makes the store: `kept:v1` of two layers, `other:v1` with another on the same base, `many:v1` and `many:v2` on
-    /// that; two images without a name; containers `aa` and `bb`. `pulled` is the name of an image in a registry when
+    /// that; two images without a name; containers `aa`, `bb` and `vv`, which has volumes, one of them `held`; volumes
+    /// `idle`, which is empty, and `lone`, which is not. `pulled` is the name of an image in a registry when
     /// there is one.
     pub fn set(bed: &mut Bed, ground: Ground) -> Stage {
         let registry = super::requires::registry().is_ok().then(|| {
@@ -86,6 +87,10 @@ impl Stage {
         stage.content.learn(bed, &stage.before);
         bed.isula("create --name aa kept:v1").ok();
         bed.isula("create --name bb kept:v1").ok();
+        bed.isula("create --name vv -v /of-kept -v /etc -v held:/srv kept:v1").ok();
+        bed.isula("volume create idle").ok();
+        bed.isula("create --name ww -v lone:/of-kept kept:v1").ok();
+        bed.isula("rm ww").ok();
         stage.before = World::of(bed);
         stage.before.await_tidiness(bed);
         bed.stop();
@@ -110,6 +115,12 @@ impl Stage {
             one("rmi of the last name", "rmi other:v1".into()),
             one("create", "create --name cc kept:v1".into()),
             one("rm", "rm aa".into()),
+            // What was copied into a volume that was there may stay in it: all or nothing.
+            several("create with volumes", "create --name cc -v /etc -v idle:/of-kept -v /no/where kept:v1".into()),
+            one("rm with volumes", "rm -v vv".into()),
+            one("volume create", "volume create --label a=b more".into()),
+            one("volume rm", "volume rm lone".into()),
+            several("volume prune", "volume prune -f".into()),
         ];
         if let Some(registry) = &self._registry {
             all.push(one("pull", format!("pull {}", registry.name("pulled:v1"))));

@@ -22,7 +22,10 @@ pub struct World {
     /// has none.
     pub images: BTreeMap<String, Vec<String>>,
     pub containers: BTreeSet<String>,
+    /// Names of volumes, or that they have none, with a digest of what is in them; in order.
+    pub volumes: Vec<String>,
     ids: BTreeSet<String>,
+    volume_names: BTreeSet<String>,
 }
 
 impl World {
@@ -54,12 +57,23 @@ impl World {
         for container in list.as_array().expect("a list") {
             world.containers.insert(container["Names"][0].as_str().expect("a name").trim_matches('/').to_owned());
         }
+        let list = bed.get("/v1.44/volumes").expect(200).json();
+        for volume in list["Volumes"].as_array().expect("a list") {
+            let name = volume["Name"].as_str().expect("a name");
+            let anonymous = volume["Labels"].get("com.docker.volume.anonymous").is_some();
+            let mut text = String::new();
+            describe(Path::new(volume["Mountpoint"].as_str().expect("a path")), &mut text);
+            let shown = if anonymous { "anonymous" } else { name };
+            world.volumes.push(format!("{shown} {} {}", volume["Labels"], sha256(text.as_bytes())));
+            world.volume_names.insert(name.to_owned());
+        }
+        world.volumes.sort();
         world
     }
 
     /// Whether it is the same but for the ids of images, which an import chooses by the time.
     pub fn like(&self, other: &World) -> bool {
-        self.images == other.images && self.containers == other.containers
+        self.images == other.images && self.containers == other.containers && self.volumes == other.volumes
     }
 
     /// Whether each name is as in one of two others.
@@ -69,7 +83,11 @@ impl World {
             let now = self.images.get(n);
             now == before.images.get(n) || now == after.images.get(n)
         });
-        images && (self.containers == before.containers || self.containers == after.containers)
+        let volumes = self.volumes.iter().all(|v| before.volumes.contains(v) || after.volumes.contains(v));
+        // Volumes without names come and go with their containers.
+        let anonymous = |w: &World| w.volumes.iter().filter(|v| v.starts_with("anonymous ")).count();
+        let together = |w: &World| self.containers == w.containers && anonymous(self) == anonymous(w);
+        images && volumes && (together(before) || together(after))
     }
 
     fn layers(&self) -> BTreeSet<String> {
@@ -97,6 +115,9 @@ impl World {
                 strays.extend(found.symmetric_difference(want).map(|n| format!("{directory}/{n}")));
                 temporary(&storage.join(directory), 1, &mut strays);
             }
+            let volumes = names(&graph.join("volumes"));
+            strays.extend(volumes.symmetric_difference(&self.volume_names).map(|n| format!("volumes/{n}")));
+            temporary(&graph.join("volumes"), 1, &mut strays);
             temporary(&graph.join("engines"), 2, &mut strays);
             temporary(&graph, 0, &mut strays);
             if strays.is_empty() {

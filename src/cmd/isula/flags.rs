@@ -145,6 +145,9 @@ pub struct ContainerFlags {
     /// bind mount a volume, [SRC:]DST[:OPTS]
     #[argh(option, short = 'v', arg_name = "list")]
     pub volume: Vec<String>,
+    /// mount what another container has mounted, CONTAINER[:ro|rw|z]
+    #[argh(option, arg_name = "list")]
+    pub volumes_from: Vec<String>,
     /// attach a file system, type=TYPE,…
     #[argh(option, arg_name = "list")]
     pub mount: Vec<String>,
@@ -299,7 +302,7 @@ pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&["update"], &["--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory"]),
     (&["run", "create"], &[
         "--hook-spec", "--env-target-file", "--user-remap",
-        "--no-pivot", "--system-container", "--ns-change-opt", "--host-channel", "--volumes-from",
+        "--no-pivot", "--system-container", "--ns-change-opt", "--host-channel",
         "--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory", "--files-limit", "--blkio-weight-device", "--device-read-bps",
         "--device-write-bps", "--device-read-iops", "--device-write-iops", "--hugetlb-limit", "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",

@@ -9,7 +9,6 @@ use crate::utils::id::short;
 use crate::utils::size;
 use crate::utils::time::{Timestamp, human_duration};
 use argh::{ArgsInfo, FromArgs};
-use std::io::BufRead;
 
 /// show how an image was made
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -138,15 +137,8 @@ impl Prune {
         filters.insert("dangling".into(), vec![(!self.all).to_string()]);
         let which =
             if self.all { "images without at least one container associated to them" } else { "dangling images" };
-        if !self.force {
-            output::print(&format!(
-                "WARNING! This will remove all {which}.\nAre you sure you want to continue? [y/N] "
-            ))?;
-            let mut answer = String::new();
-            let read = std::io::stdin().lock().read_line(&mut answer);
-            if read.is_err() || !matches!(answer.trim(), "y" | "Y") {
-                return Ok(0);
-            }
+        if !self.force && !output::confirm(&format!("WARNING! This will remove all {which}."))? {
+            return Ok(0);
         }
         let answer = session.client()?.image_prune(&filters)?;
         let mut screen = String::new();

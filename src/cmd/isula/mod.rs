@@ -36,6 +36,7 @@ mod stream;
 mod system;
 mod table;
 mod template;
+mod volume;
 
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
@@ -118,11 +119,12 @@ enum Command {
     Unpause(lifecycle::Unpause),
     Update(edit::Update),
     Version(system::Version),
+    Volume(volume::Volume),
     Wait(lifecycle::Wait),
 }
 
 /// Verbs that are known and come with a later release.
-const REFUSED_COMMANDS: &[&str] = &["network", "volume"];
+const REFUSED_COMMANDS: &[&str] = &["network"];
 
 /// What a verb works with.
 struct Session {
@@ -242,6 +244,7 @@ impl Command {
             Command::Update(verb) => verb.run(session),
             Command::Unpause(verb) => verb.run(session),
             Command::Version(verb) => verb.run(session),
+            Command::Volume(verb) => verb.run(session),
             Command::Wait(verb) => verb.run(session),
         }
     }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,6 +38,17 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
 /// Writes a line to standard error; nobody is left to tell when that fails.
 pub fn complain(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Warns, and asks on standard input whether to go on.
+///
+/// # Errors
+/// When the question cannot be written.
+pub fn confirm(warning: &str) -> Result<bool, Failure> {
+    print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y"))
 }
 
 /// Standard output without a buffer.

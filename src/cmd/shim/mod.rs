@@ -14,7 +14,6 @@ mod endpoint;
 mod exit;
 mod log;
 mod request;
-#[cfg(feature = "image-tools")]
 mod root;
 mod session;
 mod supervisor;
@@ -22,6 +21,8 @@ mod supervisor;
 mod tests;
 #[cfg(feature = "storage")]
 mod try_overlay;
+#[cfg(feature = "image-tools")]
+mod view;
 mod watch;
 
 use crate::api::shim::{Launch, Launched, Request, VERSION, WATCH_FD};
@@ -53,10 +54,9 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             _ => Err(Error::invalid("cleanup CGROUP PID START_TIME: numbers are wanted")),
         },
         ["prune", path] => cgroup::prune(path),
-        #[cfg(feature = "image-tools")]
         ["root"] => descriptor::take_standard_input().and_then(|fd| root::serve(fd.as_fd())),
         #[cfg(feature = "image-tools")]
-        ["view"] => descriptor::take_standard_input().and_then(|fd| root::serve_view(fd.as_fd())),
+        ["view"] => descriptor::take_standard_input().and_then(|fd| view::serve(fd.as_fd())),
         #[cfg(feature = "storage")]
         ["try-overlay"] => try_overlay::run(),
         ["seal"] => descriptor::take_standard_input().and_then(|fd| sealed_exe::serve(fd.as_fd())),
@@ -179,7 +179,6 @@ fn clients(launch: &Launch, mut fds: std::vec::IntoIter<OwnedFd>, terminal: bool
 }
 
 /// A mount namespace of this process alone.
-#[cfg(any(feature = "image-tools", feature = "storage"))]
 fn own_mounts() -> Result<()> {
     use nix::mount::{MsFlags, mount};
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;

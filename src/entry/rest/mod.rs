@@ -10,6 +10,7 @@ mod stats;
 pub mod status;
 mod system;
 mod tool;
+mod volume;
 
 use super::connection::{Connection, Next};
 use super::exchange::{Exchange, Outcome};
@@ -41,6 +42,7 @@ impl Perform for Arc<Daemon> {
             Call::Image(ImageCall { name, verb }) => image::perform(self, &name, verb, exchange),
             Call::ImageList(filters) => image::list(self, &filters, exchange),
             Call::Tool(call) => tool::perform(self, call, exchange),
+            Call::Volume(call) => volume::perform(self, call, exchange),
             Call::Registry(call) => registry::perform(self, &call, exchange),
             Call::ImageImport(import) => image::import(self, &import, exchange),
             Call::ImageLoad { name } => image::load(self, name.as_deref(), exchange),

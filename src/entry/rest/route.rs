@@ -62,6 +62,28 @@ pub enum Call {
     Image(ImageCall),
     /// What only builds with `image-tools` do
     Tool(ToolCall),
+    /// `/volumes/…`
+    Volume(VolumeCall),
+}
+
+/// What can be asked about volumes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum VolumeCall {
+    /// `GET /volumes`
+    List(Filters),
+    /// `POST /volumes/create`
+    Create,
+    /// `GET /volumes/{name}`
+    Inspect(String),
+    /// `DELETE /volumes/{name}`
+    Remove {
+        /// Of the volume.
+        name: String,
+        /// Whether it is no error when there is none.
+        force: bool,
+    },
+    /// `POST /volumes/prune`
+    Prune(Filters),
 }
 
 /// Something about one container.
@@ -289,6 +311,13 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         (Post, ["images", name @ .., "tag"]) if !name.is_empty() => image_tag(name, q),
         (Delete, ["images", name @ ..]) if !name.is_empty() => {
             refuse(q, &["platforms"]).map(|()| image(name, ImageVerb::Delete { force: q.flag("force") }))
+        }
+        (Get, ["volumes"]) => q.filters("filters").map(|filters| Call::Volume(VolumeCall::List(filters))),
+        (Post, ["volumes", "create"]) => Ok(Call::Volume(VolumeCall::Create)),
+        (Post, ["volumes", "prune"]) => q.filters("filters").map(|filters| Call::Volume(VolumeCall::Prune(filters))),
+        (Get, ["volumes", name]) => Ok(Call::Volume(VolumeCall::Inspect(name.to_string()))),
+        (Delete, ["volumes", name]) => {
+            Ok(Call::Volume(VolumeCall::Remove { name: name.to_string(), force: q.flag("force") }))
         }
         _ => return None,
     };

@@ -44,7 +44,12 @@ fn open<'a>(daemon: &Daemon, container: &'a Arc<Container>, write: bool) -> Resu
     }
     let root = Root::find(daemon, id, &document, &host)?;
     let mut mounts = root.mounts;
-    mounts.extend(at_rest(&host, remap_of(&host, &daemon.settings.defaults)?, write)?);
+    mounts.extend(at_rest(
+        &host,
+        &document.common_config.mount_points,
+        remap_of(&host, &daemon.settings.defaults)?,
+        write,
+    )?);
     let view = View::mounted(&ViewOrder {
         root: RootOrder { overlay: root.overlay.unwrap_or_default(), device: root.device, target: root.path },
         mounts,

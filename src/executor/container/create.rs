@@ -1,5 +1,7 @@
 //! Making a container.
 
+use super::root::Root;
+use super::volumes::{Attached, Plan};
 use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig};
 use crate::api::oci::image::ImageConfig;
 use crate::error::{Context, Error, Kind, Result};
@@ -17,6 +19,7 @@ use crate::modules::spec;
 use crate::utils::atomic_file::Durability;
 use crate::utils::time::Timestamp;
 use crate::utils::{id, signal};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +66,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     merge(&mut config, image.as_deref())?;
     resolve(daemon, &mut host)?;
     check_user_namespace(daemon, &host, image.as_deref(), external.as_ref())?;
+    let mounts = Plan::new(daemon, &host, &config)?;
 
     let reservation = daemon.containers.reserve(&id, name, image.as_ref().map_or("", |image| &image.id))?;
     if let Some(image) = &image {
@@ -79,7 +83,12 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
             common.base_fs = text(&path);
         }
     }
-    daemon.disk.create(&New { id: &id, document: &document, host: &host, needs: &layer.directories }, durability)?;
+    let mut volumes = Attached::new(daemon, &id, &reservation, mounts, host.auto_remove)?;
+    volumes.fill(|| Root::find(daemon, &id, &document, &host))?;
+    document.common_config.mount_points = volumes.points();
+    let needs = [&layer.directories[..], &volumes.directories()].concat();
+    daemon.disk.create(&New { id: &id, document: &document, host: &host, needs: &needs }, durability)?;
+    volumes.keep();
     layer.keep();
     let container = Arc::new(Container::new(id.clone(), document.head(), Run::default()));
     reservation.commit(Arc::clone(&container));
@@ -197,6 +206,7 @@ fn document(
             hosts_path,
             resolv_conf_path,
             log_path,
+            mount_points: BTreeMap::new(),
             base_fs: text(&daemon.images.container_copy(id).unwrap_or_else(|| daemon.images.mount_point(id))),
             name: name.into(),
             id: id.into(),

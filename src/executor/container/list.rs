@@ -6,14 +6,17 @@ use crate::api::container::{
     ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount, SummaryExtra,
     SummaryHostConfig,
 };
+use crate::api::volume::MountRecord;
 use crate::error::Result;
 use crate::executor::Daemon;
 use crate::modules::container::filter::Filter;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, status};
 use crate::modules::image::driver::Driver;
+use crate::modules::spec;
 use crate::utils::time::Timestamp;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Lists containers, newest first. Each row is made when it is asked for.
 ///
@@ -111,7 +114,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         exec_ids: daemon.execs.running(&container.id),
         graph_driver: graph_driver(driver, root),
         size_rw: size_rw.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
-        mounts: mounts(&host),
+        mounts: mounts(&host, common.mount_points),
         host_config: host,
         config: common.config,
         network_settings: json!({
@@ -164,31 +167,23 @@ fn graph_driver(driver: Driver, root: Option<Root>) -> GraphDriver {
     described
 }
 
-fn mounts(host: &HostConfig) -> Vec<InspectMount> {
-    let binds = host.binds.iter().filter_map(|bind| {
-        let mut parts = bind.splitn(3, ':');
-        let (source, destination, mode) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
-        let option = |names: &[&str]| mode.split(',').find(|o| names.contains(o)).map(str::to_string);
-        Some(InspectMount {
-            kind: "bind".into(),
-            source: source.into(),
-            destination: destination.into(),
-            mode: mode.into(),
-            rw: option(&["ro"]).is_none(),
-            propagation: option(&["private", "rprivate", "shared", "rshared", "slave", "rslave"])
-                .unwrap_or_else(|| "rprivate".into()),
-            ..InspectMount::default()
-        })
-    });
-    let mounts = host.mounts.iter().map(|m| InspectMount {
-        kind: m.kind.clone(),
-        source: m.source.clone(),
-        destination: m.target.clone(),
-        rw: !m.read_only,
-        propagation: m.bind_options.as_ref().map(|o| o.propagation.clone()).unwrap_or_default(),
-        ..InspectMount::default()
-    });
-    binds.chain(mounts).collect()
+/// What is stored of a container's mounts. One of an older release has them in its request alone.
+fn mounts(host: &HostConfig, stored: BTreeMap<String, MountRecord>) -> Vec<InspectMount> {
+    let mut records: Vec<MountRecord> = stored.into_values().collect();
+    if records.is_empty() {
+        records.extend(spec::stored(host).unwrap_or_default().into_iter().map(|mount| mount.record));
+    }
+    let shown = |record: MountRecord| InspectMount {
+        kind: record.kind,
+        name: record.name,
+        source: record.source,
+        destination: record.destination,
+        driver: record.driver,
+        mode: record.mode,
+        rw: record.rw,
+        propagation: record.propagation,
+    };
+    records.into_iter().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -198,7 +193,7 @@ mod tests {
     #[test]
     fn bind_options_show() {
         let host = HostConfig { binds: vec!["/a:/b".into(), "/c:/d:ro,rshared".into()], ..HostConfig::default() };
-        let list = mounts(&host);
+        let list = mounts(&host, BTreeMap::new());
         assert_eq!((list[0].rw, list[0].propagation.as_str()), (true, "rprivate"));
         assert_eq!((list[1].rw, list[1].propagation.as_str(), list[1].mode.as_str()), (false, "rshared", "ro,rshared"));
     }

@@ -19,6 +19,7 @@ pub(super) mod signal;
 pub(super) mod start;
 mod stop;
 mod top;
+mod volumes;
 pub(super) mod wait;
 
 pub use attach::attach;

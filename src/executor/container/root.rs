@@ -3,7 +3,6 @@
 use crate::api::container::HostConfig;
 use crate::api::oci::runtime::Mount;
 use crate::api::shim::Overlay;
-#[cfg(feature = "image-tools")]
 use crate::api::shim::RootOrder;
 use crate::error::Result;
 use crate::executor::Daemon;
@@ -77,7 +76,6 @@ impl Root {
     ///
     /// # Errors
     /// What mounting or opening it gives.
-    #[cfg(feature = "image-tools")]
     pub fn open(self) -> Result<std::os::fd::OwnedFd> {
         use crate::modules::runtime::root;
         if self.overlay.is_none() && self.device.is_none() {

@@ -7,9 +7,10 @@
 
 use crate::api::shim::Exit;
 use crate::error::Result;
-use crate::executor::{Daemon, monitor};
+use crate::executor::{Daemon, monitor, volume};
 use crate::modules::container::{Container, disk};
 use crate::modules::runtime::shim::{self, Watch};
+use crate::modules::volume::discard;
 use crate::utils::atomic_file::Durability;
 use crate::utils::time::Timestamp;
 use std::sync::Arc;
@@ -154,7 +155,11 @@ pub fn remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
             return Err(e);
         }
     };
+    // Before it is forgotten: whoever finds it gone finds them gone.
+    let volumes = container.head.auto_remove || container.state().with_volumes;
+    let volumes = if volumes { volume::take_anonymous(daemon, container) } else { Vec::new() };
     daemon.containers.remove(&container.id);
+    volumes.iter().for_each(|path| discard(path));
     if let Err(e) = daemon.images.remove_container_layer(&container.id) {
         log::warn!("container {}: its layer is left for the next start: {e}", container.id);
     }

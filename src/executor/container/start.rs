@@ -169,6 +169,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         defaults: &daemon.settings.defaults,
         hostname: &hostname,
         image_mounts: &root.mounts,
+        mount_points: &document.common_config.mount_points,
     })?;
     daemon.disk.write_spec(id, &spec)?;
     daemon.disk.remove_exit_file(id);

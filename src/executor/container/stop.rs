@@ -3,7 +3,7 @@
 use super::settle::{settle, settle_and_remove};
 use super::signal::{force, note_stop, send, stop_signal, thaw};
 use crate::error::{Error, Result};
-use crate::executor::{Change, Daemon};
+use crate::executor::{Change, Daemon, volume};
 use crate::modules::container::Container;
 use crate::modules::container::run::{Phase, Verb, Verdict, permit};
 use crate::utils::signal;
@@ -82,12 +82,11 @@ pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result
     Ok(())
 }
 
-/// Removes it. `volumes` also removes its anonymous volumes, of which this release makes none.
+/// Removes it. `volumes` also removes its anonymous volumes, but for those that other containers have.
 ///
 /// # Errors
 /// `Kind::NotFound`, `Kind::Conflict` while it runs and `force` is not given, the failing call.
 pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool) -> Result<()> {
-    let _ = volumes;
     let container = daemon.find_any(reference)?;
     let _operation = container.operate();
     if container.state().removed {
@@ -100,5 +99,15 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
         container.change(|s| s.run.has_been_manually_stopped = true);
         force(daemon, &container)?;
     }
-    settle_and_remove(daemon, &container)
+    container.change(|s| s.with_volumes = volumes);
+    // The volumes of those that go by themselves are marked anyway.
+    let marks = volumes && !container.head.auto_remove;
+    if marks {
+        volume::mark_anonymous(daemon, &container);
+    }
+    let result = settle_and_remove(daemon, &container);
+    if marks && result.is_err() {
+        volume::unmark_anonymous(daemon, &container);
+    }
+    result
 }

@@ -1,11 +1,12 @@
 //! The stored documents `config.v2.json` and `hostconfig.json`, with the original's field names.
 
-use super::head::{Head, command_line};
+use super::head::{Head, VolumeUse, command_line};
 use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
-use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
+use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy, null_default};
 use crate::api::oci::image::{Empty, Healthcheck};
+use crate::api::volume::MountRecord;
 use crate::error::{Error, Result};
 use crate::utils::id::is_full_id;
 use crate::utils::json;
@@ -60,6 +61,9 @@ pub struct Common {
     pub log_path: String,
     /// Directory on which the root is mounted.
     pub base_fs: String,
+    /// What is mounted, by the path inside, but for what the host configuration alone says: tmpfs of `--tmpfs`.
+    #[serde(deserialize_with = "null_default")]
+    pub mount_points: BTreeMap<String, MountRecord>,
     /// Without a leading slash.
     pub name: String,
     /// 64 digits.
@@ -103,6 +107,8 @@ struct BriefCommon {
     created: Timestamp,
     image: String,
     image_type: String,
+    #[serde(deserialize_with = "null_default")]
+    mount_points: BTreeMap<String, MountRecord>,
     name: String,
     #[serde(rename = "id")]
     id: String,
@@ -171,6 +177,7 @@ impl Document {
             policy: extra.policy(),
             check: check(c.config.healthcheck.as_ref()),
             logging: extra.logging(),
+            volumes: volumes(&c.mount_points),
         }
     }
 
@@ -227,8 +234,14 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         policy: extra.policy(),
         check: check(c.config.healthcheck.as_ref()),
         logging: extra.logging(),
+        volumes: volumes(&c.mount_points),
         network_mode: extra.network_mode,
     })
+}
+
+fn volumes(mounts: &BTreeMap<String, MountRecord>) -> Vec<VolumeUse> {
+    let volumes = mounts.values().filter(|mount| mount.is_volume());
+    volumes.map(|mount| VolumeUse { name: mount.name.clone(), anonymous: !mount.named }).collect()
 }
 
 /// A path as text, as the documents have it.
@@ -254,6 +267,18 @@ mod tests {
         c.config.tty = true;
         c.config.stop_timeout = Some(3);
         c.config.labels.insert("a".into(), "b".into());
+        let mount = |kind: &str, name: &str, named| MountRecord {
+            kind: kind.into(),
+            name: name.into(),
+            named,
+            ..MountRecord::default()
+        };
+        let mounts = [
+            ("/a", mount("volume", "va", true)),
+            ("/b", mount("bind", "", false)),
+            ("/c", mount("volume", "vc", false)),
+        ];
+        c.mount_points = mounts.map(|(path, mount)| (path.to_owned(), mount)).into();
         c.extra = Some(Extra {
             auto_remove: true,
             network_mode: "host".into(),
@@ -273,6 +298,8 @@ mod tests {
         assert_eq!(head, d.head());
         assert_eq!(json::parse::<Document>(&bytes).unwrap(), d);
         assert_eq!(head.command, "sh -c 'echo \"a\"'");
+        let volumes: Vec<_> = head.volumes.iter().map(|v| (v.name.as_str(), v.anonymous)).collect();
+        assert_eq!(volumes, [("va", false), ("vc", true)]);
     }
 
     #[test]

@@ -40,6 +40,17 @@ pub struct Head {
     pub check: Option<Box<Check>>,
     /// What is logged.
     pub logging: Logging,
+    /// Volumes that are mounted.
+    pub volumes: Vec<VolumeUse>,
+}
+
+/// A volume that a container has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeUse {
+    /// Of the volume.
+    pub name: String,
+    /// Whether nobody gave it that name.
+    pub anonymous: bool,
 }
 
 /// Program and arguments in one line; words with spaces in single quotes, as docker lists them.

@@ -33,7 +33,7 @@ impl Maps {
 
 enum Entry {
     /// Being created, from this image.
-    Reserved { image_id: String },
+    Reserved { image_id: String, volumes: Vec<String> },
     /// There.
     Present(Arc<Container>),
 }
@@ -55,7 +55,7 @@ impl Index {
         let mut maps = lock(&self.0);
         maps.refuse_taken(name)?;
         maps.by_name.insert(name.into(), id.into());
-        maps.by_id.insert(id.into(), Entry::Reserved { image_id: image_id.into() });
+        maps.by_id.insert(id.into(), Entry::Reserved { image_id: image_id.into(), volumes: Vec::new() });
         Ok(Reservation { index: self, id: id.into(), name: name.into(), kept: false })
     }
 
@@ -152,7 +152,7 @@ impl Index {
         maps.by_id
             .iter()
             .find(|(_, e)| match e {
-                Entry::Reserved { image_id } => image_id == image,
+                Entry::Reserved { image_id, .. } => image_id == image,
                 Entry::Present(c) => c.head.image_id == image,
             })
             .map(|(id, _)| id.clone())
@@ -177,6 +177,27 @@ impl Index {
         }
     }
 
+    /// A container other than `but` that has this volume, also one that is just being created.
+    pub fn volume_user(&self, volume: &str, but: &str) -> Option<String> {
+        let maps = lock(&self.0);
+        let mut users = maps.by_id.iter().filter(|(id, e)| {
+            *id != but
+                && match e {
+                    Entry::Reserved { volumes, .. } => volumes.iter().any(|name| name == volume),
+                    Entry::Present(c) => c.head.volumes.iter().any(|v| v.name == volume),
+                }
+        });
+        users.next().map(|(id, _)| id.clone())
+    }
+
+    /// Whether there is a container of this id, and whether it is removed after its exit.
+    pub fn is_auto_removed(&self, id: &str) -> Option<bool> {
+        match lock(&self.0).by_id.get(id) {
+            Some(Entry::Present(c)) => Some(c.head.auto_remove),
+            Some(Entry::Reserved { .. }) | None => None,
+        }
+    }
+
     /// Forgets a container: its name is free.
     pub fn remove(&self, id: &str) {
         let mut maps = lock(&self.0);
@@ -186,6 +207,13 @@ impl Index {
 }
 
 impl Reservation<'_> {
+    /// The container that is being created has these volumes.
+    pub fn use_volumes(&self, names: Vec<String>) {
+        if let Some(Entry::Reserved { volumes, .. }) = lock(&self.index.0).by_id.get_mut(&self.id) {
+            *volumes = names;
+        }
+    }
+
     /// The container exists now.
     pub fn commit(mut self, container: Arc<Container>) {
         self.kept = true;
@@ -206,7 +234,7 @@ impl Drop for Reservation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::container::head::Head;
+    use crate::modules::container::head::{Head, VolumeUse};
     use crate::modules::container::run::Run;
     use crate::utils::time::Timestamp;
 
@@ -259,7 +287,13 @@ mod tests {
         drop(r);
         assert_eq!(index.image_user("img"), None);
         let r = index.reserve(&id("b"), "web", "img").unwrap();
-        r.commit(container(id("b"), "web", 1).into());
+        r.use_volumes(vec!["data".into()]);
+        assert_eq!(index.volume_user("data", ""), Some(id("b")));
+        assert_eq!((index.volume_user("data", &id("b")), index.volume_user("dat", "")), (None, None));
+        let mut present = container(id("b"), "web", 1);
+        present.head.volumes.push(VolumeUse { name: "other".into(), anonymous: true });
+        r.commit(present.into());
+        assert_eq!((index.volume_user("data", ""), index.volume_user("other", "")), (None, Some(id("b"))));
         assert_eq!(index.find("web").unwrap().id, id("b"));
     }
 

@@ -64,6 +64,8 @@ pub struct State {
     watchers: Vec<Watcher>,
     /// Set by a removal.
     pub removed: bool,
+    /// Set by a removal that takes the anonymous volumes along.
+    pub with_volumes: bool,
     /// The connection to the shim of a run that has ended and is not settled yet.
     pub unsettled: Option<crate::modules::runtime::shim::Watch>,
     /// The shim went away without telling an exit.

@@ -10,11 +10,9 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 22] = [
+    let rows: [(bool, &str); 20] = [
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
-        (!host.volumes_from.is_empty(), "volumes of other containers (--volumes-from)"),
-        (!request.config.volumes.is_empty(), "anonymous volume (--volume DST)"),
         (host.init == Some(true), "init process (--init)"),
         (host.kernel_memory != 0, "kernel memory limit (--kernel-memory)"),
         (!host.blkio_weight_device.is_empty(), "weight of a block device (--blkio-weight-device)"),
@@ -39,7 +37,7 @@ pub fn check(request: &CreateRequest) -> Result<()> {
     }
     network(&host.network_mode)?;
     runtime(host)?;
-    volumes(host)
+    mounts(host)
 }
 
 /// `default` is what docker's client sends when nothing was asked for; it means, as for the original, an own network
@@ -59,13 +57,10 @@ fn runtime(host: &HostConfig) -> Result<()> {
     }
 }
 
-fn volumes(host: &HostConfig) -> Result<()> {
-    for bind in &host.binds {
-        if !bind.starts_with('/') {
-            return Err(later(&format!("named volume {bind:?} (--volume)")));
-        }
-    }
-    let known = |kind: &str| matches!(kind, "bind" | "tmpfs") || kind == "squashfs" && cfg!(feature = "embedded");
+fn mounts(host: &HostConfig) -> Result<()> {
+    let known = |kind: &str| {
+        matches!(kind, "bind" | "tmpfs" | "volume" | "") || kind == "squashfs" && cfg!(feature = "embedded")
+    };
     match host.mounts.iter().find(|m| !known(&m.kind)) {
         Some(m) => Err(later(&format!("mount of type {:?} (--mount)", m.kind))),
         None => Ok(()),
@@ -101,9 +96,7 @@ mod tests {
         for (host, part) in [
             (r#"{"PortBindings":{"80/tcp":[{"HostPort":"80"}]}}"#, "--publish"),
             (r#"{"PublishAllPorts":true}"#, "--publish-all"),
-            (r#"{"VolumesFrom":["a"]}"#, "--volumes-from"),
-            (r#"{"Binds":["data:/d"]}"#, "data:/d"),
-            (r#"{"Mounts":[{"Type":"volume","Target":"/d"}]}"#, "volume"),
+            (r#"{"Mounts":[{"Type":"npipe","Target":"/d"}]}"#, "npipe"),
             #[cfg(not(feature = "embedded"))]
             (r#"{"Mounts":[{"Type":"squashfs","Target":"/d"}]}"#, "squashfs"),
             (r#"{"Init":true}"#, "--init"),
@@ -121,6 +114,5 @@ mod tests {
         }
         let body = |config: &str| check(&CreateRequest::parse(config.as_bytes()).unwrap());
         assert!(body(r#"{"Healthcheck":{"Test":["CMD","true"]}}"#).is_ok());
-        assert!(body(r#"{"Volumes":{"/data":{}}}"#).unwrap_err().to_string().contains("--volume"));
     }
 }

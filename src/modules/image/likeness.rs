@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 ///
 /// # Errors
 /// The failing call.
-pub(super) fn imitate(fd: impl AsFd, model: impl AsFd, stat: &FileStat) -> Result<()> {
+pub fn imitate(fd: impl AsFd, model: impl AsFd, stat: &FileStat) -> Result<()> {
     let fd = fd.as_fd();
     // A change of owner takes set-id bits and capabilities away.
     fchown(fd, owner(stat), group(stat)).context(|| "fchown()".into())?;
@@ -31,7 +31,6 @@ pub(super) fn imitate(fd: impl AsFd, model: impl AsFd, stat: &FileStat) -> Resul
 ///
 /// # Errors
 /// The failing call.
-#[cfg_attr(not(feature = "storage"), allow(dead_code))]
 pub(super) fn imitate_at(parent: BorrowedFd<'_>, model: BorrowedFd<'_>, name: &[u8], stat: &FileStat) -> Result<()> {
     fchownat(parent, name, owner(stat), group(stat), AtFlags::AT_SYMLINK_NOFOLLOW).context(|| "fchownat()".into())?;
     if type_of(stat) != SFlag::S_IFLNK {
@@ -71,7 +70,6 @@ fn times(stat: &FileStat) -> [TimeSpec; 2] {
 }
 
 /// A path for calls that take no descriptor of a directory.
-#[cfg_attr(not(feature = "storage"), allow(dead_code))]
 fn path(directory: BorrowedFd<'_>, name: &[u8]) -> Result<CString> {
     let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
     path.extend_from_slice(name);

@@ -6,6 +6,7 @@ mod changes;
 #[cfg(feature = "storage")]
 mod check;
 mod container_layer;
+pub mod copying;
 #[cfg(feature = "registry")]
 pub mod credentials;
 #[cfg(feature = "image-tools")]
@@ -18,7 +19,7 @@ mod implied;
 mod import;
 mod init_layer;
 mod layer;
-mod likeness;
+pub(super) mod likeness;
 pub mod load;
 mod manifest;
 #[cfg(any(feature = "storage", feature = "image-tools"))]

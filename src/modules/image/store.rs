@@ -480,7 +480,7 @@ fn removed_names(before: &Image, after: &Image) -> Vec<DeleteEntry> {
 
 /// Everything that was unpacked reaches the disk before it gets its name. One syncfs(2) for thousands of files: an
 /// fsync(2) each would commit the journal each time; and the kernel writes in the order it likes best.
-pub(super) fn sync_file_system(directory: &Path) -> Result<()> {
+pub fn sync_file_system(directory: &Path) -> Result<()> {
     let fd = std::fs::File::open(directory).context(|| format!("open({directory:?})"))?;
     nix::unistd::syncfs(&fd).map_err(|e| Error::new(Kind::Os(e as i32), format!("syncfs({directory:?})")))
 }

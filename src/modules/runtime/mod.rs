@@ -1,6 +1,5 @@
 //! The daemon's end of its conversation with shims, and the log they write.
 
 pub mod log;
-#[cfg(feature = "image-tools")]
 pub mod root;
 pub mod shim;

@@ -27,11 +27,14 @@ pub use namespace::{Mode, host_name, mode, peers, remap_of};
 pub use process::{console_size, exec_process};
 pub use resource::{CGROUP_PARENT, limits, validate_cgroup_parent};
 pub use validate::validate;
+pub use volume::{Stored, check_driver, destination, stored};
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
 use crate::api::oci::runtime::{Linux, Mount, Root, Spec};
+use crate::api::volume::MountRecord;
 use crate::error::Result;
 use crate::modules::remap::Remap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Everything a document is made of.
@@ -55,6 +58,8 @@ pub struct Input<'a> {
     pub hostname: &'a str,
     /// What the image has mounted in its root; the request's mounts take their places.
     pub image_mounts: &'a [Mount],
+    /// What was stored of the mounts when the container was made.
+    pub mount_points: &'a BTreeMap<String, MountRecord>,
 }
 
 /// Host files that are mounted over those of the image; absent ones are not mounted.
@@ -146,7 +151,7 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
             namespaces: namespace::of_container(host, input.namespaces, remap.is_some())?,
             devices: made.into_iter().map(|(device, _)| device).collect(),
             seccomp: security::seccomp(&security, host.privileged, input.defaults, &capabilities)?,
-            rootfs_propagation: mount::rootfs_propagation(host)?.to_owned(),
+            rootfs_propagation: mount::rootfs_propagation(input)?.to_owned(),
             masked_paths,
             readonly_paths,
             ..Linux::default()

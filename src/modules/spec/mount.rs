@@ -38,9 +38,11 @@ pub(super) fn of_container(
     remap: Option<&Remap>,
     devices: &[(Device, PathBuf)],
 ) -> Result<Vec<Mount>> {
-    // Paths that the image declares as volumes stay in the writable layer: the user's are refused at creation.
-    let config = ContainerConfig { volumes: Default::default(), ..ContainerConfig::default() };
-    let wanted = volume::of_request(input.host, &config)?;
+    let wanted = volume::of_container(input.host, input.mount_points)?;
+    if let Some(gone) = wanted.iter().find(|w| w.record.is_volume() && !Path::new(&w.mount.source).is_dir()) {
+        let (name, place) = (&gone.record.name, &gone.mount.source);
+        return Err(Error::not_found(format!("No such volume: {name}, {place:?} is no directory")));
+    }
     for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
         let source = Path::new(&w.mount.source);
         if w.create_source && source.symlink_metadata().is_err() {
@@ -66,16 +68,20 @@ pub(super) fn of_container(
     Ok(mounts)
 }
 
-/// What of the host a container has mounted that does not run: what the request names, without what lives in memory or
+/// What of the host a container has mounted that does not run: binds and volumes, without what lives in memory or
 /// in the kernel. Missing sources of `-v` are made when `make` says so, and otherwise left out.
 ///
 /// # Errors
 /// As at the start.
 #[cfg(feature = "image-tools")]
-pub fn at_rest(host: &HostConfig, remap: Option<&Remap>, make: bool) -> Result<Vec<Mount>> {
-    let config = ContainerConfig { volumes: Default::default(), ..ContainerConfig::default() };
+pub fn at_rest(
+    host: &HostConfig,
+    points: &std::collections::BTreeMap<String, crate::api::volume::MountRecord>,
+    remap: Option<&Remap>,
+    make: bool,
+) -> Result<Vec<Mount>> {
     let mut mounts = Vec::new();
-    for w in volume::of_request(host, &config)? {
+    for w in volume::of_container(host, points)? {
         let source = Path::new(&w.mount.source);
         let there = source.symlink_metadata().is_ok();
         match w.mount.kind.as_str() {
@@ -169,7 +175,8 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
-    check_sources(&volume::of_request(host, config)?)
+    config.volumes.keys().try_for_each(|path| volume::destination(path).map(drop))?;
+    check_sources(&volume::of_request(host)?)
 }
 
 fn check_sources(wanted: &[Wanted]) -> Result<()> {
@@ -180,7 +187,8 @@ fn check_sources(wanted: &[Wanted]) -> Result<()> {
             return Err(Error::invalid(format!("{text}: {source}")));
         }
     }
-    for w in wanted.iter().filter(|w| w.mount.kind == "bind") {
+    // Where a volume is, is known later.
+    for w in wanted.iter().filter(|w| w.mount.kind == "bind" && w.volume.is_none()) {
         let source = Path::new(&w.mount.source);
         match source.metadata() {
             Err(_) if w.create_source => {}
@@ -236,9 +244,9 @@ fn mount_of(mountinfo: &[u8], path: &Path) -> Option<(PathBuf, Vec<String>)> {
 }
 
 /// The root must take part in what its mounts propagate; empty is the engine's default, private.
-pub(super) fn rootfs_propagation(host: &HostConfig) -> Result<&'static str> {
-    let config = ContainerConfig::default();
-    let strongest = volume::of_request(host, &config)?.iter().map(|w| w.propagation).max();
+pub(super) fn rootfs_propagation(input: &Input<'_>) -> Result<&'static str> {
+    let wanted = volume::of_container(input.host, input.mount_points)?;
+    let strongest = wanted.iter().map(|w| w.propagation).max();
     Ok(match strongest {
         Some(Propagation::Shared) => "shared",
         Some(Propagation::Slave) => "slave",

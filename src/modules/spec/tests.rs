@@ -16,6 +16,7 @@ struct Case {
     namespaces: JoinedNamespaces,
     defaults: Defaults,
     image_mounts: Vec<Mount>,
+    mount_points: BTreeMap<String, MountRecord>,
 }
 
 fn case() -> Case {
@@ -30,6 +31,7 @@ fn case() -> Case {
         namespaces: JoinedNamespaces::default(),
         defaults: Defaults::default(),
         image_mounts: Vec::new(),
+        mount_points: BTreeMap::new(),
     }
 }
 
@@ -46,6 +48,7 @@ impl Case {
             defaults: &self.defaults,
             hostname: &hostname,
             image_mounts: &self.image_mounts,
+            mount_points: &self.mount_points,
         })
     }
 
@@ -312,7 +315,8 @@ fn requests_that_break_a_rule() {
         (HostConfig { pid_mode: "x".into(), ..host() }, "invalid pid mode: \"x\""),
         (HostConfig { userns_mode: "container:x".into(), ..host() }, "is not supported"),
         (HostConfig { init: Some(true), ..host() }, "an init as first process"),
-        (HostConfig { volumes_from: vec!["x".into()], ..host() }, "volumes of another container"),
+        (HostConfig { volume_driver: "nfs".into(), ..host() }, "volume driver \"nfs\""),
+        (HostConfig { volumes_from: vec!["x".into(); 1001], ..host() }, "too many containers with volumes"),
         (HostConfig { publish_all_ports: true, ..host() }, "publishing ports"),
         (HostConfig { publish_all_ports: true, network_mode: "container:x".into(), ..host() }, "conflicting options"),
         (HostConfig { shm_size: -1, ..host() }, "SHM size"),
@@ -336,7 +340,7 @@ fn requests_that_break_a_rule() {
         (ContainerConfig { hostname: "-x".into(), ..config() }, "invalid host name"),
         (ContainerConfig { hostname: "x".repeat(65), ..config() }, "invalid host name"),
         (ContainerConfig { env: vec!["=x".into()], ..config() }, "invalid environment variable"),
-        (ContainerConfig { volumes: [("/v".to_string(), Default::default())].into(), ..config() }, "anonymous volume"),
+        (ContainerConfig { volumes: [("/".to_string(), Default::default())].into(), ..config() }, "Invalid volume"),
         (ContainerConfig { cmd: Some(vec!["a\0b".into()]), ..config() }, "holds a NUL"),
         (
             ContainerConfig { annotations: [("native.umask".to_string(), "x".to_string())].into(), ..config() },

@@ -1,11 +1,12 @@
 //! Checks of a creation request, before anything is made.
 
 use super::namespace::{self, Mode, mode};
-use super::{capability, device, limit, mount, process, resource, security};
+use super::{capability, device, limit, mount, process, resource, security, volume};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::policy::Policy;
 use crate::utils::signal;
+use std::collections::BTreeMap;
 
 /// Most entries of one list option.
 const LIST: usize = 1_000;
@@ -57,7 +58,8 @@ fn validate_lengths(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
     for (what, length, most) in [
         ("added capabilities", host.cap_add.len(), LIST),
         ("dropped capabilities", host.cap_drop.len(), LIST),
-        ("mounts", host.binds.len() + host.mounts.len() + host.tmpfs.len(), LIST),
+        ("mounts", host.binds.len() + host.mounts.len() + host.tmpfs.len() + config.volumes.len(), LIST),
+        ("containers with volumes", host.volumes_from.len(), LIST),
         ("ulimits", host.ulimits.len(), LIST),
         ("annotations", host.annotations.len() + config.annotations.len(), LIST),
         ("sysctls", host.sysctls.len(), LIST),
@@ -87,9 +89,7 @@ fn refuse_unknown_ground(host: &HostConfig) -> Result<()> {
     if host.init == Some(true) {
         return no("an init as first process (Init)".into());
     }
-    if let Some(from) = host.volumes_from.first() {
-        return no(format!("volumes of another container ({from:?})"));
-    }
+    volume::check_driver(&host.volume_driver, &BTreeMap::new())?;
     // With none and host the original warns and discards; a peer's ports are the peer's.
     let published = host.port_bindings.values().any(|v| !v.is_null()) || host.publish_all_ports;
     match mode(&host.network_mode) {

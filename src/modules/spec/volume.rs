@@ -1,9 +1,12 @@
 //! The mounts that a request asks for: `-v`, `--mount`, `--tmpfs`.
 
 use super::{paths, security};
-use crate::api::container::{ContainerConfig, HostConfig, MountPoint};
+use crate::api::container::{HostConfig, MountPoint, VolumeOptions};
 use crate::api::oci::runtime::Mount;
+use crate::api::volume::{DRIVER, MountRecord};
 use crate::error::{Error, Kind, Result};
+use crate::modules::volume::{bound, name};
+use std::collections::BTreeMap;
 
 /// How mounts travel between the container and the host; the stronger wins for the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,15 +23,43 @@ pub(super) struct Wanted {
     pub propagation: Propagation,
     /// Whether a missing source is made as a directory.
     pub create_source: bool,
+    /// As it is stored: the source of a volume is to be filled in, and the name of one without.
+    pub record: MountRecord,
+    /// Of a volume.
+    pub volume: Option<VolumeOptions>,
 }
 
-/// Reads all of them; a destination may occur once.
-pub(super) fn of_request(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<Wanted>> {
-    if let Some(path) = config.volumes.keys().next() {
-        return Err(unsupported(format!(
-            "anonymous volume {path:?}: volumes are not supported, name a host directory"
-        )));
-    }
+/// A mount that is stored with a container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// What is stored. Of a volume the source is to be filled in, and the name of one without.
+    pub record: MountRecord,
+    /// Whether the content of the image is copied into an empty volume.
+    pub copy: bool,
+    /// Labels of a volume that is made.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the driver for a volume that is made.
+    pub options: BTreeMap<String, String>,
+}
+
+/// The mounts of a request that are stored with the container, in its order.
+///
+/// # Errors
+/// `Kind::Invalid` for a broken rule, `Kind::Unsupported` for what this build or kernel lacks.
+pub fn stored(host: &HostConfig) -> Result<Vec<Stored>> {
+    let mut wanted = of_request(host)?;
+    wanted.truncate(host.binds.len() + host.mounts.len());
+    let stored = wanted.into_iter().map(|w| {
+        let options = w.volume.unwrap_or_default();
+        let copy = w.record.is_volume() && !options.no_copy;
+        let driver = options.driver_config.unwrap_or_default();
+        Stored { record: w.record, copy, labels: options.labels, options: driver.options }
+    });
+    Ok(stored.collect())
+}
+
+/// Reads all of them, those of `--tmpfs` last; a destination may occur once.
+pub(super) fn of_request(host: &HostConfig) -> Result<Vec<Wanted>> {
     let mut wanted = Vec::with_capacity(host.binds.len() + host.mounts.len() + host.tmpfs.len());
     for text in &host.binds {
         wanted.push(parse_bind(text)?);
@@ -48,11 +79,29 @@ pub(super) fn of_request(host: &HostConfig, config: &ContainerConfig) -> Result<
     Ok(wanted)
 }
 
+/// What a container has mounted: what its request says, and for volumes, their places and what it has of other
+/// containers, what was stored when it was made.
+pub(super) fn of_container(host: &HostConfig, points: &BTreeMap<String, MountRecord>) -> Result<Vec<Wanted>> {
+    let mut wanted = of_request(host)?;
+    wanted.retain(|w| w.volume.is_none());
+    for record in points.values().filter(|record| matches!(record.kind.as_str(), "bind" | "volume")) {
+        if wanted.iter().all(|w| w.mount.destination != record.destination) {
+            let create_source = record.kind == "bind";
+            wanted.push(Wanted { create_source, ..bind(&record.source, record.clone()) });
+        }
+    }
+    Ok(wanted)
+}
+
 fn unsupported(text: String) -> Error {
     Error::new(Kind::Unsupported, text)
 }
 
-fn destination(path: &str) -> Result<String> {
+/// The path inside on which something is mounted, without `.`, `..` and doubled slashes.
+///
+/// # Errors
+/// `Kind::Invalid` for one that is none.
+pub fn destination(path: &str) -> Result<String> {
     match paths::clean(path) {
         clean if clean.is_empty() || clean == "/" || clean.contains('\0') => {
             Err(Error::invalid("Invalid volume: path must be absolute, and destination can't be '/'"))
@@ -67,39 +116,44 @@ struct BindOptions<'a> {
     access: Option<&'a str>,
     propagation: Option<&'a str>,
     label: Option<&'a str>,
+    copy: Option<&'a str>,
 }
 
-/// `SRC:DST[:OPTS]`.
+impl<'a> BindOptions<'a> {
+    /// The place of an option. `None` for a word that is none.
+    fn slot(&mut self, option: &str) -> Option<&mut Option<&'a str>> {
+        Some(match option {
+            "ro" | "rw" => &mut self.access,
+            "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => &mut self.propagation,
+            "z" | "Z" => &mut self.label,
+            "nocopy" => &mut self.copy,
+            _ => return None,
+        })
+    }
+}
+
+/// Consistency words that only remote file systems of desktop machines know.
+const CONSISTENCY: [&str; 3] = ["cached", "consistent", "delegated"];
+
+fn is_options(text: &str) -> bool {
+    text.split(',').all(|word| CONSISTENCY.contains(&word) || BindOptions::default().slot(word).is_some())
+}
+
+/// `[SRC:]DST[:OPTS]`: SRC is a path of the host or the name of a volume.
 fn parse_bind(text: &str) -> Result<Wanted> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts[..] {
-        [source, target] => (source, target, ""),
-        [source, target, options] => (source, target, options),
-        [path] => {
-            return Err(unsupported(format!(
-                "anonymous volume {path:?}: volumes are not supported, name a host directory"
-            )));
-        }
+        [target] => (None, target, ""),
+        [target, options] if is_options(options) => (None, target, options),
+        [source, target] => (Some(source), target, ""),
+        [source, target, options] => (Some(source), target, options),
         _ => return Err(Error::invalid(format!("invalid volume {text:?}: want SOURCE:DESTINATION[:OPTIONS]"))),
     };
     let target = destination(target)?;
-    if !source.starts_with('/') {
-        if source.contains('/') || source.is_empty() {
-            return Err(Error::invalid("Invalid volume: path must be absolute, and destination can't be '/'"));
-        }
-        return Err(unsupported(format!("named volume {source:?} is not supported: name a host directory")));
-    }
     let bad = |option: &str| Error::invalid(format!("invalid volume {text:?}: bad or repeated option {option:?}"));
     let mut chosen = BindOptions::default();
-    for option in options.split(',').filter(|o| !o.is_empty()) {
-        let slot = match option {
-            "ro" | "rw" => &mut chosen.access,
-            "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => &mut chosen.propagation,
-            "z" | "Z" => &mut chosen.label,
-            // Consistency words that only remote file systems of desktop machines know.
-            "cached" | "consistent" | "delegated" => continue,
-            _ => return Err(bad(option)),
-        };
+    for option in options.split(',').filter(|o| !o.is_empty() && !CONSISTENCY.contains(o)) {
+        let slot = chosen.slot(option).ok_or_else(|| bad(option))?;
         if slot.replace(option).is_some() {
             return Err(bad(option));
         }
@@ -108,7 +162,42 @@ fn parse_bind(text: &str) -> Result<Wanted> {
         return Err(Error::invalid(format!("invalid volume {text:?}: empty options")));
     }
     relabel(chosen.label.unwrap_or_default())?;
-    Ok(bind(source, target, chosen.access == Some("ro"), chosen.propagation.unwrap_or_default(), true))
+    let record = MountRecord {
+        destination: target,
+        rw: chosen.access != Some("ro"),
+        propagation: chosen.propagation.unwrap_or_default().into(),
+        relabel: chosen.label.unwrap_or_default().into(),
+        mode: options.into(),
+        ..MountRecord::default()
+    };
+    match source {
+        Some(source) if source.starts_with('/') => match chosen.copy {
+            Some(option) => Err(bad(option)),
+            None => Ok(Wanted { create_source: true, ..bind(source, MountRecord { kind: "bind".into(), ..record }) }),
+        },
+        Some(source) if source.contains('/') || source.is_empty() => {
+            Err(Error::invalid("Invalid volume: path must be absolute, and destination can't be '/'"))
+        }
+        source => {
+            let options = VolumeOptions { no_copy: chosen.copy.is_some(), ..VolumeOptions::default() };
+            volume(source.unwrap_or_default(), record, options)
+        }
+    }
+}
+
+/// A volume; without a name of its own when that is empty.
+fn volume(name: &str, record: MountRecord, options: VolumeOptions) -> Result<Wanted> {
+    if !name.is_empty() {
+        name::check(name)?;
+    } else if !record.rw {
+        return Err(Error::invalid(format!(
+            "invalid volume at {}: an anonymous volume cannot be read-only",
+            record.destination
+        )));
+    }
+    let (kind, driver, named) = ("volume".into(), DRIVER.into(), !name.is_empty());
+    let record = MountRecord { kind, driver, name: name.into(), named, ..record };
+    Ok(Wanted { volume: Some(options), ..bind("", record) })
 }
 
 /// Relabelling is nothing to do without SELinux.
@@ -123,29 +212,54 @@ fn relabel(label: &str) -> Result<()> {
     }
 }
 
-fn bind(source: &str, target: String, readonly: bool, propagation: &str, create_source: bool) -> Wanted {
-    let propagation = if propagation.is_empty() { "rprivate" } else { propagation };
-    let access = if readonly { "ro" } else { "rw" };
+/// A bind of `source` as `record` has it; the same for a volume, whose source is known later.
+fn bind(source: &str, mut record: MountRecord) -> Wanted {
+    let source = if source.is_empty() { String::new() } else { paths::clean(source) };
+    let propagation = if record.propagation.is_empty() { "rprivate" } else { &record.propagation };
+    let options = ["rbind", propagation, if record.rw { "rw" } else { "ro" }].map(str::to_owned).to_vec();
+    if record.kind == "bind" {
+        record.propagation = propagation.into();
+    }
+    record.source.clone_from(&source);
     Wanted {
         mount: Mount {
-            destination: target,
+            destination: record.destination.clone(),
             kind: "bind".into(),
-            source: paths::clean(source),
-            options: vec!["rbind".into(), propagation.into(), access.into()],
+            source,
+            options,
             ..Mount::default()
         },
-        propagation: match propagation.trim_start_matches('r') {
+        propagation: match record.propagation.trim_start_matches('r') {
             "shared" => Propagation::Shared,
             "slave" => Propagation::Slave,
             _ => Propagation::Private,
         },
-        create_source,
+        create_source: false,
+        record,
+        volume: None,
     }
 }
 
 /// One `--mount`.
 fn parse_mount(m: &MountPoint) -> Result<Wanted> {
     let bad = |why: &str| Error::invalid(format!("invalid mount config for type {:?}: {why}", m.kind));
+    let propagation = |options: &crate::api::container::BindOptions| {
+        let known = ["", "private", "rprivate", "slave", "rslave", "shared", "rshared"];
+        match known.contains(&options.propagation.as_str()) {
+            true => relabel(&options.selinux_opts),
+            false => Err(bad(&format!("invalid propagation mode: {}", options.propagation))),
+        }
+    };
+    let record = |options: &crate::api::container::BindOptions| {
+        Ok::<MountRecord, Error>(MountRecord {
+            kind: m.kind.clone(),
+            destination: destination(&m.target)?,
+            rw: !m.read_only,
+            propagation: options.propagation.clone(),
+            relabel: options.selinux_opts.clone(),
+            ..MountRecord::default()
+        })
+    };
     match m.kind.as_str() {
         "bind" => {
             if !m.source.starts_with('/') || m.source.contains('\0') {
@@ -155,12 +269,8 @@ fn parse_mount(m: &MountPoint) -> Result<Wanted> {
                 return Err(bad("options of another type are given"));
             }
             let options = m.bind_options.clone().unwrap_or_default();
-            let known = ["", "private", "rprivate", "slave", "rslave", "shared", "rshared"];
-            if !known.contains(&options.propagation.as_str()) {
-                return Err(bad(&format!("invalid propagation mode: {}", options.propagation)));
-            }
-            relabel(&options.selinux_opts)?;
-            Ok(bind(&m.source, destination(&m.target)?, m.read_only, &options.propagation, false))
+            propagation(&options)?;
+            Ok(bind(&m.source, record(&options)?))
         }
         "tmpfs" => {
             if !m.source.is_empty() {
@@ -183,10 +293,16 @@ fn parse_mount(m: &MountPoint) -> Result<Wanted> {
             }
             Ok(tmpfs(destination(&m.target)?, options))
         }
-        "volume" | "" => Err(unsupported(format!(
-            "mount type \"volume\" (source {:?}) is not supported: use type=bind with a host directory",
-            m.source
-        ))),
+        "volume" | "" => {
+            if m.tmpfs_options.is_some() {
+                return Err(bad("options of another type are given"));
+            }
+            let (binding, options) =
+                (m.bind_options.clone().unwrap_or_default(), m.volume_options.clone().unwrap_or_default());
+            propagation(&binding)?;
+            check_volume_options(&options)?;
+            volume(&m.source, record(&binding)?, options)
+        }
         "squashfs" if cfg!(feature = "embedded") => {
             if !m.source.starts_with('/') || m.source.contains('\0') {
                 return Err(bad("invalid mount path: source must be an absolute path"));
@@ -201,13 +317,39 @@ fn parse_mount(m: &MountPoint) -> Result<Wanted> {
     }
 }
 
+fn check_volume_options(options: &VolumeOptions) -> Result<()> {
+    if !options.subpath.is_empty() {
+        return Err(unsupported(format!("subpath {:?} of a volume is not supported", options.subpath)));
+    }
+    options.driver_config.as_ref().map_or(Ok(()), |driver| check_driver(&driver.name, &driver.options))
+}
+
+/// Refuses drivers that are not there, and what the one that is cannot do.
+///
+/// # Errors
+/// `Kind::Unsupported` naming it, `Kind::Invalid` for options that say nothing.
+pub fn check_driver(driver: &str, options: &BTreeMap<String, String>) -> Result<()> {
+    if !matches!(driver, "" | DRIVER) {
+        return Err(unsupported(format!("volume driver {driver:?} is not supported, only \"local\"")));
+    }
+    bound::parse(options).map(drop)
+}
+
 /// A file system in a file, which cannot be written whatever the request says.
 fn squashfs(source: &str, target: String) -> Wanted {
+    let source = paths::clean(source);
     Wanted {
+        record: MountRecord {
+            kind: "squashfs".into(),
+            source: source.clone(),
+            destination: target.clone(),
+            ..MountRecord::default()
+        },
+        volume: None,
         mount: Mount {
             destination: target,
             kind: "squashfs".into(),
-            source: paths::clean(source),
+            source,
             options: ["loop", "nodev", "ro"].map(str::to_owned).to_vec(),
             ..Mount::default()
         },
@@ -219,7 +361,10 @@ fn squashfs(source: &str, target: String) -> Wanted {
 const TMPFS_DEFAULT: [&str; 3] = ["noexec", "nosuid", "nodev"];
 
 fn tmpfs(target: String, options: Vec<String>) -> Wanted {
+    let rw = !options.iter().any(|option| option == "ro");
     Wanted {
+        record: MountRecord { kind: "tmpfs".into(), destination: target.clone(), rw, ..MountRecord::default() },
+        volume: None,
         mount: Mount { destination: target, kind: "tmpfs".into(), source: "tmpfs".into(), options, ..Mount::default() },
         propagation: Propagation::Private,
         create_source: false,
@@ -275,100 +420,4 @@ fn tmpfs_options(text: &str) -> Result<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::container::{BindOptions as ApiBind, TmpfsOptions};
-
-    #[test]
-    fn binds() {
-        for (text, source, target, options, propagation) in [
-            ("/a:/b", "/a", "/b", "rbind rprivate rw", Propagation::Private),
-            ("/a/../c/:/b//x/", "/c", "/b/x", "rbind rprivate rw", Propagation::Private),
-            ("/a:/b:ro,rslave", "/a", "/b", "rbind rslave ro", Propagation::Slave),
-            ("/a:/b:shared,rw,cached", "/a", "/b", "rbind shared rw", Propagation::Shared),
-        ] {
-            let w = parse_bind(text).unwrap();
-            assert_eq!((w.mount.source.as_str(), w.mount.destination.as_str()), (source, target), "{text}");
-            assert_eq!(
-                (w.mount.options.join(" ").as_str(), w.propagation, w.create_source),
-                (options, propagation, true)
-            );
-        }
-        for (text, kind) in [
-            ("relative:rel", Kind::Invalid),
-            ("./a:/b", Kind::Invalid),
-            (":/b", Kind::Invalid),
-            ("/a:/", Kind::Invalid),
-            ("/a:/b:", Kind::Invalid),
-            ("/a:/b:ro,rw", Kind::Invalid),
-            ("/a:/b:ro:z", Kind::Invalid),
-            ("/a:/b:nosuch", Kind::Invalid),
-            ("/a:/b:private,shared", Kind::Invalid),
-            ("/a:/b:nocopy", Kind::Invalid),
-            ("vol:/b", Kind::Unsupported),
-            ("/b", Kind::Unsupported),
-        ] {
-            assert_eq!(parse_bind(text).unwrap_err().kind(), kind, "{text}");
-        }
-        let text = parse_bind("relative:rel").unwrap_err().to_string();
-        assert_eq!(text, "Invalid volume: path must be absolute, and destination can't be '/'");
-    }
-
-    #[test]
-    fn mounts() {
-        let mount = |kind: &str, source: &str| MountPoint {
-            kind: kind.into(),
-            source: source.into(),
-            target: "/t".into(),
-            ..MountPoint::default()
-        };
-        let w = parse_mount(&MountPoint { read_only: true, ..mount("bind", "/s") }).unwrap();
-        assert_eq!((w.mount.options.join(" ").as_str(), w.create_source), ("rbind rprivate ro", false));
-        let sized =
-            MountPoint { tmpfs_options: Some(TmpfsOptions { size_bytes: 4096, mode: 0o700 }), ..mount("tmpfs", "") };
-        assert_eq!(parse_mount(&sized).unwrap().mount.options.join(" "), "noexec nosuid nodev mode=700 size=4096");
-        let wrong = MountPoint {
-            bind_options: Some(ApiBind { propagation: "x".into(), ..ApiBind::default() }),
-            ..mount("bind", "/s")
-        };
-        for (bad, kind) in [
-            (wrong, Kind::Invalid),
-            (mount("bind", "s"), Kind::Invalid),
-            (mount("tmpfs", "/s"), Kind::Invalid),
-            (mount("npipe", ""), Kind::Invalid),
-            (mount("volume", "v"), Kind::Unsupported),
-            (mount("", ""), Kind::Unsupported),
-            #[cfg(not(feature = "embedded"))]
-            (mount("squashfs", "/s"), Kind::Unsupported),
-            #[cfg(feature = "embedded")]
-            (mount("squashfs", "s"), Kind::Invalid),
-        ] {
-            assert_eq!(parse_mount(&bad).unwrap_err().kind(), kind, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn tmpfs_options_override_the_defaults() {
-        for (text, want) in [
-            ("", "noexec nosuid nodev"),
-            ("exec,size=64m,size=1m", "nosuid nodev exec size=1m"),
-            ("rw,ro,mode=1777,uid=5,size=50%", "noexec nosuid nodev ro mode=1777 uid=5 size=50%"),
-        ] {
-            assert_eq!(tmpfs_options(text).unwrap().join(" "), want, "{text}");
-        }
-        for text in ["size=", "size=x", "mode=9", "nosuch", "huge=always", "uid=-1", "size=1,x=2"] {
-            assert!(tmpfs_options(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn one_mount_per_destination() {
-        let host = HostConfig {
-            binds: vec!["/a:/x/".into()],
-            tmpfs: [("/x".to_string(), String::new())].into(),
-            ..HostConfig::default()
-        };
-        let text = of_request(&host, &ContainerConfig::default()).unwrap_err().to_string();
-        assert_eq!(text, "Duplicate mount point: /x");
-    }
-}
+mod tests;

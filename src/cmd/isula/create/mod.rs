@@ -15,7 +15,7 @@ use crate::api::container::{ContainerConfig, CreateRequest, HostConfig, LogConfi
 use crate::utils::order;
 use std::collections::BTreeMap;
 
-pub use environment::environment;
+pub use environment::{environment, labels};
 
 /// Most entries of a list on the command line.
 const MAX_LIST: usize = 1000;
@@ -102,6 +102,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         readonly_paths: security.unmask.then(Vec::new),
         cgroup_parent: text(&flags.cgroup_parent),
         log_config: LogConfig { driver: text(&flags.log_driver), config: pairs("log-opt", &flags.log_opt)? },
+        volumes_from: flags.volumes_from.clone(),
         external_rootfs: external_root(flags),
         storage_opt: pairs("storage-opt", &flags.storage_opt)?,
         ..HostConfig::default()
@@ -176,6 +177,7 @@ fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
         ("--volume", flags.volume.len()),
         ("--mount", flags.mount.len()),
         ("--tmpfs", flags.tmpfs.len()),
+        ("--volumes-from", flags.volumes_from.len()),
         ("--ulimit", flags.ulimit.len()),
         ("--annotation", flags.annotation.len()),
         ("--sysctl", flags.sysctl.len()),
@@ -211,7 +213,8 @@ fn storage(flags: &ContainerFlags) -> Result<Storage, Failure> {
         claim(&v.destination)?;
         match v.source {
             Some(_) => storage.binds.push(v.bind()),
-            None => storage.anonymous.push(v.destination),
+            None if v.options.is_empty() => storage.anonymous.push(v.destination),
+            None => storage.binds.push(format!("{}:{}", v.destination, v.options)),
         }
     }
     for text in &flags.mount {
@@ -251,7 +254,10 @@ fn annotations(list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 /// `K=V`.
-fn pairs(what: &str, list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+///
+/// # Errors
+/// Exit code 125 for another form.
+pub fn pairs(what: &str, list: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let one = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err(Failure::usage(format!("Invalid {what} {text:?}: want KEY=VALUE"))),

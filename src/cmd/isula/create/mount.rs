@@ -92,7 +92,10 @@ mod tests {
         let m = parse("type=tmpfs,destination=/t,tmpfs-size=64k,tmpfs-mode=1777,ro=false").unwrap();
         assert_eq!(m.tmpfs_options, Some(TmpfsOptions { size_bytes: 65536, mode: 0o1777 }));
         let m = parse("source=vol,target=/v,volume-nocopy=true").unwrap();
-        assert_eq!((m.kind.as_str(), m.volume_options), ("volume", Some(VolumeOptions { no_copy: true })));
+        assert_eq!(
+            (m.kind.as_str(), m.volume_options),
+            ("volume", Some(VolumeOptions { no_copy: true, ..VolumeOptions::default() }))
+        );
         assert_eq!(parse("type=squashfs,src=/s.img,dst=/s").unwrap().kind, "squashfs");
     }
 

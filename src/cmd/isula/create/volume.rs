@@ -43,6 +43,13 @@ pub fn parse(text: &str) -> Result<Volume, Failure> {
     }
     let source = source.map(host_path).transpose()?;
     check_options(options)?;
+    let is_chosen = |word: &str| options.split(',').any(|option| option == word);
+    if source.is_none() && is_chosen("ro") {
+        return Err(invalid("an anonymous volume cannot be read-only"));
+    }
+    if source.as_ref().is_some_and(|source| source.starts_with('/')) && is_chosen("nocopy") {
+        return Err(invalid(&format!("invalid mode '{options}': nocopy is for volumes")));
+    }
     Ok(Volume { source, destination: destination.to_owned(), options: options.to_owned() })
 }
 
@@ -109,7 +116,7 @@ mod tests {
             ("/a:/b:ro,rslave,Z", Some("/a"), "/b", "ro,rslave,Z"),
             ("vol1:/d", Some("vol1"), "/d", ""),
             ("/d", None, "/d", ""),
-            ("/d:ro", None, "/d", "ro"),
+            ("/d:nocopy", None, "/d", "nocopy"),
             (".:/d", Some(here), "/d", ""),
         ] {
             let got = parse(text).unwrap();
@@ -125,9 +132,17 @@ mod tests {
         for text in ["relative:rel", "/a:/", "/a:/x/..", "/a:b", "rel", "a/b:/c", "", ":/c"] {
             assert_eq!(parse(text).unwrap_err(), Failure::usage(absolute), "{text}");
         }
-        for text in
-            ["/a:/b:rx", "/a:/b:ro,rw", "/a:/b:shared,rslave", "/a:/b:z,Z", "/a:/b:", "/a:/b:ro:rw", "/a:/b:ro,"]
-        {
+        for text in [
+            "/d:ro",
+            "/a:/b:nocopy",
+            "/a:/b:rx",
+            "/a:/b:ro,rw",
+            "/a:/b:shared,rslave",
+            "/a:/b:z,Z",
+            "/a:/b:",
+            "/a:/b:ro:rw",
+            "/a:/b:ro,",
+        ] {
             // An empty option list is as good as none.
             assert_eq!(parse(text).is_err(), text != "/a:/b:", "{text}");
         }

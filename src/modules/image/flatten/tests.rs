@@ -5,10 +5,13 @@ use super::super::tree::lstat;
 use super::*;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::sys::xattr;
-use nix::sys::stat::{makedev, utimensat};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::SFlag;
+use nix::sys::stat::{makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
+use nix::unistd::linkat;
 use std::ffi::CStr;
-use std::fs::{self, create_dir_all, write};
+use std::fs::{self, File, create_dir_all, write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
