@@ -169,11 +169,15 @@ impl<'a> Wanted<'a> {
 
 /// Notes, before a container is removed with its anonymous volumes, that these go with it.
 pub fn mark_anonymous(daemon: &Daemon, container: &Container) {
-    for volume in container.head.volumes.iter().filter(|volume| volume.anonymous) {
-        if let Err(e) = daemon.volumes.mark(&container.id, &volume.name) {
-            // Only a crash in the next moment would leave one.
-            log::debug!("volume {}: {e}", volume.name);
-        }
+    let names: Vec<&str> = container.head.volumes.iter().filter(|v| v.anonymous).map(|v| v.name.as_str()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let marked = names.iter().try_for_each(|name| daemon.volumes.mark(&container.id, name));
+    // A file system without one journal for everything may know of the removal and not of this.
+    if let Err(e) = marked.and_then(|()| daemon.volumes.sync()) {
+        // Only a crash in the next moment would leave one.
+        log::debug!("container {}: {e}", container.id);
     }
 }
 

@@ -238,6 +238,14 @@ impl Store {
         File::create(&path).map(drop).context(|| format!("open({path:?}, O_CREAT)"))
     }
 
+    /// Makes sure that names and notes are on disk.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn sync(&self) -> Result<()> {
+        sync_directory(&self.root)
+    }
+
     /// Takes the note of [`Store::mark`] back.
     pub fn unmark(&self, container: &str, name: &str) {
         let _ = std::fs::remove_file(self.root.join(format!("{OWNED}{container}-{name}"))); // most have none
