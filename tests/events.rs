@@ -27,8 +27,8 @@ fn now() -> String {
 
 /// The actions of what has happened since then, with `flags`.
 fn actions(bed: &Bed, since: &str, flags: &str) -> Vec<String> {
-    let lines = bed.isula(&format!("events -S {since} -U {} {flags} --format '{{{{.Action}}}}'", now())).ok();
-    lines.lines().map(str::to_owned).collect()
+    let lines = bed.isula(&format!("events -S {since} -U {} {flags} --format json", now())).ok();
+    lines.lines().map(|line| json(line.as_bytes())["Action"].as_str().expect("an action").to_owned()).collect()
 }
 
 fn a_life_is_told_in_order(bed: &mut Bed) {
