@@ -48,14 +48,14 @@ impl Daemon {
         if head.labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= LABELS {
             head.labels.iter().for_each(|(key, value)| event.add(key, value));
         }
-        self.journal.add(event);
+        self.journal.add(&event);
     }
 
     /// Tells that something happens to an image; `id` is its id or, where docker has that, its name.
     pub(super) fn tell_image(&self, action: &str, id: &str, name: &str) {
         let mut event = Event::new(Timestamp::now(), "image", action.into(), id.into());
         event.add("name", name);
-        self.journal.add(event);
+        self.journal.add(&event);
     }
 }
 

@@ -18,6 +18,11 @@ const HELD: usize = 4096;
 /// What those may occupy, in bytes.
 const HELD_BYTES: usize = 1 << 20;
 
+/// What events are about.
+const KINDS: [&str; 3] = ["container", "image", "volume"];
+/// Bytes that tell an event's length.
+const HEAD: usize = size_of::<u32>();
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -46,8 +51,26 @@ impl Event {
         }
     }
 
-    fn size(&self) -> usize {
-        size_of::<Event>() + self.action.len() + self.id.len() + self.attributes.bytes()
+    /// As the journal keeps it: time, kind, and the texts, each with a NUL behind it.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.time.unix_nanos().to_le_bytes().to_vec();
+        for text in [self.kind, &self.action, &self.id].into_iter().chain(self.attributes.iter()) {
+            bytes.extend(text.bytes().filter(|b| *b != 0));
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Event> {
+        const SECOND: i64 = 1_000_000_000;
+        let (nanos, texts) = bytes.split_first_chunk()?;
+        let nanos = i64::from_le_bytes(*nanos);
+        let mut texts = std::str::from_utf8(texts).ok()?.split_terminator('\0');
+        let kind = KINDS.into_iter().find(|kind| texts.clone().next() == Some(kind))?;
+        texts.next();
+        let time = Timestamp::from_unix(nanos.div_euclid(SECOND), nanos.rem_euclid(SECOND) as u32);
+        let (action, id) = (texts.next()?.into(), texts.next()?.into());
+        Some(Event { time, kind, action, id, attributes: texts.collect() })
     }
 
     /// Keys and values.
@@ -67,8 +90,11 @@ pub struct Journal(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    events: VecDeque<Arc<Event>>,
-    bytes: usize,
+    /// Each with its length before it, in one piece of memory: as allocations of their own, long-lived among short-lived
+    /// ones, a few hundred would keep ten times their size from the kernel.
+    bytes: VecDeque<u8>,
+    /// How many they are.
+    events: usize,
     /// How many there were before the first that is kept.
     gone: u64,
     listeners: Vec<Place>,
@@ -81,29 +107,44 @@ struct Place {
 }
 
 impl Inner {
+    fn end(&self) -> u64 {
+        self.gone + self.events as u64
+    }
+
     /// Lets go of old ones, and of those that a listener still needs when they are too many.
     fn trim(&mut self) {
-        let end = self.gone + self.events.len() as u64;
+        let end = self.end();
         let needed = self.listeners.iter().map(|l| l.next).min().unwrap_or(end).max(self.gone);
-        loop {
-            let (events, held) = (self.events.len(), (end - needed.max(self.gone)) as usize);
-            let old = (events > KEPT || self.bytes > KEPT_BYTES) && events > held;
-            if !(old || events > HELD || self.bytes > HELD_BYTES) {
-                return;
+        while self.events > 0 {
+            let (bytes, held) = (self.bytes.len(), (end - needed.max(self.gone)) as usize);
+            let old = (self.events > KEPT || bytes > KEPT_BYTES) && self.events > held;
+            if !(old || self.events > HELD || bytes > HELD_BYTES) {
+                break;
             }
-            let Some(first) = self.events.pop_front() else { return };
-            self.bytes -= first.size();
+            let length = length(self.bytes.make_contiguous());
+            self.bytes.drain(..HEAD + length);
+            self.events -= 1;
             self.gone += 1;
+        }
+        if self.bytes.capacity() > 4 * KEPT_BYTES && self.bytes.len() <= KEPT_BYTES {
+            self.bytes.shrink_to(KEPT_BYTES);
         }
     }
 }
 
+/// Of the event at the beginning of `bytes`, without its head.
+fn length(bytes: &[u8]) -> usize {
+    bytes.first_chunk().map_or(0, |head| u32::from_le_bytes(*head) as usize)
+}
+
 impl Journal {
     /// Adds an event and wakes the listeners.
-    pub fn add(&self, event: Event) {
+    pub fn add(&self, event: &Event) {
         let mut inner = lock(&self.0);
-        inner.bytes += event.size();
-        inner.events.push_back(Arc::new(event));
+        let bytes = event.encode();
+        inner.bytes.extend((bytes.len() as u32).to_le_bytes());
+        inner.bytes.extend(bytes);
+        inner.events += 1;
         inner.trim();
         inner.listeners.iter().for_each(|l| l.wake.signal());
     }
@@ -115,7 +156,7 @@ impl Journal {
     pub fn listen(&self, past: bool) -> Result<Listener<'_>> {
         let wake = Arc::new(EventFd::new()?);
         let mut inner = lock(&self.0);
-        let next = if past { inner.gone } else { inner.gone + inner.events.len() as u64 };
+        let next = if past { inner.gone } else { inner.end() };
         inner.listeners.push(Place { wake: Arc::clone(&wake), next });
         Ok(Listener { journal: self, wake })
     }
@@ -132,10 +173,10 @@ impl Listener<'_> {
     ///
     /// # Errors
     /// `Kind::Busy` when so much came that some of it is lost.
-    pub fn take(&self) -> Result<Vec<Arc<Event>>> {
+    pub fn take(&self) -> Result<Vec<Event>> {
         self.wake.clear();
         let mut inner = lock(&self.journal.0);
-        let (gone, end) = (inner.gone, inner.gone + inner.events.len() as u64);
+        let (gone, end) = (inner.gone, inner.end());
         let Some(place) = inner.listeners.iter_mut().find(|l| Arc::ptr_eq(&l.wake, &self.wake)) else {
             return Err(Error::internal("a listener without a place"));
         };
@@ -143,7 +184,15 @@ impl Listener<'_> {
         if next < gone {
             return Err(Error::new(Kind::Busy, "events came faster than they were read"));
         }
-        let new = inner.events.iter().skip((next - gone) as usize).cloned().collect();
+        let mut rest = &*inner.bytes.make_contiguous();
+        let mut new = Vec::new();
+        for number in gone..end {
+            let (event, after) = rest[HEAD..].split_at(length(rest));
+            if number >= next {
+                new.extend(Event::decode(event));
+            }
+            rest = after;
+        }
         inner.trim();
         Ok(new)
     }
@@ -242,12 +291,12 @@ mod tests {
     #[test]
     fn listeners_hear_everything_once() {
         let journal = Journal::default();
-        journal.add(event("a"));
+        journal.add(&event("a"));
         let (old, new) = (journal.listen(true).unwrap(), journal.listen(false).unwrap());
         assert_eq!(actions(&old), ["a"]);
         assert!(actions(&new).is_empty());
-        journal.add(event("b"));
-        journal.add(event("c"));
+        journal.add(&event("b"));
+        journal.add(&event("c"));
         for listener in [&old, &new] {
             assert_eq!(actions(listener), ["b", "c"]);
             assert!(actions(listener).is_empty());
@@ -260,18 +309,18 @@ mod tests {
     fn the_past_is_bounded_and_listeners_are_waited_for() {
         let journal = Journal::default();
         for n in 0..KEPT + 10 {
-            journal.add(event(&n.to_string()));
+            journal.add(&event(&n.to_string()));
         }
         let listener = journal.listen(true).unwrap();
         let past = actions(&listener);
         assert_eq!((past.len(), past[0].as_str()), (KEPT, "10"));
         for n in 0..HELD {
-            journal.add(event(&n.to_string()));
+            journal.add(&event(&n.to_string()));
         }
         assert_eq!(actions(&listener).len(), HELD);
-        assert_eq!(lock(&journal.0).events.len(), KEPT);
+        assert_eq!(lock(&journal.0).events, KEPT);
         for _ in 0..=HELD {
-            journal.add(event("more"));
+            journal.add(&event("more"));
         }
         assert!(listener.take().is_err(), "what is lost is not hidden");
         assert!(actions(&listener).is_empty());
@@ -283,11 +332,17 @@ mod tests {
         for _ in 0..100 {
             let mut event = event("a");
             event.add("x", &"y".repeat(10_000));
-            journal.add(event);
+            journal.add(&event);
         }
         let inner = lock(&journal.0);
-        assert!(inner.bytes <= KEPT_BYTES && !inner.events.is_empty());
-        assert_eq!(inner.bytes, inner.events.iter().map(|e| e.size()).sum::<usize>());
+        assert!(inner.bytes.len() <= KEPT_BYTES && inner.events > 0);
+        drop(inner);
+        let mut odd = event("odd: a\0b");
+        odd.add("empty", "");
+        journal.add(&odd);
+        let last = journal.listen(true).unwrap().take().unwrap().pop().unwrap();
+        assert_eq!((last.action.as_str(), last.attribute("empty")), ("odd: ab", Some("")));
+        assert_eq!(Event { action: odd.action.clone(), ..last }, odd);
     }
 
     #[test]
