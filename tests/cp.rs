@@ -485,7 +485,7 @@ fn the_api_is_dockers(bed: &mut Bed) {
     put(bed, &at("path=/d"), &directory).expect(200);
     let out = rootfs_archive(bed, |tar| tar.hard_link("x", "../../out"));
     contains(&put(bed, &at("path=/d"), &out).expect(400).text(), "leads out of the destination");
-    // The connection is good for more, and one that was refused early too.
+    // The daemon is well.
     assert_eq!(http::request(&bed.socket(), "GET", "/_ping", None).status, 200);
 }
 
@@ -515,14 +515,18 @@ fn archives_of_all_kinds_go_in(bed: &mut Bed) {
     }
 }
 
+/// A directory with a file to be mounted, and a file to be copied.
+fn volume_and_new(bed: &Bed) -> (PathBuf, String) {
+    let (volume, new) = (bed.dir.join("volume"), bed.dir.join("new"));
+    write(&volume.join("file"), "outside\n");
+    write(&new, "new\n");
+    (volume, new.display().to_string())
+}
+
 fn what_the_container_has_mounted(bed: &mut Bed) {
     requires!(image_tools);
     bed.start();
-    let volume = bed.dir.join("volume");
-    write(&volume.join("file"), "outside\n");
-    write(&bed.dir.join("new"), "new\n");
-    let new = bed.dir.join("new");
-    let new = new.display();
+    let (volume, new) = volume_and_new(bed);
     write(&bed.dir.join("one"), "one\n");
     let one = bed.dir.join("one");
     running(bed, "aa", &format!("-v {}:/data --tmpfs /scratch -v {}:/etc/one", volume.display(), one.display()));
@@ -542,11 +546,7 @@ fn what_the_container_has_mounted(bed: &mut Bed) {
 fn what_a_stopped_container_has_mounted(bed: &mut Bed) {
     requires!(image_tools);
     bed.start();
-    let volume = bed.dir.join("volume");
-    write(&volume.join("file"), "outside\n");
-    write(&bed.dir.join("new"), "new\n");
-    let new = bed.dir.join("new");
-    let new = new.display();
+    let (volume, new) = volume_and_new(bed);
     let (volume_text, later) = (volume.display(), bed.dir.join("later"));
     // Neither was there a place for the mounts so far, nor one of the sources.
     let options = format!("-v {volume_text}:/new/data -v {}:/later -v {volume_text}/file:/etc/one", later.display());
@@ -567,15 +567,12 @@ fn what_a_stopped_container_has_mounted(bed: &mut Bed) {
 fn read_only_places(bed: &mut Bed) {
     requires!(image_tools);
     bed.start();
-    let volume = bed.dir.join("volume");
-    write(&volume.join("file"), "outside\n");
+    let (_, from) = volume_and_new(bed);
     let (ro, rw) = (bed.dir.join("ro"), bed.dir.join("rw"));
     fs::create_dir_all(&ro).unwrap();
     fs::create_dir_all(&rw).unwrap();
     let options = format!("--read-only -v {}:/ro:ro -v {}:/rw", ro.display(), rw.display());
     bed.isula(&format!("create --name aa {options} {IMAGE} payload ready 1000")).ok();
-    let from = volume.join("file");
-    let from = from.display();
     let one = rootfs_archive(bed, |tar| tar.file("in", 0o600, "y"));
     for state in ["created", "running", "exited"] {
         if state == "running" {
@@ -589,7 +586,7 @@ fn read_only_places(bed: &mut Bed) {
         put(bed, "/containers/aa/archive?path=/", &one).expect(403);
         put(bed, "/containers/aa/archive?path=/ro", &one).expect(403);
         bed.isula(&format!("cp {from} aa:/rw/{state}")).ok();
-        assert_eq!(read(&rw.join(state)), "outside\n");
+        assert_eq!(read(&rw.join(state)), "new\n");
         assert_eq!(inside(bed, "aa", "/etc/marker"), "inside\n");
     }
     assert_eq!(tree(&ro), Vec::<String>::new());
@@ -714,6 +711,12 @@ fn changes_of_a_copied_root(bed: &mut Bed) {
     assert_eq!(inside(bed, "aa", "/etc/marker"), "inside\n");
     bed.isula(&format!("cp {} aa:/srv/in", bed.dir.join("new").display())).ok();
     assert_eq!(bed.isula("diff aa").ok(), "C /srv\nA /srv/in");
+    // A look makes no place for what would be mounted.
+    let volume = bed.dir.join("volume");
+    write(&volume.join("file"), "outside\n");
+    bed.isula(&format!("create --name bb -v {}:/new/data {IMAGE} true", volume.display())).ok();
+    assert_eq!(inside(bed, "bb", "/etc/marker"), "inside\n");
+    assert_eq!(bed.isula("diff bb").ok(), "");
     bed.isula("start aa").ok();
     let script = "echo new > /etc/marker; rm /etc/group; rm -r /locked; mkdir /locked; echo y > /locked/own";
     bed.isula(&format!("exec aa sh -c '{script}'")).ok();

@@ -12,6 +12,7 @@ use std::process::Command;
 tests![
     links_out_of_the_root_lead_nowhere,
     a_container_that_swaps_its_links_gains_nothing,
+    nothing_is_removed_below_a_mount,
     things_that_are_no_files,
     deep_wide_and_holey_trees,
     a_killed_daemon_leaves_a_container_that_starts,
@@ -48,6 +49,14 @@ fn links_out_of_the_root_lead_nowhere(bed: &mut Bed) {
             assert_eq!(inside(bed, "aa", "/put"), "new\n");
         }
         bed.isula(&format!("cp aa:/escape-loop/x {}/got", bed.dir.display())).fails(1, "escape-loop");
+        for to in ["/escape-loop/", "/escape-loop/x"] {
+            assert_ne!(bed.isula(&format!("cp {new} aa:{to}")).code, 0, "{to}");
+        }
+        assert_ne!(
+            bed.isula(&format!("cp aa:/new {}/got", bed.dir.display())).code,
+            0,
+            "nothing was put into the root"
+        );
         // Members that go through links of the same archive stay inside; those that name the way out are refused.
         let links = rootfs_archive(bed, |tar| {
             tar.link("l", &outside_text);
@@ -83,18 +92,56 @@ fn a_container_that_swaps_its_links_gains_nothing(bed: &mut Bed) {
     let new = bed.dir.join("new");
     write(&new, "new\n");
     let one = rootfs_archive(bed, |tar| tar.file("secret", 0o600, "new"));
+    let mut done = [0; 3];
     for n in 0..40 {
         let got = bed.get(&format!("/containers/aa/archive?path=/a{way}/secret"));
         assert!(!got.text().contains("secret\n"), "round {n}");
+        done[0] += u32::from(got.status == 200);
         let got = bed.get(&format!("/containers/aa/archive?path=/a{way}"));
         assert!(!got.text().contains("secret\n"), "round {n}");
-        put(bed, &format!("/containers/aa/archive?path=/a{way}"), &one);
+        done[1] += u32::from(got.status == 200);
+        done[2] += u32::from(put(bed, &format!("/containers/aa/archive?path=/a{way}"), &one).status == 200);
     }
+    // Some found the directory in its place.
+    assert!(done.iter().all(|count| *count > 0), "{done:?}");
     let metadata = outside.join("secret").metadata().unwrap();
     assert_eq!(
         (read(&outside.join("secret")).as_str(), metadata.nlink(), tree(&outside)),
         ("secret\n", 1, vec!["secret".into()])
     );
+}
+
+/// A member that is no directory takes the place of a directory, and of all that is below, but never of what is mounted.
+fn nothing_is_removed_below_a_mount(bed: &mut Bed) {
+    requires!(image_tools);
+    for driver in ["overlay2", "vfs"] {
+        if driver == "vfs" && !cfg!(feature = "storage") {
+            continue;
+        }
+        bed.start_with(&["-s", driver]);
+        let volume = bed.dir.join("volume");
+        write(&volume.join("deep/file"), "outside\n");
+        let name = format!("on-{driver}");
+        let options = format!("-v {}:/top/mid/data -v own-{driver}:/top/own", volume.display());
+        running(bed, &name, &options);
+        let file = rootfs_archive(bed, |tar| tar.file("top", 0o600, "a file now"));
+        let at = format!("/containers/{name}/archive?path=/");
+        for state in ["running", "exited"] {
+            if state == "exited" {
+                stop(bed, &name);
+            }
+            let answer = put(bed, &at, &file);
+            assert!(answer.status >= 400, "{driver} {state}: {}", answer.status);
+            assert_eq!(tree(&volume), ["deep/", "deep/file"]);
+            if state == "running" {
+                let mounts = bed.isula(&format!("exec {name} sh -c 'grep -c /top/ /proc/mounts'")).ok();
+                assert_eq!(mounts, "2", "{driver}");
+            }
+            assert_eq!(inside(bed, &name, "/top/mid/data/deep/file"), "outside\n");
+        }
+        bed.isula(&format!("rm {name}")).ok();
+        bed.stop();
+    }
 }
 
 fn things_that_are_no_files(bed: &mut Bed) {
@@ -117,6 +164,17 @@ fn things_that_are_no_files(bed: &mut Bed) {
     bed.isula(&format!("cp {} aa:/s", socket.parent().unwrap().display())).ok();
     assert_eq!(bed.isula("exec aa ls -A /s").ok(), "");
     bed.isula(&format!("cp {} aa:/s", socket.display())).fails(1, "a socket cannot be copied");
+    // One with two names is no less left out, and what is beside it is not.
+    fs::hard_link(&socket, bed.dir.join("here/again")).unwrap();
+    write(&bed.dir.join("here/zz"), "last\n");
+    bed.isula(&format!("cp {}/. aa:/s", socket.parent().unwrap().display())).ok();
+    assert_eq!(bed.isula("exec aa ls -A /s").ok(), "zz");
+    bed.isula("exec aa rm /s/zz").ok();
+    running(bed, "bb", &format!("-v {}:/s", socket.parent().unwrap().display()));
+    bed.isula(&format!("cp bb:/s {}", bed.dir.join("out").display())).ok();
+    assert_eq!(tree(&bed.dir.join("out")), ["zz"]);
+    bed.isula(&format!("cp bb:/s/socket {}", bed.dir.join("out").display()))
+        .fails(1, "is a socket, which cannot be copied");
 }
 
 fn deep_wide_and_holey_trees(bed: &mut Bed) {
@@ -202,6 +260,5 @@ fn containers_that_end_meanwhile(bed: &mut Bed) {
     connection.send(b"0\r\n\r\n");
     let answer = connection.response().unwrap().expect(409);
     contains(&answer.text(), "ended while files were copied to it");
-    // One that is removed while it is read ends the archive early.
     assert_eq!(bed.isula("exec aa test -e /srv/one").code, 1, "half a file is none");
 }

@@ -48,8 +48,6 @@ const MADE_UP: [u32; 16] = [
 ];
 /// Links in one path, as many as the kernel follows (path_resolution(7)).
 const LINKS: usize = 40;
-/// Most bytes that the names of a directory may take: some 300000 of usual length.
-const MEMORY: usize = 16 << 20;
 
 /// A path in a container.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,6 +92,7 @@ pub struct Found {
     /// In the words of the API.
     pub stat: PathStat,
     what: What,
+    is_socket: bool,
     /// Its name in an archive.
     path: Vec<u8>,
 }
@@ -141,9 +140,10 @@ impl Found {
             (What::Directory(_), name) => [name.as_bytes(), b"/"].concat(),
             (What::Entry(..), name) => name.as_bytes().to_vec(),
         };
+        let is_socket = type_of(&stat) == SFlag::S_IFSOCK;
         let stat =
             PathStat { name: asked.base, size: stat.st_size, mode: go_mode(&stat), mtime: mtime(&stat), link_target };
-        Ok(Found { stat, what, path: archived })
+        Ok(Found { stat, what, is_socket, path: archived })
     }
 
     /// Writes it as an archive.
@@ -156,6 +156,9 @@ impl Found {
         };
         if is_made_up(holder) {
             return Err(made_up(&self.stat.name));
+        }
+        if self.is_socket {
+            return Err(Error::invalid(format!("{:?} is a socket, which cannot be copied", self.stat.name)));
         }
         let outgoing = Outgoing(ids);
         match self.what {
@@ -184,10 +187,6 @@ impl pack::View for Outgoing<'_> {
 
     fn enters(&self, directory: BorrowedFd<'_>) -> bool {
         !is_made_up(directory)
-    }
-
-    fn memory(&self) -> usize {
-        MEMORY
     }
 }
 

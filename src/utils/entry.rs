@@ -6,11 +6,41 @@ use crate::utils::{order, pseudo_file};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// How to open a directory that is not a link.
 pub const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// What the names of directories that are read together may occupy, in bytes: some 300000 of usual length.
+pub const NAMES: usize = 16 << 20;
+
+/// What names occupy, in bytes.
+pub fn occupied(names: &[Vec<u8>]) -> usize {
+    names.iter().map(|name| name.len() + size_of::<Vec<u8>>()).sum()
+}
+
+/// Opens an entry that is a regular file; `None` for anything else, which is never really opened: some devices act when
+/// they are.
+///
+/// # Errors
+/// The failing call.
+pub fn open_regular(parent: BorrowedFd<'_>, name: &[u8], flags: OFlag) -> nix::Result<Option<OwnedFd>> {
+    let handle = openat(parent, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    reopen_regular(handle.as_fd(), flags)
+}
+
+/// The same for what an O_PATH descriptor is of.
+///
+/// # Errors
+/// The failing call.
+pub fn reopen_regular(handle: BorrowedFd<'_>, flags: OFlag) -> nix::Result<Option<OwnedFd>> {
+    if type_of(&fstat(handle)?) != SFlag::S_IFREG {
+        return Ok(None);
+    }
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    nix::fcntl::open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty()).map(Some)
+}
 
 /// lstat(2); `None` when there is nothing.
 ///

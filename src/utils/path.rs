@@ -6,6 +6,7 @@
 //!
 //! All results are descriptors: what a name means may change between two looks, what a descriptor means does not.
 
+use super::entry::reopen_regular;
 use super::sys::probe::{self, Feature};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
@@ -78,15 +79,8 @@ impl Root {
     /// # Errors
     /// The failing call.
     pub fn open_regular(&self, path: &Path) -> nix::Result<std::fs::File> {
-        let check = |fd: OwnedFd| {
-            let kind = SFlag::from_bits_truncate(nix::sys::stat::fstat(&fd)?.st_mode) & SFlag::S_IFMT;
-            if kind == SFlag::S_IFREG { Ok(fd) } else { Err(Errno::EINVAL) }
-        };
-        // A look first: some devices act when they are opened. O_NONBLOCK: nor must a fifo block that took the place of
-        // the file since.
-        check(self.resolve(path, Links::Follow)?)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        self.open_at(path, flags, Links::Follow).and_then(check).map(Into::into)
+        let handle = self.resolve(path, Links::Follow)?;
+        reopen_regular(handle.as_fd(), OFlag::O_RDONLY)?.map(Into::into).ok_or(Errno::EINVAL)
     }
 
     /// The directory at `path`, made with all its parents where missing. A link that points to nothing has its target

@@ -3,6 +3,7 @@
 //! Directories are moved up beside the root of the removal before they are emptied, so that neither memory nor
 //! descriptors grow with the depth. Flags of chattr(1) are taken off where they are in the way.
 
+use super::entry::is_mounted_on;
 use super::sys::inode_flags;
 use crate::error::{Context, Error, Result};
 use nix::dir::{Dir, Type};
@@ -38,6 +39,26 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 /// # Errors
 /// As [`remove_tree`].
 pub fn remove_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    remove(parent, name, false)
+}
+
+/// As [`remove_at`] where mounts are another namespace's. There the kernel does not refuse to remove what they are on: it
+/// takes the mounts away (since Linux 3.18). And one of the same file system is not known by its device.
+///
+/// # Errors
+/// As [`remove_tree`]; EBUSY for everything that is mounted on.
+pub fn remove_unmounted(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    if is_mounted_on(parent, name)? {
+        return Err(busy(name));
+    }
+    remove(parent, name, true)
+}
+
+fn busy(name: &[u8]) -> Error {
+    Error::os(format!("{:?} is mounted on", lossy(name)), libc::EBUSY)
+}
+
+fn remove(parent: BorrowedFd<'_>, name: &[u8], foreign: bool) -> Result<()> {
     let stat = match lstat(parent, name) {
         Ok(stat) => stat,
         Err(e) if e.errno() == Some(libc::ENOENT) => return Ok(()),
@@ -47,7 +68,7 @@ pub fn remove_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         return remove_entry(parent, name, UnlinkatFlags::NoRemoveDir);
     }
     let top = open_directory(parent, name)?;
-    let mut removal = Removal { device: stat.st_dev, next: 0, first: None };
+    let mut removal = Removal { device: stat.st_dev, foreign, next: 0, first: None };
     while removal.sweep(top.as_fd()) {}
     drop(top);
     // What failed in one sweep may have gone in the next.
@@ -56,6 +77,8 @@ pub fn remove_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 
 struct Removal {
     device: libc::dev_t,
+    /// Whether mounts are another namespace's.
+    foreign: bool,
     /// Number of the next directory that is moved up.
     next: u64,
     first: Option<Error>,
@@ -114,8 +137,11 @@ impl Removal {
         })
     }
 
-    /// Whether an entry is a directory; one of another file system is an error.
+    /// Whether an entry is a directory; one of another file system is an error. Asked of every entry before it is removed.
     fn enterable(&self, parent: BorrowedFd<'_>, name: &[u8], kind: Option<Type>) -> Result<bool> {
+        if self.foreign && is_mounted_on(parent, name)? {
+            return Err(busy(name));
+        }
         if kind.is_some_and(|kind| kind != Type::Directory) {
             return Ok(false);
         }

@@ -183,7 +183,8 @@ fn own_mounts() -> Result<()> {
     use nix::mount::{MsFlags, mount};
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context(|| "mount(\"/\", MS_PRIVATE)".into())
+    // What the host unmounts must not stay in use here, where it can be told.
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).context(|| "mount(\"/\", MS_SLAVE)".into())
 }
 
 /// Asks the kernel to kill others before this process, and gives what it had before, for the processes that it starts.

@@ -42,6 +42,13 @@ fn open_view(order: ViewOrder) -> Result<Vec<OwnedFd>> {
         cgroup_namespace: false,
         user_namespace: false,
     };
+    // Its places for mounts would be made in what is there.
+    let is_plain = layers.is_none() && device.is_none();
+    let seal = || {
+        let place = c_path(&target)?;
+        let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+        sys::mount(None, &place, None, flags, None).context(|| format!("mount({target:?}, MS_RDONLY)"))
+    };
     let mut sources: Vec<_> = plan.mounts.iter().map(|_| None).collect();
     if let Some(device) = &device {
         plan.base = Base::Device(device);
@@ -56,6 +63,9 @@ fn open_view(order: ViewOrder) -> Result<Vec<OwnedFd>> {
     }
     rootfs::open_sources(&plan, &mut sources)?;
     let root = rootfs::open(&plan, matches!(plan.base, Base::Directory))?;
+    if is_plain && !order.write {
+        seal()?;
+    }
     for (planned, source) in plan.mounts.iter().zip(&sources) {
         // A root that is not to be changed and has no place for a mount does not show it.
         let missing = || root.resolve(planned.destination, Links::Follow).is_err();
@@ -65,9 +75,7 @@ fn open_view(order: ViewOrder) -> Result<Vec<OwnedFd>> {
         }
     }
     if order.read_only {
-        let place = c_path(&target)?;
-        let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
-        sys::mount(None, &place, None, flags, None).context(|| format!("mount({target:?}, MS_RDONLY)"))?;
+        seal()?;
     }
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let namespace = open("/proc/self/ns/mnt", flags, Mode::empty()).context(|| "open(\"/proc/self/ns/mnt\")".into())?;

@@ -4,8 +4,8 @@
 use super::budget::{Budget, ENTRY};
 use super::likeness::{imitate, imitate_at};
 use super::tree::{DIRECTORY, lstat, type_of};
-use crate::error::{Context, Error, Result};
-use crate::utils::entry::names;
+use crate::error::{Context, Error, Kind, Result};
+use crate::utils::entry::{NAMES, names, occupied};
 use crate::utils::file_copy::Copier;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
@@ -14,9 +14,6 @@ use nix::unistd::{linkat, symlinkat};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// What the names of one directory may occupy, in bytes.
-const NAMES: usize = 16 << 20;
 
 /// Copies what is in the directory `from` into the empty directory `to`, which becomes like it. Nothing is followed.
 /// Others may change `from` meanwhile; what vanishes is left out.
@@ -34,21 +31,28 @@ pub fn copy_tree(from: OwnedFd, to: OwnedFd) -> Result<()> {
 struct Level {
     /// Names that are left, last first.
     names: Vec<Vec<u8>>,
+    /// What all of them occupied.
+    bytes: usize,
     stat: FileStat,
     /// Length of its path.
     length: usize,
 }
 
 fn walk(mut here: OwnedFd, copy: &mut Copy) -> Result<()> {
-    let level = |fd: &OwnedFd, length| {
+    let mut held = 0;
+    let level = |fd: &OwnedFd, length, held: &mut usize| {
         let stat = fstat(fd).context(|| "fstat()".into())?;
-        Ok::<Level, Error>(Level { names: names(fd.as_fd(), NAMES)?, stat, length })
+        let names = names(fd.as_fd(), NAMES.saturating_sub(*held))?;
+        let bytes = occupied(&names);
+        *held += bytes;
+        Ok::<Level, Error>(Level { names, bytes, stat, length })
     };
-    let mut levels = vec![level(&here, 0)?];
+    let mut levels = vec![level(&here, 0, &mut held)?];
     while let Some(last) = levels.last_mut() {
         copy.path.truncate(last.length);
         let Some(name) = last.names.pop() else {
             imitate(&copy.here, &here, &last.stat)?;
+            held -= last.bytes;
             levels.pop();
             if let Some(parent) = levels.last() {
                 // Whoever can move a directory must not lead this out of the tree.
@@ -75,7 +79,7 @@ fn walk(mut here: OwnedFd, copy: &mut Copy) -> Result<()> {
         };
         copy.path.push(b'/');
         copy.enter(&name)?;
-        levels.push(level(&below, copy.path.len())?);
+        levels.push(level(&below, copy.path.len(), &mut held)?);
         here = below;
     }
     Ok(())
@@ -91,6 +95,8 @@ pub(super) struct Copy {
     pub path: Vec<u8>,
     /// First names in the copy of files that have several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
+    /// What their paths occupy.
+    linked: usize,
     copier: Copier,
     /// What the file system keeps for others.
     budget: Budget,
@@ -101,7 +107,7 @@ impl Copy {
     pub fn new(root: OwnedFd) -> Result<Copy> {
         let here = root.try_clone().context(|| "dup()".into())?;
         let budget = Budget::new(root.as_fd(), None)?;
-        Ok(Copy { root, here, path: Vec::new(), links: HashMap::new(), copier: Copier::default(), budget })
+        Ok(Copy { root, here, path: Vec::new(), links: HashMap::new(), linked: 0, copier: Copier::default(), budget })
     }
 
     /// Makes a directory and goes there.
@@ -124,6 +130,11 @@ impl Copy {
             let identity = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.links.get(&identity) {
                 return self.link(first, name);
+            }
+            self.linked += self.path.len() + size_of::<((u64, u64), Vec<u8>)>();
+            if self.linked > NAMES {
+                let text = format!("more than {} files with several names", self.links.len());
+                return Err(Error::new(Kind::Unsupported, text));
             }
             self.links.insert(identity, self.path.clone());
         }

@@ -11,7 +11,7 @@ use super::tree::{DIRECTORY, lstat, type_of};
 use crate::api::shim::{Overlay, RootOrder};
 use crate::error::{Context, Error, Result};
 use crate::modules::runtime::root;
-use crate::utils::entry::{identity, names};
+use crate::utils::entry::{NAMES, identity, names, occupied};
 use crate::utils::order;
 use crate::utils::sys::fd::path_of;
 use nix::errno::Errno;
@@ -19,9 +19,6 @@ use nix::fcntl::openat;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-
-/// Most bytes that the names of a directory may take.
-const MEMORY: usize = 16 << 20;
 
 /// How a path is not as the image has it, by the numbers of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +58,7 @@ impl Store {
         }
         let here = root::open_directory(&top)?;
         let merged = Merged::open(&layers)?;
-        Comparison { here, merged, is_copy, path: Vec::new(), tell }.run()
+        Comparison { here, merged, is_copy, path: Vec::new(), held: 0, tell }.run()
     }
 }
 
@@ -81,6 +78,8 @@ struct Comparison<'a> {
     is_copy: bool,
     /// The current directory's, with a slash behind it unless it is the root.
     path: Vec<u8>,
+    /// What the names of the directories on the way occupy.
+    held: usize,
     tell: Tell<'a>,
 }
 
@@ -88,6 +87,8 @@ struct Comparison<'a> {
 struct Level {
     /// Names that are left, last first.
     names: Vec<Vec<u8>>,
+    /// What all of them occupied.
+    bytes: usize,
     identity: (u64, u64),
     /// Length of its path.
     length: usize,
@@ -108,6 +109,7 @@ impl Comparison<'_> {
                 continue;
             }
             let waiting = level.waiting.take();
+            self.held -= level.bytes;
             levels.pop();
             let Some(above) = levels.last() else { break };
             if let Some(waiting) = waiting {
@@ -124,17 +126,20 @@ impl Comparison<'_> {
     }
 
     /// The current directory as one that is not done.
-    fn level(&self, waiting: Option<Vec<Source>>, told: bool) -> Result<Level> {
-        let mut all = names(self.here.as_fd(), MEMORY)?;
+    fn level(&mut self, waiting: Option<Vec<Source>>, told: bool) -> Result<Level> {
+        let most = NAMES.saturating_sub(self.held);
+        let mut all = names(self.here.as_fd(), most)?;
         // Of a directory that hides what is below it, as of a copy, what is gone is found by looking there.
         let hides = self.is_copy || signs::is_opaque(self.here.as_fd(), false)?;
         if waiting.is_some() && hides {
-            all.extend(self.merged.names()?);
+            all.extend(self.merged.names(most.saturating_sub(occupied(&all)))?);
             order::sort_by(&mut all, |a, b| b.cmp(a));
             all.dedup();
         }
         let stat = fstat(&self.here).context(|| "fstat()".into())?;
-        Ok(Level { names: all, identity: identity(&stat), length: self.path.len(), waiting, told })
+        let bytes = occupied(&all);
+        self.held += bytes;
+        Ok(Level { names: all, bytes, identity: identity(&stat), length: self.path.len(), waiting, told })
     }
 
     /// Tells what is to be told of an entry; a directory is entered.

@@ -44,7 +44,7 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     fn tree(&mut self) -> Result<()> {
-        let mut levels = vec![Level { names: self.from.names()?, waiting: Vec::new(), length: 0 }];
+        let mut levels = vec![Level { names: self.from.names(usize::MAX)?, waiting: Vec::new(), length: 0 }];
         while let Some(level) = levels.last_mut() {
             self.copy.path.truncate(level.length);
             let Some(name) = level.names.pop() else {
@@ -63,7 +63,11 @@ impl Copying<'_> {
                 Found::Directory(below) => {
                     self.copy.path.push(b'/');
                     level.waiting = self.enter(&name, below)?;
-                    levels.push(Level { names: self.from.names()?, waiting: Vec::new(), length: self.copy.path.len() });
+                    levels.push(Level {
+                        names: self.from.names(usize::MAX)?,
+                        waiting: Vec::new(),
+                        length: self.copy.path.len(),
+                    });
                     continue;
                 }
             }

@@ -8,11 +8,10 @@ use super::driver::Lower;
 use super::signs::{self, RECORDS, is_whiteout};
 use super::tree::{DIRECTORY, WHITEOUT, lstat, type_of};
 use crate::error::{Context, Error, Result};
+use crate::utils::entry::{names, occupied};
 use crate::utils::order;
-use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag};
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A layer's directory of the path that is copied now.
@@ -52,22 +51,21 @@ impl<'a> Merged<'a> {
     }
 
     /// The names of all layers in the current directory, last first.
-    pub(super) fn names(&self) -> Result<Vec<Vec<u8>>> {
-        let mut names = BTreeSet::new();
+    ///
+    /// # Errors
+    /// The failing call; `Kind::Unsupported` beyond `most` bytes of names.
+    pub(super) fn names(&self, most: usize) -> Result<Vec<Vec<u8>>> {
+        let mut all = Vec::new();
         for source in &self.from {
-            let own = openat(&source.fd, ".", DIRECTORY, Mode::empty()).context(|| "openat(\".\")".into())?;
-            let mut directory = Dir::from_fd(own).context(|| "fdopendir()".into())?;
-            for entry in directory.iter() {
-                let entry = entry.context(|| "readdir()".into())?;
-                let name = entry.file_name().to_bytes();
-                let sign = self.layers[source.layer].archive_signs
-                    && (name.starts_with(RECORDS) || name.starts_with(WHITEOUT));
-                if !matches!(name, b"." | b"..") && !sign {
-                    names.insert(name.to_vec());
-                }
+            let mut own = names(source.fd.as_fd(), most.saturating_sub(occupied(&all)))?;
+            if self.layers[source.layer].archive_signs {
+                own.retain(|name| !name.starts_with(RECORDS) && !name.starts_with(WHITEOUT));
             }
+            all.append(&mut own);
         }
-        Ok(names.into_iter().rev().collect())
+        order::sort_by(&mut all, |a, b| b.cmp(a));
+        all.dedup();
+        Ok(all)
     }
 
     /// Looks a name up as overlayfs would (Documentation/filesystems/overlayfs.rst).

@@ -8,12 +8,12 @@ use super::Decompressed;
 use super::metadata::{device, modified, set_metadata, set_node_metadata};
 use super::tar::{Member, Reader, Type};
 use crate::error::{Context, Error, Result};
-use crate::utils::entry::{DIRECTORY, identity, is_mounted_on, lstat, type_of};
+use crate::utils::entry::{DIRECTORY, identity, lstat, open_regular, type_of};
 use crate::utils::path::{Links, Root};
-use crate::utils::remove_tree::remove_at;
+use crate::utils::remove_tree::remove_unmounted;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, futimens, mkdirat, mknodat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, futimens, mkdirat, mknodat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
 use std::ffi::OsStr;
@@ -75,12 +75,9 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Removes what is there; EBUSY for what is mounted there.
+    /// Removes what is there; EBUSY for what is mounted there or below it.
     fn clear(&self) -> Result<()> {
-        if is_mounted_on(self.parent, self.name)? {
-            return Err(Error::os(format!("a file system is mounted on {:?}", lossy(self.name)), libc::EBUSY));
-        }
-        remove_at(self.parent, self.name)
+        remove_unmounted(self.parent, self.name)
     }
 }
 
@@ -260,13 +257,8 @@ impl Extraction<'_> {
     }
 
     fn overwrite(&self, at: &Place<'_>, member: &Member, archive: &mut Archive<'_, '_>) -> Result<()> {
-        // Not truncated before it is known for a file; should it be a fifo by now, nobody waits for its other end.
-        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let fd = openat(at.parent, at.name, flags, Mode::empty()).context(|| "openat(O_WRONLY)".into())?;
-        if type_of(&fstat(&fd).context(|| "fstat()".into())?) != SFlag::S_IFREG {
-            return Err(Error::os("a file system is mounted there", libc::EBUSY));
-        }
-        let file = File::from(fd);
+        let opened = open_regular(at.parent, at.name, OFlag::O_WRONLY).context(|| "openat(O_WRONLY)".into())?;
+        let file = File::from(opened.ok_or_else(|| Error::os("a file system is mounted there", libc::EBUSY))?);
         file.set_len(0).context(|| "ftruncate()".into())?;
         self.fill(&file, member, archive)
     }

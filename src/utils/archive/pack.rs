@@ -7,7 +7,7 @@
 use super::tar::{Member, Type};
 use super::tar_writer::Writer;
 use crate::error::{Context, Error, Result};
-use crate::utils::entry::{DIRECTORY, identity, lstat, names, type_of};
+use crate::utils::entry::{DIRECTORY, NAMES, identity, lstat, names, occupied, open_regular, type_of};
 use crate::utils::order;
 use crate::utils::sys::xattr;
 use nix::errno::Errno;
@@ -50,9 +50,9 @@ pub trait View {
         true
     }
 
-    /// Most bytes that the names of one directory, and those of all files with several names, may take.
+    /// Most bytes that the names on the way to one entry, and those of all files with several names, may take.
     fn memory(&self) -> usize {
-        usize::MAX
+        NAMES
     }
 }
 
@@ -101,6 +101,8 @@ struct Packing<'a> {
 struct Level {
     /// Names that are left, last first.
     names: Vec<Vec<u8>>,
+    /// What all of them occupied.
+    bytes: usize,
     identity: (u64, u64),
     /// Length of its path.
     length: usize,
@@ -108,14 +110,13 @@ struct Level {
 
 impl Packing<'_> {
     fn tree(&mut self, root: OwnedFd, stat: &FileStat) -> Result<()> {
-        let most = self.view.memory();
-        let mut here = root;
-        let first = Level { names: names(here.as_fd(), most)?, identity: identity(stat), length: self.path.len() };
-        let mut levels = vec![first];
+        let (mut here, mut held) = (root, 0);
+        let mut levels = vec![self.level(here.as_fd(), stat, &mut held)?];
         while let Some(level) = levels.last_mut() {
             self.path.truncate(level.length);
             let device = level.identity.0;
             let Some(name) = level.names.pop() else {
+                held -= level.bytes;
                 levels.pop();
                 if let Some(parent) = levels.last() {
                     let up = openat(&here, "..", DIRECTORY, Mode::empty()).context(|| "openat(\"..\")".into())?;
@@ -146,11 +147,28 @@ impl Packing<'_> {
             if stat.st_dev != device && !self.view.enters(fd.as_fd()) {
                 continue;
             }
-            let names = names(fd.as_fd(), most).context(|| format!("{:?}", String::from_utf8_lossy(&self.path)))?;
-            levels.push(Level { names, identity: identity(&stat), length: self.path.len() });
+            levels.push(self.level(fd.as_fd(), &stat, &mut held)?);
             here = fd;
         }
         Ok(())
+    }
+
+    /// The current directory as one that is not done.
+    fn level(&self, fd: BorrowedFd<'_>, stat: &FileStat, held: &mut usize) -> Result<Level> {
+        let names = names(fd, self.view.memory().saturating_sub(*held));
+        let names = names.context(|| format!("{:?}", String::from_utf8_lossy(&self.path)))?;
+        let bytes = occupied(&names);
+        *held += bytes;
+        Ok(Level { names, bytes, identity: identity(stat), length: self.path.len() })
+    }
+
+    /// Notes the name under which a file that has several was written.
+    fn remember(&mut self, stat: &FileStat, path: &[u8]) {
+        // Beyond, each name is a file of its own.
+        if stat.st_nlink > 1 && self.linked < self.view.memory() {
+            self.linked += path.len() + size_of::<((u64, u64), Vec<u8>)>();
+            self.links.insert(identity(stat), path.to_vec());
+        }
     }
 
     /// The current directory itself.
@@ -168,16 +186,11 @@ impl Packing<'_> {
         if self.view.is_whiteout(stat) {
             return self.sign(&[b".wh.", name].concat(), stat);
         }
-        if stat.st_nlink > 1 {
-            if let Some(first) = self.links.get(&identity(stat)) {
-                let member = Member { link: first.clone(), size: 0, ..self.member(Type::HardLink, path, stat) };
-                return self.write(member, &mut std::io::empty());
-            }
-            // Beyond, each name is a file of its own.
-            if self.linked < self.view.memory() {
-                self.linked += path.len() + size_of::<((u64, u64), Vec<u8>)>();
-                self.links.insert(identity(stat), path.clone());
-            }
+        if stat.st_nlink > 1
+            && let Some(first) = self.links.get(&identity(stat))
+        {
+            let member = Member { link: first.clone(), size: 0, ..self.member(Type::HardLink, path, stat) };
+            return self.write(member, &mut std::io::empty());
         }
         let kind = match type_of(stat) {
             SFlag::S_IFREG => return self.file(here, name, path),
@@ -198,21 +211,19 @@ impl Packing<'_> {
             Type::Char | Type::Block => member.device = (major(stat.st_rdev), minor(stat.st_rdev)),
             _ => {}
         }
+        self.remember(stat, &member.path);
         self.write(member, &mut std::io::empty())
     }
 
     fn file(&mut self, here: BorrowedFd<'_>, name: &[u8], path: Vec<u8>) -> Result<()> {
-        // Should it be a fifo by now, nobody waits for its other end.
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let fd = match openat(here, name, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(()),
+        let fd = match open_regular(here, name, OFlag::O_RDONLY) {
+            Ok(Some(fd)) => fd,
+            // It vanished, or is something else by now.
+            Ok(None) | Err(Errno::ENOENT) => return Ok(()),
             Err(e) => return Err(self.error("openat", name, e)),
         };
         let stat = fstat(&fd).context(|| "fstat()".into())?;
-        if type_of(&stat) != SFlag::S_IFREG {
-            return Ok(());
-        }
+        self.remember(&stat, &path);
         let member = Member { xattrs: self.attributes(fd.as_fd())?, ..self.member(Type::Regular, path, &stat) };
         self.write(member, &mut File::from(fd))
     }

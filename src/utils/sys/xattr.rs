@@ -1,11 +1,15 @@
 //! Extended attributes (xattr(7)).
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The kernel's own limit of a list of names and of a value: XATTR_LIST_MAX, XATTR_SIZE_MAX.
 const LARGEST: usize = 64 << 10;
+
+/// What all attributes of one file may occupy here, in bytes: no archive carries more (see `utils::archive::tar`), and some
+/// file systems have no limit.
+const MOST: usize = 1 << 20;
 
 /// fsetxattr(2) without flags: makes or replaces.
 ///
@@ -74,10 +78,14 @@ fn read_all(
         },
     }
     let mut buffer = vec![0u8; LARGEST];
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::new(), 0);
     for name in names.split_inclusive(|b| *b == 0) {
         let name = CStr::from_bytes_with_nul(name).map_err(|_| Error::internal("a list of attributes without end"))?;
         let n = usize::try_from(get(name, &mut buffer)).map_err(|_| Error::last_os(format!("getxattr({name:?})")))?;
+        bytes += name.to_bytes().len() + n;
+        if bytes > MOST {
+            return Err(Error::new(Kind::Unsupported, format!("a file with more than {MOST} bytes of attributes")));
+        }
         all.push((name.to_owned(), buffer[..n].to_vec()));
     }
     Ok(all)

@@ -6,7 +6,6 @@ mod place;
 use super::Session;
 use super::failure::Failure;
 use super::output::Stdout;
-use crate::api::archive::PathStat;
 use crate::client::Client;
 use crate::error::{Context, Error, Kind, Result as Outcome};
 use crate::utils::archive::extract::{self, Rules};
@@ -183,10 +182,12 @@ fn followed(client: &Client, container: &str, path: &str) -> (String, Option<Str
 fn there(client: &Client, container: &str, path: &str) -> Result<Destination, Failure> {
     let mut asked = Asked::parse("/", path);
     let mut found = client.container_path(container, &asked.text());
-    if let Ok(PathStat { link_target, .. }) = found.as_ref()
-        && found.as_ref().is_ok_and(PathStat::is_symlink)
+    // Without a target it leads nowhere.
+    if let Ok(stat) = &found
+        && stat.is_symlink()
+        && !stat.link_target.is_empty()
     {
-        asked = Asked::parse("/", link_target);
+        asked = Asked::parse("/", &stat.link_target);
         found = client.container_path(container, &asked.text());
     }
     match found {
