@@ -3,6 +3,7 @@
 use crate::support::bed::Bed;
 use crate::support::{IMAGE, cgroup, contains, eventually};
 use crate::{requires, tests};
+use nix::mount::MsFlags;
 use serde_json::json;
 
 tests![
@@ -11,6 +12,7 @@ tests![
     limits_change_while_it_runs,
     limits_of_a_stopped_one_hold_at_the_next_start,
     updates_that_break_a_rule_change_nothing,
+    updates_that_fail_are_undone,
     a_policy_changes,
     dockers_requests,
     ports_of_one_without,
@@ -120,6 +122,38 @@ fn updates_that_break_a_rule_change_nothing(bed: &mut Bed) {
     bed.isula("update --cpu-shares 5 nosuch").fails(1, "No such container");
     assert_eq!(bed.inspect("aa", "/HostConfig/Memory"), 64 << 20);
     assert_eq!(value(bed, "aa", &["memory.limit_in_bytes", "memory.max"]), (64 << 20).to_string());
+}
+
+/// The disk says what holds: what the kernel refuses is not kept, and what cannot be kept does not hold.
+fn updates_that_fail_are_undone(bed: &mut Bed) {
+    requires!(cgroup_memory);
+    bed.start();
+    let script = "sh -c 'dd if=/dev/zero of=/big/x bs=1M count=64 2>/dev/null; echo ready; sleep 1000'";
+    let id = bed.run_detached("aa", "-m 256m --memory-swap 256m --tmpfs /big:size=100m", script);
+    bed.await_log("aa", "ready");
+    let limits = |bed: &Bed| {
+        let limit = value(bed, "aa", &["memory.limit_in_bytes", "memory.max"]);
+        (limit, bed.inspect("aa", "/HostConfig/Memory"), bed.inspect("aa", "/HostConfig/RestartPolicy/Name"))
+    };
+    let before = limits(bed);
+    let directory = bed.graph().join("engines/lcr").join(&id);
+    let mount = |flags| nix::mount::mount(Some(&directory), &directory, None::<&str>, flags, None::<&str>).unwrap();
+    mount(MsFlags::MS_BIND);
+    mount(MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+    let o = bed.isula("update -m 200m --memory-swap 200m --restart always aa");
+    nix::mount::umount(&directory).unwrap();
+    assert_ne!(o.code, 0, "{}", o.show());
+    contains(&o.err, "read-only file system");
+    assert_eq!(limits(bed), before);
+    // What is in use cannot be taken away with v1; v2 ends processes for it.
+    if !value(bed, "aa", &["memory.limit_in_bytes"]).is_empty() {
+        let o = bed.isula("update -m 16m --restart always aa");
+        assert_ne!(o.code, 0, "{}", o.show());
+        contains(&o.err, "memory.limit_in_bytes");
+        assert_eq!(limits(bed), before);
+    }
+    bed.restart();
+    assert_eq!(limits(bed), before);
 }
 
 fn a_policy_changes(bed: &mut Bed) {

@@ -13,6 +13,7 @@ tests![
     a_program_that_is_missing_is_a_failure,
     unhealthy_may_mean_the_end,
     a_paused_container_is_not_asked,
+    a_probe_that_hangs_leaves_a_paused_container_frozen,
     one_prober_whatever_happens,
     the_next_daemon_goes_on_asking,
     images_have_health_checks,
@@ -32,7 +33,8 @@ const OFTEN: &str = "--health-interval 1s";
 fn from_starting_to_healthy_and_back(bed: &mut Bed) {
     bed.start();
     let cmd = "'echo probe $HOSTNAME; test -e /ok'";
-    bed.run_detached("aa", &format!("-h me {OFTEN} --health-retries 2 --health-cmd {cmd}"), "payload ready 1000");
+    let flags = format!("-h me {OFTEN} --health-start-period 1m --health-retries 2 --health-cmd {cmd}");
+    bed.run_detached("aa", &flags, "payload ready 1000");
     assert_eq!(status(bed, "aa"), "starting");
     contains(&bed.isula("ps").ok(), "(health: starting)");
     bed.isula("exec aa touch /ok").ok();
@@ -62,16 +64,24 @@ fn from_starting_to_healthy_and_back(bed: &mut Bed) {
 
 fn the_start_period_forgives(bed: &mut Bed) {
     bed.start();
-    let flags = format!("{OFTEN} --health-retries 1 --health-start-period 4s --health-cmd 'test -e /ok'");
+    let flags = format!("{OFTEN} --health-retries 1 --health-start-period 1m --health-cmd 'test -e /ok'");
     bed.run_detached("aa", &flags, "payload ready 1000");
     eventually("two failures", || bed.inspect("aa", "/State/Health/Log").as_array().unwrap().len() >= 2);
     assert_eq!((status(bed, "aa"), bed.inspect("aa", "/State/Health/FailingStreak")), ("starting".into(), 0.into()));
+    // It ends with the first success.
+    bed.isula("exec aa touch /ok").ok();
+    await_status(bed, "aa", "healthy");
+    bed.isula("exec aa rm /ok").ok();
     await_status(bed, "aa", "unhealthy");
+    // And by itself.
+    let flags = format!("{OFTEN} --health-retries 1 --health-start-period 3s --health-cmd false");
+    bed.run_detached("bb", &flags, "payload ready 1000");
+    await_status(bed, "bb", "unhealthy");
 }
 
 fn a_probe_that_hangs_is_killed(bed: &mut Bed) {
     bed.start();
-    let flags = format!("{OFTEN} --health-timeout 1s --health-retries 1 --health-cmd 'exec sleep 765'");
+    let flags = format!("{OFTEN} --health-timeout 1s --health-retries 1 --health-cmd 'sleep 765; true'");
     bed.run_detached("aa", &flags, "payload ready 1000");
     await_status(bed, "aa", "unhealthy");
     let log = bed.inspect("aa", "/State/Health/Log");
@@ -79,9 +89,16 @@ fn a_probe_that_hangs_is_killed(bed: &mut Bed) {
         (log[0]["ExitCode"].clone(), log[0]["Output"].clone()),
         ((-1).into(), "Health check exceeded timeout (1 s)".into())
     );
-    bed.isula("pause aa").ok();
-    eventually("the program is gone", || !bed.isula("top aa").ok().contains("sleep 765"));
-    bed.isula("unpause aa").ok();
+    // With what it had started; the next one is under way already.
+    let probes = || {
+        bed.isula("top aa")
+            .ok()
+            .lines()
+            .filter(|line| line.ends_with("] sleep 765") || line.ends_with(" sleep 765"))
+            .count()
+    };
+    eventually("three were killed", || bed.inspect("aa", "/State/Health/Log").as_array().unwrap().len() >= 3);
+    assert!(probes() <= 1, "{}", bed.isula("top aa").ok());
 }
 
 fn a_program_that_is_missing_is_a_failure(bed: &mut Bed) {
@@ -125,6 +142,25 @@ fn a_paused_container_is_not_asked(bed: &mut Bed) {
     eventually("it is asked again", || bed.inspect("aa", "/State/Health/Log").as_array().unwrap().len() > after.min(4));
 }
 
+fn a_probe_that_hangs_leaves_a_paused_container_frozen(bed: &mut Bed) {
+    bed.start();
+    let flags = format!("{OFTEN} --health-timeout 1s --health-retries 1 --health-cmd 'touch /begun; sleep 765'");
+    bed.run_detached("aa", &flags, "sh -c 'while :; do echo x; sleep 0.1; done'");
+    eventually("a probe is under way", || bed.isula("exec aa test -e /begun").code == 0);
+    bed.isula("pause aa").ok();
+    let lines = || bed.isula("logs aa").ok().lines().count();
+    // The last that were written before it was frozen get through.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = lines();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!((lines(), bed.inspect("aa", "/State/Status")), (before, "paused".into()));
+    // What it could not answer for is not held against it.
+    assert_ne!(status(bed, "aa"), "healthy");
+    bed.isula("unpause aa").ok();
+    await_status(bed, "aa", "unhealthy");
+    eventually("and runs", || lines() > before);
+}
+
 fn one_prober_whatever_happens(bed: &mut Bed) {
     bed.start();
     bed.run_detached("aa", &format!("{OFTEN} --health-cmd 'date +%s >> /asked'"), "payload ready 1000");
@@ -151,7 +187,7 @@ fn the_next_daemon_goes_on_asking(bed: &mut Bed) {
     await_status(bed, "aa", "healthy");
     bed.kill();
     bed.restart();
-    assert_eq!(status(bed, "aa"), "healthy");
+    await_status(bed, "aa", "healthy");
     bed.isula("exec aa rm /ok").ok();
     await_status(bed, "aa", "unhealthy");
 }

@@ -45,6 +45,8 @@ fn full_image(bed: &Bed, changes: &str) {
     tar.finish();
     fs::create_dir_all(bed.dir.join("secrets")).unwrap();
     fs::write(bed.dir.join("secrets/secret"), "no").unwrap();
+    // Where a link that is followed on the host leads to: nowhere, in the image.
+    fs::create_dir_all(bed.dir.join("secrets/below")).unwrap();
     bed.isula(&format!("import {changes} {} full", path.display())).ok();
 }
 
@@ -120,9 +122,9 @@ fn an_image_cannot_lead_outside(bed: &mut Bed) {
     {
         bed.isula(&format!("create --name {name} -v {name}:{destination} full true")).ok();
     }
-    for (name, want) in [("vol1", 0), ("vol2", 0), ("vol3", 0)] {
+    for name in ["vol1", "vol2", "vol3"] {
         let found: Vec<_> = fs::read_dir(store(bed).join(name).join("_data")).unwrap().flatten().collect();
-        assert_eq!(found.len(), want, "{found:?}");
+        assert_eq!(found.len(), 0, "{name}: {found:?}");
     }
     // By its letters that is the image's /etc.
     assert_eq!(fs::read(store(bed).join("vol4/_data/marker")).unwrap(), b"inside\n");
@@ -159,7 +161,7 @@ fn what_is_mounted_wins_over_what_is_declared(bed: &mut Bed) {
     bed.isula("create --name cc --volumes-from bb full true").ok();
     let names: Vec<Value> = mounts(bed, "cc").iter().map(|m| m["Name"].clone()).collect();
     assert_eq!(names[0], "own");
-    assert_ne!(mounts(bed, "bb")[1]["Name"], names[1].as_str().unwrap_or_default().repeat(2));
+    assert_eq!(mounts(bed, "bb")[1]["Name"], names[1], "what cc inherits wins over what is declared");
     // Explicit ones must not meet.
     for options in ["-v own:/x -v /x/", "-v own:/x --mount src=vol,dst=/x", "-v own:/x --tmpfs /x", "-v /x -v /x"] {
         let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));

@@ -17,6 +17,9 @@ tests![
     volumes_of_other_containers,
     bad_volumes_are_refused,
     what_is_used_stays,
+    what_a_damaged_container_may_have_stays,
+    a_damaged_record_is_kept,
+    other_options_are_another_volume,
     prune_by_version_and_filter,
     the_client_prints_as_the_original,
     the_interface_speaks_dockers_words,
@@ -269,6 +272,67 @@ fn what_is_used_stays(bed: &mut Bed) {
     bed.isula("rm aa").ok();
     assert_eq!(bed.isula("volume rm vol").ok(), "vol");
     has_volumes(bed, &[]);
+}
+
+/// Nobody knows which ones those are, as long as it is there.
+fn what_a_damaged_container_may_have_stays(bed: &mut Bed) {
+    bed.start();
+    let id = bed.isula(&format!("create --name aa -v vol:/d -v /own {IMAGE} true")).ok();
+    bed.isula(&format!("create --name bb -v /other {IMAGE} true")).ok();
+    bed.stop();
+    fs::write(bed.graph().join(format!("engines/lcr/{id}/config.v2.json")), "{").unwrap();
+    bed.restart();
+    bed.isula("volume rm vol").fails(1, &format!("container {id} is damaged"));
+    assert_eq!(bed.isula("volume prune -f").ok(), "");
+    bed.isula("volume prune -f -a").ok();
+    assert_eq!(listed(bed).len(), 3);
+    // Nor does one that is well take with it what the other may have.
+    bed.isula("rm -v bb").ok();
+    bed.restart();
+    assert_eq!(listed(bed).len(), 3);
+    bed.isula(&format!("rm -f {id}")).ok();
+    bed.restart();
+    assert_eq!(bed.isula("volume rm vol").ok(), "vol");
+    bed.isula("volume prune -f").ok();
+    has_volumes(bed, &[]);
+}
+
+/// Nothing is written into a directory of which nobody knows whether it is the volume's place.
+fn a_damaged_record_is_kept(bed: &mut Bed) {
+    bed.start();
+    let outside = bed.dir.join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    bed.isula(&format!("volume create -o o=bind -o device={} vol", outside.display())).ok();
+    let record = store(bed).join("vol/volume.json");
+    let text = fs::read(&record).unwrap();
+    for damaged in ["", "{", "[]"] {
+        fs::write(&record, damaged).unwrap();
+        let o = bed.isula(&format!("run --rm -v vol:/d {IMAGE} sh -c 'echo x > /d/x'"));
+        assert_eq!(o.code, 125, "{}", o.show());
+        contains(&o.err, "volume vol");
+        bed.isula("volume prune -f").ok();
+        bed.isula("volume prune -f -a").ok();
+        has_volumes(bed, &["vol"]);
+        assert_eq!(fs::read_dir(store(bed).join("vol/_data")).unwrap().count(), 0);
+    }
+    fs::write(&record, text).unwrap();
+    bed.run("-v vol:/d", "sh -c 'echo x > /d/x'");
+    assert_eq!(fs::read(outside.join("x")).unwrap(), b"x\n");
+    fs::write(&record, "{").unwrap();
+    assert_eq!(bed.isula("volume rm vol").ok(), "vol");
+    has_volumes(bed, &[]);
+}
+
+fn other_options_are_another_volume(bed: &mut Bed) {
+    bed.start();
+    let create = |device: &str| format!("volume create -o o=bind -o device={device} vol");
+    bed.isula(&create("/tmp")).ok();
+    bed.isula(&create("/tmp")).ok();
+    bed.isula("volume create vol").ok();
+    bed.isula(&create("/var")).fails(1, "volume vol is there already, with other options");
+    assert_eq!(bed.isula("events -S 1h -U 0s -f type=volume").ok().lines().count(), 1);
+    bed.isula("volume rm vol").ok();
+    contains(&bed.isula("events -S 1h -U 0s -f type=volume").ok(), "volume destroy vol");
 }
 
 fn prune_by_version_and_filter(bed: &mut Bed) {

@@ -51,6 +51,13 @@ impl Daemon {
         self.journal.add(&event);
     }
 
+    /// Tells that something happens to a volume.
+    pub(super) fn tell_volume(&self, action: &str, name: &str) {
+        let mut event = Event::new(Timestamp::now(), "volume", action.into(), name.into());
+        event.add("driver", "local");
+        self.journal.add(&event);
+    }
+
     /// Tells that something happens to an image; `id` is its id or, where docker has that, its name.
     pub(super) fn tell_image(&self, action: &str, id: &str, name: &str) {
         let mut event = Event::new(Timestamp::now(), "image", action.into(), id.into());

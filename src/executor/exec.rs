@@ -94,14 +94,15 @@ impl Sessions {
         }
     }
 
-    /// A shim tells the end of a session. Gives whether others know of it.
-    pub(super) fn ended(&self, id: &str, exit_code: i32) -> bool {
-        match lock(&self.0).by_id.get_mut(id) {
-            Some(session) => {
-                session.phase = Phase::Ended(exit_code);
-                !session.is_own
-            }
-            None => false,
+    /// Whether there is such a session that is not the daemon's own.
+    pub(super) fn is_known(&self, id: &str) -> bool {
+        lock(&self.0).by_id.get(id).is_some_and(|session| !session.is_own)
+    }
+
+    /// A shim tells the end of a session.
+    pub(super) fn ended(&self, id: &str, exit_code: i32) {
+        if let Some(session) = lock(&self.0).by_id.get_mut(id) {
+            session.phase = Phase::Ended(exit_code);
         }
     }
 
@@ -252,9 +253,7 @@ pub(super) fn run(
     let result = ask(daemon, id, container, session, request, streams, fds);
     match &result {
         Ok(pid) => daemon.execs.started(id, *pid),
-        Err(e) => {
-            daemon.execs.ended(id, launch::exit_code(e.kind()));
-        }
+        Err(e) => daemon.execs.ended(id, launch::exit_code(e.kind())),
     }
     result.map(|_| ())
 }

@@ -20,8 +20,10 @@ pub(super) fn begin(daemon: &Daemon, container: &Arc<Container>) {
 
 /// Has the next probe made, if the run after `exits` exits still goes on then.
 fn next(daemon: &Daemon, container: &Arc<Container>, check: &Check, exits: u64) {
-    let container = Arc::clone(container);
+    // The interval may be long, and the container gone before.
+    let container = Arc::downgrade(container);
     daemon.monitor.after(check.interval, move |daemon| {
+        let Some(container) = container.upgrade() else { return };
         let (goes_on, paused) = {
             let state = container.state();
             (state.run.running && state.exits == exits && !state.removed, state.run.paused)
@@ -39,10 +41,9 @@ fn next(daemon: &Daemon, container: &Arc<Container>, check: &Check, exits: u64) 
             note(&owner, &probed, check, exits, HealthLog { start, end: Timestamp::now(), exit_code, output });
         });
         if let Err(e) = thread {
-            let now = Timestamp::now();
-            let answer =
-                HealthLog { start: now, end: now, exit_code: -1, output: format!("cannot start a thread: {e}") };
-            note(daemon, &container, check, exits, answer);
+            // The host's trouble, which says nothing about the container.
+            log::warn!("container {}: its health is not asked for: {e}", container.id);
+            next(daemon, &container, check, exits);
         }
     });
 }
@@ -52,6 +53,9 @@ fn note(daemon: &Arc<Daemon>, container: &Arc<Container>, check: &Check, exits: 
         let news = container.change(|s| {
             if !s.run.running || s.exits != exits {
                 return None; // it ended while it was asked
+            }
+            if s.run.paused {
+                return Some(None); // it could not answer
             }
             let up = s.since.map_or_else(|| Timestamp::now().since(s.run.started_at), |at| at.elapsed());
             let health = s.run.health.get_or_insert_default();

@@ -61,6 +61,8 @@ pub struct Daemon {
     pub settings: Settings,
     monitor: monitor::Monitor,
     workers: Workers,
+    /// Of their own: a start may take long, and exits must be settled meanwhile.
+    starters: Workers,
 }
 
 /// What an operator chose.
@@ -118,6 +120,7 @@ impl Daemon {
             settings,
             monitor: monitor::Monitor::new()?,
             workers: Workers::new("worker", WORKERS),
+            starters: Workers::new("starter", WORKERS),
         });
         // Once and early, so that no container waits for it, and that it is this file and not one installed later.
         if let Err(e) = shim::sealed_executable() {
@@ -130,6 +133,7 @@ impl Daemon {
 
     /// Lets background work end; containers go on without the daemon.
     pub fn close(&self) {
+        self.starters.drain(Duration::from_secs(5));
         self.workers.drain(Duration::from_secs(5));
         self.images.close();
         // Another parent may be an operator's, with limits of its own. While the daemon runs it stays: making it anew

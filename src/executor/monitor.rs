@@ -226,10 +226,12 @@ fn hear(daemon: &Arc<Daemon>, watched: &mut Watched) -> Option<End> {
                 }
             }
             Ok(Some(Event::ExecExited { exec_id, exit_code })) => {
-                if daemon.execs.ended(&exec_id, i32::from(exit_code)) {
+                // Before its end is seen, so that whoever saw it finds it told.
+                if daemon.execs.is_known(&exec_id) {
                     let code = exit_code.to_string();
                     daemon.tell(container, "exec_die", &[("execID", &exec_id), ("exitCode", &code)]);
                 }
+                daemon.execs.ended(&exec_id, i32::from(exit_code));
             }
             Ok(Some(Event::Exited(exit))) => return Some(End::Exited(exit)),
             Err(e) => {
@@ -261,30 +263,38 @@ fn finish(daemon: &Arc<Daemon>, container: Arc<Container>, watch: Watch, end: En
 /// Notes an exit, and has the next run come when there is to be one. `watch` is the connection to the shim, which is
 /// settled later.
 pub(super) fn record(daemon: &Daemon, container: &Arc<Container>, exit: &Exit, watch: Option<Watch>) {
+    if let Some(delay) = note(daemon, container, exit, watch) {
+        restart_in(daemon, container, delay);
+    }
+}
+
+/// Notes an exit; gives the time until the next run when there is to be one.
+pub(super) fn note(daemon: &Daemon, container: &Container, exit: &Exit, watch: Option<Watch>) -> Option<Duration> {
     // Before the exit is seen, so that whoever saw it finds it told.
     if exit.oom_killed && !container.state().run.oom_killed {
         daemon.tell_at(exit.finished_at, container, "oom", &[]);
     }
     let (code, seconds) = (exit.exit_code.to_string(), exit.finished_at.since(exit.started_at).as_secs().to_string());
     daemon.tell_at(exit.finished_at, container, "die", &[("execDuration", &seconds), ("exitCode", &code)]);
-    let restart = container.change(|s| {
+    container.change(|s| {
         s.unsettled = watch.or(s.unsettled.take());
         // By a clock that nobody sets, if this daemon has seen the start.
         let lasted = s.since.take().map_or_else(|| exit.finished_at.since(exit.started_at), |at| at.elapsed());
         s.run.exited(exit);
         s.exits += 1;
         s.policy.restarts(&s.run).then(|| s.await_restart(lasted))
-    });
-    if let Some(delay) = restart {
-        restart_in(daemon, container, delay);
-    }
+    })
 }
 
 /// Has a container started again that waits for it.
 pub(super) fn restart_in(daemon: &Daemon, container: &Arc<Container>, delay: Duration) {
     log::info!("container {}: starts again in {} ms", container.id, delay.as_millis());
-    let (container, exits) = (Arc::clone(container), container.state().exits);
-    daemon.monitor.after(delay, move |daemon| again(daemon, &container, exits));
+    let (container, exits) = (Arc::downgrade(container), container.state().exits);
+    daemon.monitor.after(delay, move |daemon| {
+        let Some(container) = container.upgrade() else { return };
+        let owner = Arc::clone(daemon);
+        daemon.starters.submit(move || again(&owner, &container, exits));
+    });
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::api::shim::{Exit, Launched, Request};
 use crate::error::{Kind, Result};
 use crate::modules::container::disk::{Inventory, Loaded, UNKNOWN_END, remove_tree};
 use crate::modules::container::health::starting;
+use crate::modules::container::policy::Policy;
 use crate::modules::container::run::Phase;
 use crate::modules::container::{Container, State};
 use crate::modules::runtime::shim::{self, Watch};
@@ -33,6 +34,8 @@ const TRIES: u32 = 3;
 /// # Errors
 /// When the directories cannot be read. What is wrong with one container concerns that one only.
 pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
+    // Before any container may start again by policy.
+    let volumes = daemon.volumes.restore();
     let Inventory { ids, active, garbage } = daemon.disk.inventory()?;
     let mut running = 0;
     for (id, loaded) in ids.iter().zip(load(daemon, &ids, &active)) {
@@ -43,8 +46,12 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
         running += usize::from(active.contains(id));
     }
     log::info!("{} containers found, {running} with run state", ids.len());
-    if let Err(e) = super::volume::restore(daemon) {
-        log::error!("volumes are not checked for owners: {e}");
+    match volumes {
+        Ok(left) => super::volume::restore(daemon, left),
+        Err(e) => log::error!("volumes are not checked for owners: {e}"),
+    }
+    for container in daemon.containers.all() {
+        restart(daemon, &container);
     }
     check_documents(daemon);
     sweep(daemon, garbage, &active, &order::set(ids));
@@ -90,8 +97,8 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
                 }
             });
             adopt(daemon, &container, &launched);
-            daemon.monitor.add(&container, watch);
             health::begin(daemon, &container);
+            daemon.monitor.add(&container, watch);
         }
         Ok(None) => {
             if container.run().damage.is_empty()
@@ -100,7 +107,6 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
                 container.change(|s| s.run.damage = damage);
             }
             ended(daemon, &container, active);
-            restart(daemon, &container);
         }
         Err(e) => container.change(|s| s.run.damage = e.to_string()),
     }
@@ -217,8 +223,11 @@ fn connect(daemon: &Daemon, container: &Container) -> Result<Option<(Watch, Laun
 
 /// Has an ended container started again when its policy says so.
 fn restart(daemon: &Daemon, container: &Arc<Container>) {
+    if container.state().policy == Policy::No {
+        return; // nearly all
+    }
     let delay = container.change(|s| {
-        let due = !s.run.is_active() && s.run.damage.is_empty() && s.policy.restarts_with_daemon(&s.run);
+        let due = s.run.restarting || !s.run.is_active() && s.policy.restarts_with_daemon(&s.run);
         // Whoever stopped it did so with the daemon before.
         s.run.has_been_manually_stopped &= !due;
         due.then(|| s.await_restart(Duration::ZERO))
@@ -259,7 +268,8 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
     let changed = exit.is_some();
     if let Some(exit) = exit {
         log::info!("container {}: had exited with {}", container.id, exit.exit_code);
-        monitor::record(daemon, container, &exit, None);
+        // Whether it is started again is decided when all containers are known.
+        monitor::note(daemon, container, &exit, None);
     }
     if !(changed || active || container.head.auto_remove) {
         return;

@@ -4,9 +4,10 @@ use super::Daemon;
 use super::container::Filters;
 use crate::api::volume::{ANONYMOUS, DRIVER, Volume, VolumeList, VolumeRequest, VolumesPruned};
 use crate::error::{Error, Kind, Result};
+use crate::modules::container::index::VolumeUser;
 use crate::modules::container::{Container, disk};
 use crate::modules::spec::check_driver;
-use crate::modules::volume::{Record, discard};
+use crate::modules::volume::{Leftovers, Record, discard};
 use crate::utils::atomic_file::Durability;
 use crate::utils::id::{is_full_id, random_id};
 use crate::utils::time::Timestamp;
@@ -20,7 +21,7 @@ pub fn list(daemon: &Daemon, filters: &Filters) -> Result<VolumeList> {
     let wanted = Wanted::parse(filters, &["name", "label", "dangling", "driver"])?;
     let mut volumes = Vec::new();
     for name in daemon.volumes.names()? {
-        let is_used = || daemon.containers.volume_user(&name, "").is_some();
+        let is_used = || daemon.containers.volume_user(&name, "") != VolumeUser::Nobody;
         if wanted.dangling.is_some_and(|dangling| dangling == is_used()) {
             continue;
         }
@@ -36,8 +37,8 @@ pub fn list(daemon: &Daemon, filters: &Filters) -> Result<VolumeList> {
 /// Makes a volume. One of this name that is there already is the answer as it is.
 ///
 /// # Errors
-/// `Kind::Invalid` for the name, `Kind::Unsupported` for another driver than `local` and for most of its options; the
-/// failing call.
+/// `Kind::Invalid` for the name, `Kind::Unsupported` for another driver than `local` and for most of its options,
+/// `Kind::Conflict` for one with other options; the failing call.
 pub fn create(daemon: &Daemon, request: VolumeRequest) -> Result<Volume> {
     check_driver(&request.driver, &request.driver_opts)?;
     let VolumeRequest { mut name, mut labels, driver_opts: options, .. } = request;
@@ -55,10 +56,14 @@ pub fn create(daemon: &Daemon, request: VolumeRequest) -> Result<Volume> {
         let _operation = daemon.volumes.operate();
         daemon.volumes.create(&name, record.as_ref(), Durability::Durable)?
     };
+    let volume = daemon.volumes.get(&name)?;
     if made {
         log::info!("volume {name}: created");
+        daemon.tell_volume("create", &name);
+    } else if record.is_some_and(|record| !record.options.is_empty() && record.options != volume.options) {
+        return Err(Error::conflict(format!("volume {name} is there already, with other options")));
     }
-    daemon.volumes.get(&name)
+    Ok(volume)
 }
 
 /// Everything about one volume.
@@ -83,13 +88,23 @@ pub fn remove(daemon: &Daemon, name: &str, force: bool) -> Result<()> {
 fn remove_unused(daemon: &Daemon, name: &str) -> Result<()> {
     let garbage = {
         let _operation = daemon.volumes.operate();
-        if let Some(user) = daemon.containers.volume_user(name, "") {
-            return Err(Error::conflict(format!("remove {name}: volume is used by container {user}")));
+        match daemon.containers.volume_user(name, "") {
+            VolumeUser::Nobody => {}
+            VolumeUser::Container(user) => {
+                return Err(Error::conflict(format!("remove {name}: volume is used by container {user}")));
+            }
+            VolumeUser::Perhaps(user) => {
+                return Err(Error::conflict(format!(
+                    "remove {name}: container {user} is damaged, so that nobody knows whether it has the volume; remove \
+                     that first"
+                )));
+            }
         }
         daemon.volumes.take(name, Durability::Durable)?
     };
     discard(&garbage);
     log::info!("volume {name}: removed");
+    daemon.tell_volume("destroy", name);
     Ok(())
 }
 
@@ -104,6 +119,10 @@ pub fn prune(daemon: &Daemon, filters: &Filters, named: bool) -> Result<VolumesP
     let mut answer = VolumesPruned::default();
     for volume in list(daemon, &Filters::from([("dangling".into(), vec!["true".into()])]))?.volumes {
         if !wanted.holds(&volume) || !(all || volume.labels.contains_key(ANONYMOUS)) {
+            continue;
+        }
+        // Whether it is to be kept can be what nobody can read any more.
+        if daemon.volumes.record(&volume.name).is_err() {
             continue;
         }
         let size = disk::tree_size(Path::new(&volume.mountpoint));
@@ -192,49 +211,49 @@ pub fn unmark_anonymous(daemon: &Daemon, container: &Container) {
 /// gives what is left of them.
 pub fn take_anonymous(daemon: &Daemon, container: &Container) -> Vec<PathBuf> {
     let mut garbage = Vec::new();
+    if container.head.volumes.iter().all(|volume| !volume.anonymous) {
+        return garbage;
+    }
     let _operation = daemon.volumes.operate();
     for volume in container.head.volumes.iter().filter(|volume| volume.anonymous) {
-        if daemon.containers.volume_user(&volume.name, &container.id).is_none() {
-            // The mark says the same to a start after a power cut.
-            match daemon.volumes.take(&volume.name, Durability::Volatile) {
-                Ok(path) => garbage.push(path),
-                Err(e) if e.kind() == Kind::NotFound => {}
-                Err(e) => {
-                    log::warn!("volume {} is left for the next start: {e}", volume.name);
-                    continue;
-                }
-            }
-        }
-        daemon.volumes.unmark(&container.id, &volume.name);
+        release(daemon, &container.id, &volume.name, &mut garbage);
     }
     garbage
 }
 
-/// Completes what was interrupted when the daemon ended. To be called when all containers are known.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn restore(daemon: &std::sync::Arc<Daemon>) -> Result<()> {
-    let left = daemon.volumes.restore()?;
+/// Takes a marked volume of a container that is gone, unless somebody else has it. As long as that is not known, the mark
+/// stays for a later start.
+fn release(daemon: &Daemon, container: &str, volume: &str, garbage: &mut Vec<PathBuf>) {
+    match daemon.containers.volume_user(volume, container) {
+        VolumeUser::Perhaps(_) => return,
+        VolumeUser::Container(_) => {}
+        // The mark says the same to a start after a power cut.
+        VolumeUser::Nobody => match daemon.volumes.take(volume, Durability::Volatile) {
+            Ok(path) => garbage.push(path),
+            Err(e) if e.kind() == Kind::NotFound => {}
+            Err(e) => {
+                log::warn!("volume {volume} is left for the next start: {e}");
+                return;
+            }
+        },
+    }
+    daemon.volumes.unmark(container, volume);
+}
+
+/// Does what [`crate::modules::volume::Store::restore`] left. To be called when all containers are known.
+pub fn restore(daemon: &std::sync::Arc<Daemon>, left: Leftovers) {
     let mut garbage = left.garbage;
-    for (container, volume) in left.owned {
-        match daemon.containers.is_auto_removed(&container) {
-            Some(true) => continue,
-            Some(false) => {}
-            None if daemon.containers.volume_user(&volume, "").is_some() => {}
-            None => match daemon.volumes.take(&volume, Durability::Volatile) {
-                Ok(path) => garbage.push(path),
-                Err(e) if e.kind() == Kind::NotFound => {}
-                Err(e) => {
-                    log::warn!("volume {volume} is left: {e}");
-                    continue;
-                }
-            },
+    {
+        let _operation = daemon.volumes.operate();
+        for (container, volume) in left.owned {
+            match daemon.containers.is_auto_removed(&container) {
+                Some(true) => {}
+                Some(false) => daemon.volumes.unmark(&container, &volume),
+                None => release(daemon, &container, &volume, &mut garbage),
+            }
         }
-        daemon.volumes.unmark(&container, &volume);
     }
     if !garbage.is_empty() {
         daemon.workers.submit(move || garbage.iter().for_each(|path| discard(path)));
     }
-    Ok(())
 }

@@ -44,9 +44,9 @@ impl Event {
         Event { time, kind, action, id, attributes: Names::default() }
     }
 
-    /// Adds name, image, label, exit code … One with a NUL is left out.
+    /// Adds name, image, label, exit code … One with a NUL is left out, and one whose key is there: a label is no name.
     pub fn add(&mut self, key: &str, value: &str) {
-        if !key.contains('\0') && !value.contains('\0') {
+        if !key.contains('\0') && !value.contains('\0') && self.attribute(key).is_none() {
             self.attributes.extend([key, value]);
         }
     }
@@ -121,8 +121,8 @@ impl Inner {
             if !(old || self.events > HELD || bytes > HELD_BYTES) {
                 break;
             }
-            let length = length(self.bytes.make_contiguous());
-            self.bytes.drain(..HEAD + length);
+            let head: [u8; HEAD] = std::array::from_fn(|n| self.bytes[n]);
+            self.bytes.drain(..HEAD + length(&head));
             self.events -= 1;
             self.gone += 1;
         }
@@ -278,7 +278,7 @@ mod tests {
     fn event(action: &str) -> Event {
         let id = "0123456789abcdef".repeat(4).replacen("012345", "abcdef", 1);
         let mut event = Event::new(Timestamp::from_unix(1, 0), "container", action.into(), id);
-        for (key, value) in [("name", "web"), ("image", "box:1"), ("l", "v"), ("nul", "a\0b")] {
+        for (key, value) in [("name", "web"), ("image", "box:1"), ("l", "v"), ("nul", "a\0b"), ("name", "a label")] {
             event.add(key, value);
         }
         event

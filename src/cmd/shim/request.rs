@@ -89,7 +89,13 @@ impl Supervisor<'_> {
     fn signal(&self, exec_id: Option<&str>, signal: i32, all: bool) -> Result<()> {
         // Not waited for yet, so the number cannot be another process's.
         let pid = self.session(exec_id)?.pid;
-        child::send_signal(pid, signal)?;
+        match exec_id {
+            // With what it has started, which nobody would end else: it leads a session and its group.
+            Some(_) if signal == libc::SIGKILL => {
+                child::send_group_signal(pid, signal).or_else(|_| child::send_signal(pid, signal))?
+            }
+            _ => child::send_signal(pid, signal)?,
+        }
         if all {
             for other in self.engine.processes()?.into_iter().filter(|&p| p != pid) {
                 match child::send_signal(other, signal) {
@@ -98,7 +104,7 @@ impl Supervisor<'_> {
                 }
             }
         }
-        if self.paused && signal == libc::SIGKILL {
+        if self.paused && exec_id.is_none() && signal == libc::SIGKILL {
             // A frozen process dies when it is thawed.
             self.engine.resume()?;
         }

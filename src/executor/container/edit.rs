@@ -5,6 +5,7 @@ use crate::api::container::{HostConfig, UpdateResponse};
 use crate::api::shim::Request;
 use crate::error::{Error, Kind, Result};
 use crate::executor::Daemon;
+use crate::modules::container::document::Document;
 use crate::modules::container::name;
 use crate::modules::container::policy::Policy;
 use crate::modules::container::run::{Phase, Verb, permit};
@@ -49,40 +50,35 @@ pub fn update(daemon: &Daemon, reference: &str, changes: &HostConfig) -> Result<
     let phase = container.run().phase();
     permit(Verb::Edit, phase, &container.id)?;
     let before = daemon.disk.host_config(&container.id)?;
-    let mut document = daemon.disk.document(&container.id)?;
+    let document = daemon.disk.document(&container.id)?;
     let (host, live) = merge(&before, changes)?;
     let policy = Policy::parse(&host.restart_policy)?;
     if before.auto_remove && policy != Policy::No {
         return Err(Error::invalid("Restart policy cannot be updated because AutoRemove is enabled for the container"));
     }
     let warnings = spec::validate(&host, &document.common_config.config)?;
-    let set = |host: &HostConfig| -> Result<()> {
-        let resources = spec::limits(host)?;
-        match phase {
-            Phase::Running | Phase::Paused => {
-                ask(daemon, &container, &Request::Update(Box::new(resources))).map(|_| ())
-            }
-            _ => Ok(()),
-        }
-    };
-    let limits_change = live != HostConfig::default();
-    if limits_change {
-        set(&live)?;
+    let mut new = document.clone();
+    if let Some(extra) = &mut new.common_config.extra {
+        extra.restart_policy = host.restart_policy.clone();
     }
-    let saved = daemon.disk.save_host_config(&container.id, &host).and_then(|()| {
-        if host.restart_policy == before.restart_policy {
-            return Ok(());
+    let changes_document = new != document;
+    let save = |host: &HostConfig, document: &Document| {
+        daemon.disk.save_host_config(&container.id, host)?;
+        if changes_document { daemon.disk.save_document(&container.id, document) } else { Ok(()) }
+    };
+    // First the disk: what could not be written there must not hold.
+    let done = save(&host, &new).and_then(|()| match phase {
+        Phase::Running | Phase::Paused if live != HostConfig::default() => {
+            match ask(daemon, &container, &Request::Update(Box::new(spec::limits(&live)?))) {
+                // It has just ended.
+                Err(e) if e.kind() == Kind::NotFound => Ok(()),
+                other => other.map(|_| ()),
+            }
         }
-        if let Some(extra) = &mut document.common_config.extra {
-            extra.restart_policy = host.restart_policy.clone();
-        }
-        daemon.disk.save_document(&container.id, &document)
+        _ => Ok(()),
     });
-    if let Err(e) = saved {
-        // What is not on disk must not hold either.
-        let undone = daemon.disk.save_host_config(&container.id, &before);
-        let limits = if limits_change { set(&of_before(&before, &live)) } else { Ok(()) };
-        if let Err(e) = undone.and(limits) {
+    if let Err(e) = done {
+        if let Err(e) = save(&before, &document) {
             log::error!("container {}: an update is undone in part only: {e}", container.id);
         }
         return Err(e);
@@ -155,25 +151,6 @@ fn merge(before: &HostConfig, changes: &HostConfig) -> Result<(HostConfig, HostC
         (live.memory, live.memory_swap) = (host.memory, host.memory_swap);
     }
     Ok((host, live))
-}
-
-/// The limits that `live` has changed, as they were.
-fn of_before(before: &HostConfig, live: &HostConfig) -> HostConfig {
-    let number = |old: i64, new: i64, none: i64| match (old, new) {
-        (_, 0) => 0,
-        (0, _) => none,
-        (old, _) => old,
-    };
-    HostConfig {
-        cpu_shares: number(before.cpu_shares, live.cpu_shares, 1024),
-        cpu_period: number(before.cpu_period, live.cpu_period, 100_000),
-        cpu_quota: number(before.cpu_quota, live.cpu_quota, -1),
-        nano_cpus: number(before.nano_cpus, live.nano_cpus, 0),
-        memory: number(before.memory, live.memory, -1),
-        memory_swap: number(before.memory_swap, live.memory_swap, -1),
-        pids_limit: live.pids_limit.map(|_| before.pids_limit.unwrap_or(-1)),
-        ..HostConfig::default()
-    }
 }
 
 #[cfg(test)]

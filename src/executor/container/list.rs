@@ -2,6 +2,7 @@
 
 use super::ListQuery;
 use super::root::Root;
+use super::volumes;
 use crate::api::container::{
     ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount, SummaryExtra,
     SummaryHostConfig,
@@ -13,7 +14,6 @@ use crate::modules::container::filter::Filter;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, status};
 use crate::modules::image::driver::Driver;
-use crate::modules::spec;
 use crate::utils::time::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -167,12 +167,7 @@ fn graph_driver(driver: Driver, root: Option<Root>) -> GraphDriver {
     described
 }
 
-/// What is stored of a container's mounts. One of an older release has them in its request alone.
 fn mounts(host: &HostConfig, stored: BTreeMap<String, MountRecord>) -> Vec<InspectMount> {
-    let mut records: Vec<MountRecord> = stored.into_values().collect();
-    if records.is_empty() {
-        records.extend(spec::stored(host).unwrap_or_default().into_iter().map(|mount| mount.record));
-    }
     let shown = |record: MountRecord| InspectMount {
         kind: record.kind,
         name: record.name,
@@ -183,7 +178,7 @@ fn mounts(host: &HostConfig, stored: BTreeMap<String, MountRecord>) -> Vec<Inspe
         rw: record.rw,
         propagation: record.propagation,
     };
-    records.into_iter().map(shown).collect()
+    volumes::mounts(host, stored).into_iter().map(shown).collect()
 }
 
 #[cfg(test)]

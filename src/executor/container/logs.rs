@@ -37,9 +37,9 @@ pub(super) fn read(daemon: &Daemon, container: &Container, query: &Query, sink: 
         query.follow &= state.run.running;
         if query.follow { Some(Container::watch(&mut state, Awaited::Exit)?) } else { None }
     };
-    let result = log::read(&daemon.disk.log(&container.id), &query, ended.as_ref().map(|e| e.owned()), sink);
-    if let Some(event) = &ended {
-        container.forget(event);
+    let result = log::read(&daemon.disk.log(&container.id), &query, ended.as_ref().map(|e| e.event.owned()), sink);
+    if let Some(notice) = &ended {
+        container.forget(notice);
     }
     match result {
         Err(e) if e.kind() == Kind::NotFound => Ok(()),

@@ -28,11 +28,16 @@ pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> 
         None | Some("" | "0") => libc::SIGKILL,
         Some(word) => signal::parse(word)?,
     };
-    permit(Verb::Kill, container.run().phase(), &container.id)?;
+    let phase = container.run().phase();
+    permit(Verb::Kill, phase, &container.id)?;
     log::info!("container {}: signal {number}", container.id);
     let ends = number == libc::SIGKILL || number == stop_signal(&container);
-    if ends && note_stop(daemon, &container) {
-        return Ok(());
+    if ends {
+        // A start by policy may be under way: then the run that it makes is ended.
+        let _operation = (phase == Phase::Restarting).then(|| container.operate());
+        if note_stop(daemon, &container) {
+            return Ok(());
+        }
     }
     if number == libc::SIGKILL {
         return force(daemon, &container);
@@ -74,13 +79,11 @@ pub fn stop_signal(container: &Container) -> i32 {
 /// What the shim reports.
 pub fn send(daemon: &Daemon, container: &Container, signal: i32) -> Result<()> {
     let request = Request::Signal { exec_id: None, signal, all: false };
+    // Before: its end may be told at once.
+    daemon.tell(container, "kill", &[("signal", &signal.to_string())]);
     match ask(daemon, container, &request) {
         Err(e) if e.kind() == Kind::NotFound => Ok(()),
-        other => {
-            other?;
-            daemon.tell(container, "kill", &[("signal", &signal.to_string())]);
-            Ok(())
-        }
+        other => other.map(|_| ()),
     }
 }
 

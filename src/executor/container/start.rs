@@ -106,8 +106,9 @@ fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: 
         log::warn!("container {}: its start is not recorded: {e}", container.id);
     }
     daemon.tell(container, "start", &[]);
-    daemon.monitor.add(container, watch);
+    // Before its end can be heard of: it is the run after so many exits.
     health::begin(daemon, container);
+    daemon.monitor.add(container, watch);
 }
 
 fn failed(daemon: &Daemon, container: &Arc<Container>, error: &Error, by_policy: bool) {

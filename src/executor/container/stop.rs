@@ -55,7 +55,7 @@ fn stop_container(
     if let Err(e) = &asked {
         log::warn!("container {}: cannot be asked to stop: {e}", container.id);
     }
-    if asked.is_err() || !container.wait_until(limit, |s| s.exits != exits || s.lost) {
+    if asked.is_err() || !container.wait_until(limit, |s| s.exits != exits || s.lost || !s.run.running) {
         force(daemon, container)?;
     }
     let _operation = container.operate();

@@ -5,7 +5,7 @@ use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::volume::{DRIVER, MountRecord};
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
-use crate::modules::container::index::Reservation;
+use crate::modules::container::index::{Reservation, VolumeUser};
 use crate::modules::spec;
 use crate::modules::volume::{Record, bound, discard};
 use crate::utils::atomic_file::Durability;
@@ -76,6 +76,15 @@ impl Plan {
     }
 }
 
+/// What is stored of a container's mounts. One of an older release has them in its request alone.
+pub(super) fn mounts(host: &HostConfig, stored: BTreeMap<String, MountRecord>) -> Vec<MountRecord> {
+    let mut records: Vec<MountRecord> = stored.into_values().collect();
+    if records.is_empty() {
+        records.extend(spec::stored(host).unwrap_or_default().into_iter().map(|mount| mount.record));
+    }
+    records
+}
+
 /// The mounts of another container: `CONTAINER[:ro|rw|z]`.
 fn inherit(daemon: &Daemon, text: &str, plan: &mut Plan) -> Result<()> {
     let (name, mode) = text.split_once(':').unwrap_or((text, ""));
@@ -83,8 +92,9 @@ fn inherit(daemon: &Daemon, text: &str, plan: &mut Plan) -> Result<()> {
         return Err(Error::invalid(format!("invalid volumes-from {text:?}: want CONTAINER[:ro|rw|z]")));
     }
     let other = daemon.find(name)?;
-    let mounts = daemon.disk.document(&other.id)?.common_config.mount_points;
-    for mut record in mounts.into_values().filter(|record| matches!(record.kind.as_str(), "bind" | "volume")) {
+    let stored = daemon.disk.document(&other.id)?.common_config.mount_points;
+    let records = mounts(&daemon.disk.host_config(&other.id)?, stored);
+    for mut record in records.into_iter().filter(|record| matches!(record.kind.as_str(), "bind" | "volume")) {
         record.rw &= mode != "ro";
         plan.put(Planned { inherited: true, ..Planned::plain(record) });
     }
@@ -147,10 +157,13 @@ impl<'a> Attached<'a> {
             let alone = auto_remove && record.named || said.is_some();
             let durability = if alone { Durability::Durable } else { Durability::Volatile };
             if store.create(&record.name, said.as_ref(), durability)? {
+                daemon.tell_volume("create", &record.name);
                 attached.made.push(record.name.clone());
             }
             record.source = store.data(&record.name).to_string_lossy().into_owned();
-            if let Some(bound) = bound::parse(&store.get(&record.name)?.options)? {
+            if let Some(said) = store.record(&record.name)?
+                && let Some(bound) = bound::parse(&said.options)?
+            {
                 record.source = bound.path;
                 record.rw &= !bound.read_only;
                 mount.copy = false;
@@ -202,9 +215,7 @@ impl<'a> Attached<'a> {
 
     /// What of the new volumes must be on disk before the container is.
     pub fn directories(&self) -> Vec<PathBuf> {
-        let mut all: Vec<PathBuf> = self.made.iter().flat_map(|name| self.daemon.volumes.directories(name)).collect();
-        all.dedup();
-        all
+        self.daemon.volumes.directories(&self.made)
     }
 
     /// The container exists.
@@ -212,13 +223,15 @@ impl<'a> Attached<'a> {
         self.kept = true;
         // Those of a container that goes by itself stay marked: a crash may take the container and leave them.
         if !self.auto_remove {
-            self.unmark();
+            self.unmark(&[]);
         }
     }
 
-    fn unmark(&self) {
+    fn unmark(&self, but: &[&String]) {
         for mount in self.mounts.iter().filter(|m| m.record.is_volume() && !m.record.named && !m.inherited) {
-            self.daemon.volumes.unmark(self.id, &mount.record.name);
+            if !but.contains(&&mount.record.name) {
+                self.daemon.volumes.unmark(self.id, &mount.record.name);
+            }
         }
     }
 }
@@ -229,23 +242,31 @@ impl Drop for Attached<'_> {
             return;
         }
         let store = &self.daemon.volumes;
-        let mut garbage = Vec::new();
+        let (mut garbage, mut stay) = (Vec::new(), Vec::new());
         {
             let _operation = store.operate();
-            let is_free = |name: &String| self.daemon.containers.volume_user(name, self.id).is_none();
-            for name in self.made.iter().filter(|name| is_free(name)) {
+            let user = |name: &String| self.daemon.containers.volume_user(name, self.id);
+            // What was made a moment ago is in no document that cannot be read.
+            for name in self.made.iter().filter(|name| !matches!(user(name), VolumeUser::Container(_))) {
                 match store.take(name, Durability::Volatile) {
-                    Ok(path) => garbage.push(path),
-                    Err(e) => log::warn!("volume {name}, made for nothing, is left: {e}"),
+                    Ok(path) => {
+                        self.daemon.tell_volume("destroy", name);
+                        garbage.push(path);
+                    }
+                    Err(e) => {
+                        log::warn!("volume {name}, made for nothing, is left: {e}");
+                        stay.push(name);
+                    }
                 }
             }
-            for name in self.filled.iter().filter(|name| !self.made.contains(name) && is_free(name)) {
-                if let Err(e) = store.empty(name) {
-                    log::warn!("volume {name} keeps what was copied into it: {e}");
+            for name in self.filled.iter().filter(|n| !self.made.contains(n) && user(n) == VolumeUser::Nobody) {
+                match store.empty(name) {
+                    Ok(path) => garbage.push(path),
+                    Err(e) => log::warn!("volume {name} keeps what was copied into it: {e}"),
                 }
             }
         }
         garbage.iter().for_each(|path| discard(path));
-        self.unmark();
+        self.unmark(&stay);
     }
 }

@@ -4,7 +4,7 @@ use super::WaitCondition;
 use crate::api::container::WaitResponse;
 use crate::error::{Error, Result};
 use crate::executor::{Caller, Daemon};
-use crate::modules::container::{Awaited, Container};
+use crate::modules::container::{Awaited, Container, Notice};
 use crate::utils::sys::eventfd::EventFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ pub struct Waiter<'a> {
     _daemon: &'a Daemon,
     container: Arc<Container>,
     /// `None` when there is nothing to wait for.
-    event: Option<Arc<EventFd>>,
+    notice: Option<Arc<Notice>>,
 }
 
 /// Begins a wait.
@@ -24,16 +24,16 @@ pub struct Waiter<'a> {
 /// `Kind::NotFound`.
 pub fn wait<'a>(daemon: &'a Daemon, reference: &str, condition: WaitCondition) -> Result<Waiter<'a>> {
     let container = daemon.find(reference)?;
-    let event = {
+    let notice = {
         let mut state = container.state();
         match condition {
             WaitCondition::NotRunning if !state.run.is_active() => None,
-            WaitCondition::NotRunning => Some(Container::watch(&mut state, Awaited::Stop)?),
-            WaitCondition::NextExit => Some(Container::watch(&mut state, Awaited::Exit)?),
+            // Also of one that will be started again, as docker has it.
+            WaitCondition::NotRunning | WaitCondition::NextExit => Some(Container::watch(&mut state, Awaited::Exit)?),
             WaitCondition::Removed => Some(Container::watch(&mut state, Awaited::Removal)?),
         }
     };
-    Ok(Waiter { _daemon: daemon, container, event })
+    Ok(Waiter { _daemon: daemon, container, notice })
 }
 
 impl Waiter<'_> {
@@ -42,20 +42,19 @@ impl Waiter<'_> {
     /// # Errors
     /// When waiting is impossible.
     pub fn block(self, caller: &dyn Caller) -> Result<Option<WaitResponse>> {
-        if let Some(event) = &self.event
-            && !until(event, caller)?
-        {
-            return Ok(None);
-        }
-        let status_code = i64::from(self.container.state().run.exit_code);
-        Ok(Some(WaitResponse { status_code, error: None }))
+        let exit_code = match &self.notice {
+            None => self.container.state().run.exit_code,
+            Some(notice) if until(&notice.event, caller)? => notice.exit_code(),
+            Some(_) => return Ok(None),
+        };
+        Ok(Some(WaitResponse { status_code: i64::from(exit_code), error: None }))
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        if let Some(event) = &self.event {
-            self.container.forget(event);
+        if let Some(notice) = &self.notice {
+            self.container.forget(notice);
         }
     }
 }

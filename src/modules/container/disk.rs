@@ -186,7 +186,7 @@ impl Disk {
             Err(e) => {
                 let directory = std::fs::symlink_metadata(self.directory(id)).ok().filter(|m| m.is_dir())?;
                 run.damage = e.to_string();
-                Head { created: modified(&directory), ..Head::default() }
+                Head { created: modified(&directory), is_unread: true, ..Head::default() }
             }
         };
         Some(Loaded { head, run })

@@ -162,6 +162,7 @@ impl Document {
         let c = &self.common_config;
         let extra = c.extra.clone().unwrap_or_default();
         Head {
+            is_unread: false,
             name: c.name.clone(),
             image: c.image.clone(),
             image_id: bare(&self.image).into(),
@@ -220,6 +221,7 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         }
     };
     Ok(Head {
+        is_unread: false,
         image_id: bare(&brief.image).into(),
         command: command_line(&c.path, &c.args),
         name: c.name,

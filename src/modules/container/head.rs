@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 /// The part of a configuration that is kept in memory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Head {
+    /// Its document cannot be read: nothing is known, and it may have any volume.
+    pub is_unread: bool,
     /// Without a leading slash. Moves into the state, where a renaming changes it.
     pub name: String,
     /// As the user named it.

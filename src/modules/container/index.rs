@@ -19,6 +19,17 @@ struct Maps {
     by_name: BTreeMap<String, String>,
 }
 
+/// Who has a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeUser {
+    /// No container.
+    Nobody,
+    /// This one may have it: what it has cannot be read.
+    Perhaps(String),
+    /// This one.
+    Container(String),
+}
+
 impl Maps {
     fn refuse_taken(&self, name: &str) -> Result<()> {
         match self.by_name.get(name) {
@@ -87,11 +98,12 @@ impl Index {
     /// reason when the container is damaged and does not run.
     pub fn find(&self, reference: &str) -> Result<Arc<Container>> {
         let container = self.find_any(reference)?;
-        let run = container.run();
-        if run.phase() == Phase::Dead {
-            let (id, damage) = (&container.id, run.damage);
+        let state = container.state();
+        if state.run.phase() == Phase::Dead {
+            let (id, damage) = (&container.id, &state.run.damage);
             return Err(Error::corrupt(format!("container {id} is damaged and can only be removed: {damage}")));
         }
+        drop(state);
         Ok(container)
     }
 
@@ -177,17 +189,24 @@ impl Index {
         }
     }
 
-    /// A container other than `but` that has this volume, also one that is just being created.
-    pub fn volume_user(&self, volume: &str, but: &str) -> Option<String> {
+    /// Who other than the container `but` has this volume, also one that is just being created.
+    pub fn volume_user(&self, volume: &str, but: &str) -> VolumeUser {
         let maps = lock(&self.0);
-        let mut users = maps.by_id.iter().filter(|(id, e)| {
-            *id != but
-                && match e {
-                    Entry::Reserved { volumes, .. } => volumes.iter().any(|name| name == volume),
-                    Entry::Present(c) => c.head.volumes.iter().any(|v| v.name == volume),
+        let mut possible = VolumeUser::Nobody;
+        for (id, entry) in maps.by_id.iter().filter(|(id, _)| *id != but) {
+            let has = match entry {
+                Entry::Reserved { volumes, .. } => volumes.iter().any(|name| name == volume),
+                Entry::Present(c) if c.head.is_unread => {
+                    possible = VolumeUser::Perhaps(id.clone());
+                    false
                 }
-        });
-        users.next().map(|(id, _)| id.clone())
+                Entry::Present(c) => c.head.volumes.iter().any(|v| v.name == volume),
+            };
+            if has {
+                return VolumeUser::Container(id.clone());
+            }
+        }
+        possible
     }
 
     /// Whether there is a container of this id, and whether it is removed after its exit.
@@ -288,12 +307,18 @@ mod tests {
         assert_eq!(index.image_user("img"), None);
         let r = index.reserve(&id("b"), "web", "img").unwrap();
         r.use_volumes(vec!["data".into()]);
-        assert_eq!(index.volume_user("data", ""), Some(id("b")));
-        assert_eq!((index.volume_user("data", &id("b")), index.volume_user("dat", "")), (None, None));
+        assert_eq!(index.volume_user("data", ""), VolumeUser::Container(id("b")));
+        let nobody = (VolumeUser::Nobody, VolumeUser::Nobody);
+        assert_eq!((index.volume_user("data", &id("b")), index.volume_user("dat", "")), nobody);
         let mut present = container(id("b"), "web", 1);
         present.head.volumes.push(VolumeUse { name: "other".into(), anonymous: true });
         r.commit(present.into());
-        assert_eq!((index.volume_user("data", ""), index.volume_user("other", "")), (None, Some(id("b"))));
+        let users = (VolumeUser::Nobody, VolumeUser::Container(id("b")));
+        assert_eq!((index.volume_user("data", ""), index.volume_user("other", "")), users);
+        let unread = Head { is_unread: true, ..Head::default() };
+        index.add(Container::new(id("d"), unread, Run::default()));
+        let users = (VolumeUser::Perhaps(id("d")), VolumeUser::Container(id("b")));
+        assert_eq!((index.volume_user("data", ""), index.volume_user("other", "")), users);
         assert_eq!(index.find("web").unwrap().id, id("b"));
     }
 

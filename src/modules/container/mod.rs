@@ -30,6 +30,7 @@ use nix::unistd::Pid;
 use policy::{Backoff, Policy};
 use run::Run;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -77,17 +78,35 @@ pub struct State {
 /// What a watcher waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
-    /// The next end of a run, or the removal.
+    /// The next end of a run, that it is not started again after all, or the removal.
     Exit,
-    /// That it neither runs nor is to be started again.
-    Stop,
     /// The removal.
     Removal,
 }
 
 struct Watcher {
     awaited: Awaited,
-    event: Arc<EventFd>,
+    notice: Arc<Notice>,
+}
+
+/// What a watcher gets.
+#[derive(Debug)]
+pub struct Notice {
+    /// Signalled when it is there.
+    pub event: EventFd,
+    exit_code: AtomicI32,
+}
+
+impl Notice {
+    /// The exit code at that moment: the next run may have begun since.
+    pub fn exit_code(&self) -> i32 {
+        self.exit_code.load(Ordering::Acquire)
+    }
+
+    fn give(&self, exit_code: i32) {
+        self.exit_code.store(exit_code, Ordering::Release);
+        self.event.signal();
+    }
 }
 
 /// A client whose connection is kept until the container starts.
@@ -174,16 +193,13 @@ impl Container {
         let (exits, removed, active) = (state.exits, state.removed, state.run.is_active());
         let result = change(&mut state);
         let (exited, gone) = (state.exits != exits, state.removed && !removed);
-        let stopped = (exited || active) && !state.run.is_active();
+        let stopped = active && !state.run.is_active();
         if exited || gone || stopped {
+            let code = state.run.exit_code;
             state.watchers.retain(|w| {
-                let due = match w.awaited {
-                    Awaited::Exit => gone || exited,
-                    Awaited::Stop => gone || stopped,
-                    Awaited::Removal => gone,
-                };
+                let due = gone || w.awaited == Awaited::Exit;
                 if due {
-                    w.event.signal();
+                    w.notice.give(code);
                 }
                 !due
             });
@@ -198,19 +214,19 @@ impl Container {
     ///
     /// # Errors
     /// When there is no descriptor left.
-    pub fn watch(state: &mut State, awaited: Awaited) -> crate::error::Result<Arc<EventFd>> {
-        let event = Arc::new(EventFd::new()?);
+    pub fn watch(state: &mut State, awaited: Awaited) -> crate::error::Result<Arc<Notice>> {
+        let notice = Arc::new(Notice { event: EventFd::new()?, exit_code: AtomicI32::new(0) });
         if state.removed {
-            event.signal();
+            notice.give(state.run.exit_code);
         } else {
-            state.watchers.push(Watcher { awaited, event: Arc::clone(&event) });
+            state.watchers.push(Watcher { awaited, notice: Arc::clone(&notice) });
         }
-        Ok(event)
+        Ok(notice)
     }
 
     /// Ends a watch.
-    pub fn forget(&self, event: &Arc<EventFd>) {
-        self.state().watchers.retain(|w| !Arc::ptr_eq(&w.event, event));
+    pub fn forget(&self, notice: &Arc<Notice>) {
+        self.state().watchers.retain(|w| !Arc::ptr_eq(&w.notice, notice));
     }
 
     /// Waits until `done` holds or the limit has passed; gives whether it holds.
@@ -241,8 +257,8 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
 
-    fn ready(e: &EventFd) -> bool {
-        poll(&mut [PollFd::new(e.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() == 1
+    fn ready(e: &Notice) -> bool {
+        poll(&mut [PollFd::new(e.event.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() == 1
     }
 
     #[test]
@@ -254,8 +270,20 @@ mod tests {
         };
         c.change(|s| s.run.restart_count += 1);
         assert!(!ready(&exit) && !ready(&removal));
-        c.change(|s| s.exits += 1);
+        c.change(|s| {
+            s.run.exit_code = 9;
+            s.exits += 1;
+        });
         assert!(ready(&exit) && !ready(&removal));
+        c.change(|s| s.run.exit_code = 0);
+        assert_eq!(exit.exit_code(), 9, "the next run has another");
+        // One that waits for its restart and is not started again has ended as well.
+        c.change(|s| s.run.restarting = true);
+        let exit = Container::watch(&mut c.state(), Awaited::Exit).unwrap();
+        c.change(|s| s.run.restart_count += 1);
+        assert!(!ready(&exit));
+        c.change(|s| s.run.restarting = false);
+        assert!(ready(&exit));
         c.change(|s| s.removed = true);
         assert!(ready(&removal));
         assert!(ready(&Container::watch(&mut c.state(), Awaited::Exit).unwrap()), "nothing is awaited in vain");

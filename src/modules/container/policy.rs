@@ -55,7 +55,8 @@ impl Policy {
 
     /// Whether a run that ended like this is followed by another.
     pub fn restarts(self, run: &Run) -> bool {
-        !run.has_been_manually_stopped
+        run.damage.is_empty()
+            && !run.has_been_manually_stopped
             && match self {
                 Policy::No => false,
                 Policy::Always | Policy::UnlessStopped => true,
@@ -66,7 +67,7 @@ impl Policy {
 
     /// Whether a daemon that has just started starts a container which it found ended.
     pub fn restarts_with_daemon(self, run: &Run) -> bool {
-        run.started_at.is_set() && (self == Policy::Always || self.restarts(run))
+        run.started_at.is_set() && run.damage.is_empty() && (self == Policy::Always || self.restarts(run))
     }
 }
 
@@ -129,6 +130,8 @@ mod tests {
             assert_eq!(word(&|r| policy.restarts_with_daemon(r)), with_daemon, "{policy:?}");
         }
         assert!(!Policy::Always.restarts_with_daemon(&Run::default()), "one that nobody ever started");
+        let damaged = Run { damage: "hostconfig.json".into(), ..run(1, false, 0) };
+        assert!(!Policy::Always.restarts(&damaged) && !Policy::Always.restarts_with_daemon(&damaged));
     }
 
     #[test]

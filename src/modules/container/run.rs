@@ -149,6 +149,8 @@ impl Run {
     /// The word in listings.
     pub fn word(&self) -> &'static str {
         match self.phase() {
+            // By policy, unless it is a person's.
+            Phase::Starting if self.restarting => "restarting",
             Phase::Created | Phase::Starting => "created",
             Phase::Running => "running",
             Phase::Paused => "paused",

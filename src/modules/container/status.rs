@@ -8,14 +8,15 @@ use crate::utils::time::{Timestamp, human_duration};
 pub fn text(run: &Run, now: Timestamp) -> String {
     let up = || format!("Up {}", human_duration(now.since(run.started_at)));
     match run.phase() {
-        Phase::Created | Phase::Starting => "Created".into(),
+        Phase::Created => "Created".into(),
+        Phase::Starting if !run.restarting => "Created".into(),
         Phase::Running => match run.health.as_ref().map(|h| h.status.as_str()) {
             None | Some("") => up(),
             Some(STARTING) => format!("{} (health: starting)", up()),
             Some(status) => format!("{} ({status})", up()),
         },
         Phase::Paused => format!("{} (Paused)", up()),
-        Phase::Restarting => {
+        Phase::Restarting | Phase::Starting => {
             format!("Restarting ({}) {} ago", run.exit_code, human_duration(now.since(run.finished_at)))
         }
         Phase::Removing => "Removal In Progress".into(),

@@ -148,9 +148,21 @@ impl Store {
         std::os::unix::fs::lchown(&data, Some(uid), Some(gid)).context(|| format!("chown({data:?}, {uid}, {gid})"))
     }
 
-    /// The directories to be synced for a volume that was made to last.
-    pub fn directories(&self, name: &str) -> [PathBuf; 2] {
-        [self.root.join(name), self.root.clone()]
+    /// The directories to be synced for volumes that were made to last.
+    pub fn directories(&self, names: &[String]) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> = names.iter().map(|name| self.root.join(name)).collect();
+        if !all.is_empty() {
+            all.push(self.root.clone());
+        }
+        all
+    }
+
+    /// What is said about a volume, when something is.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt`, or the failing call.
+    pub fn record(&self, name: &str) -> Result<Option<Record>> {
+        read(&self.root.join(name).join(RECORD)).map_err(|e| e.context(format!("volume {name}")))
     }
 
     /// Everything about a volume.
@@ -164,12 +176,14 @@ impl Store {
         }
         let path = self.root.join(name);
         let metadata = path.metadata().map_err(|_| missing())?;
-        let record = read(&path.join(RECORD)).unwrap_or_else(|e| {
-            log::error!("volume {name}: what is said about it is lost: {e}");
+        let record = self.record(name);
+        // What is damaged was there: somebody had something to say.
+        let has_record = !matches!(record, Ok(None));
+        let mut record = record.unwrap_or_else(|e| {
+            log::error!("what is said about it is lost: {e}");
             None
         });
-        let has_record = record.is_some();
-        let mut record = record.unwrap_or_default();
+        let mut record = record.take().unwrap_or_default();
         if !record.created_at.is_set() {
             record.created_at =
                 Timestamp::from_unix(metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0));
@@ -224,7 +238,7 @@ impl Store {
             other => other.context(|| format!("rename({path:?})"))?,
         };
         if durability == Durability::Durable {
-            sync_directory(&self.root)?;
+            sync_directory(&self.root).inspect_err(|_| discard(&garbage))?;
         }
         Ok(garbage)
     }
@@ -286,8 +300,11 @@ impl Store {
             Durability::Durable => sync_directory(&self.data(name)),
             Durability::Volatile => Ok(()),
         });
-        // What could not be moved must not be by a later start.
-        discard(&whole);
+        // What could not be moved must not be by a later start, however far its removal gets.
+        match rename_away(&whole, temporary_name(&whole)) {
+            Ok(garbage) => discard(&garbage),
+            Err(e) => log::warn!("{whole:?} is left: {e}"),
+        }
         poured.map(|()| true).map_err(|e| e.context(format!("copying into volume {name}")))
     }
 
@@ -304,18 +321,19 @@ impl Store {
         imitate(&to, &from, &stat)
     }
 
-    /// Takes everything out of a volume that nobody uses.
+    /// Takes everything out of a volume that nobody uses; gives what that was, for [`discard`]. [`Store::operate`] must be
+    /// held.
     ///
     /// # Errors
     /// The failing call.
-    pub fn empty(&self, name: &str) -> Result<()> {
+    pub fn empty(&self, name: &str) -> Result<PathBuf> {
         let data = self.data(name);
         let garbage = temporary_name(&self.root.join(name));
         std::fs::rename(&data, &garbage).context(|| format!("rename({data:?}, {garbage:?})"))?;
-        // Without it the volume gets one at the next start.
-        let made = self.make_data(&self.root.join(name));
-        discard(&garbage);
-        made
+        if let Err(e) = self.make_data(&self.root.join(name)) {
+            log::error!("volume {name}: has no directory until the next start: {e}");
+        }
+        Ok(garbage)
     }
 
     /// Completes what was interrupted, and tells what is left to do. To be called before anything else.

@@ -43,6 +43,21 @@ pub fn send_signal(pid: i32, signal: i32) -> Result<()> {
     }
 }
 
+/// kill(2) for all processes of a group.
+///
+/// # Errors
+/// ESRCH, EINVAL, EPERM; EINVAL also for a leader that would reach the caller's group or every process.
+pub fn send_group_signal(leader: i32, signal: i32) -> Result<()> {
+    if leader <= 1 {
+        return Err(Error::os(format!("kill(-{leader}, {signal})"), libc::EINVAL));
+    }
+    // SAFETY: kill takes two integers.
+    match unsafe { libc::kill(-leader, signal) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os(format!("kill(-{leader}, {signal})"))),
+    }
+}
+
 /// Lets the program start with no signal blocked: a command inherits the mask of the thread that starts it, and those
 /// that wait for signals by descriptor block them.
 pub fn unblock_signals(command: &mut std::process::Command) {
