@@ -65,8 +65,8 @@ all-targets: ## Release binaries for every file in targets/
 	set -e; for t in $(basename $(notdir $(wildcard targets/*.mk))); do $(MAKE) build TARGET=$$t; done
 
 check: deps-build ## Format, lints, unit tests, house rules, documentation; no root needed
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo test --locked --quiet --lib --test house $(FEATURES)
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --no-deps --lib

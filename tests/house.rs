@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("utils", &["utils"]),
+    // What it writes is a part of the struct it is written for.
+    ("derive", &["utils::json"]),
     // Times are values on the wire, and JSON is the wire.
     ("api", &["api", "utils::time", "utils::json"]),
     ("engine", &["engine", "api", "utils"]),

@@ -202,7 +202,7 @@ fn containers_are_found_by_id_prefix(bed: &mut Bed) {
     assert_ne!(bed.inspect(&name, "/Id"), id);
     // Seventeen containers have two whose ids begin alike.
     for n in 0..16 {
-        bed.isula(&format!("create --name c{n} {IMAGE} true")).ok();
+        bed.isula(&format!("create --name made-{n} {IMAGE} true")).ok();
     }
     let ids = bed.isula("ps -aq").ok();
     let digits: Vec<char> = ids.lines().map(|l| l.chars().next().unwrap()).collect();

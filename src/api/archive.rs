@@ -2,13 +2,14 @@
 
 use super::oci::runtime::Mount;
 use super::shim::RootOrder;
-use serde::{Deserialize, Serialize};
+use crate::utils::json::Object;
+use serde::Serialize;
 
 /// The field of a response that has a [`PathStat`] in JSON in base64.
 pub const PATH_STAT: &str = "X-Docker-Container-Path-Stat";
 
 /// What there is at a path in a container.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PathStat {
     /// Last component of the path.
@@ -63,7 +64,7 @@ impl PathStat {
 }
 
 /// A path that is not as the image has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct PathChange {
     /// From the container's root.
@@ -75,7 +76,8 @@ pub struct PathChange {
 /// What the shim applet is told that is to open a container's root with what is mounted in it, on its standard input.
 /// The answer are two descriptors, of the root and of the mount namespace that it is in, or a text that says why there
 /// are none.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
+#[serde(default)]
 pub struct ViewOrder {
     /// The root. Without layers and device it is the directory `target`.
     pub root: RootOrder,

@@ -3,6 +3,7 @@
 use super::oci::image::{Empty, Healthcheck};
 use crate::error::Result;
 use crate::utils::json;
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{SeqAccess, Visitor};
@@ -27,7 +28,7 @@ impl CreateRequest {
     /// # Errors
     /// `Kind::Invalid`.
     pub fn parse(bytes: &[u8]) -> Result<CreateRequest> {
-        #[derive(Default, Deserialize)]
+        #[derive(Default, Object)]
         #[serde(default, rename_all = "PascalCase")]
         struct Beside {
             host_config: HostConfig,
@@ -38,7 +39,7 @@ impl CreateRequest {
 }
 
 /// Answer to a creation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct CreateResponse {
     /// 64 hexadecimal digits.
@@ -48,7 +49,7 @@ pub struct CreateResponse {
 }
 
 /// What runs: independent of the host.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ContainerConfig {
     /// UTS host name.
@@ -64,7 +65,6 @@ pub struct ContainerConfig {
     /// Whether `run` attached standard error.
     pub attach_stderr: bool,
     /// Ports the image exposes.
-    #[serde(deserialize_with = "null_default")]
     pub exposed_ports: BTreeMap<String, Empty>,
     /// Pseudo terminal.
     pub tty: bool,
@@ -73,7 +73,6 @@ pub struct ContainerConfig {
     /// Standard input ends with the first client that leaves.
     pub stdin_once: bool,
     /// `K=V`.
-    #[serde(deserialize_with = "null_default")]
     pub env: Vec<String>,
     /// Arguments.
     #[serde(deserialize_with = "string_or_list")]
@@ -86,7 +85,6 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub image_ref: String,
     /// Anonymous volumes.
-    #[serde(deserialize_with = "null_default")]
     pub volumes: BTreeMap<String, Empty>,
     /// Working directory.
     pub working_dir: String,
@@ -94,10 +92,8 @@ pub struct ContainerConfig {
     #[serde(deserialize_with = "string_or_list")]
     pub entrypoint: Option<Vec<String>>,
     /// Free text.
-    #[serde(deserialize_with = "null_default")]
     pub labels: BTreeMap<String, String>,
     /// OCI annotations. The original's place for them.
-    #[serde(deserialize_with = "null_default")]
     pub annotations: BTreeMap<String, String>,
     /// Signal that stops it.
     pub stop_signal: String,
@@ -108,19 +104,16 @@ pub struct ContainerConfig {
 }
 
 /// How it runs on this host.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct HostConfig {
     /// `SRC:DST[:OPTS]`.
-    #[serde(deserialize_with = "null_default")]
     pub binds: Vec<String>,
     /// `--mount`.
-    #[serde(deserialize_with = "null_default")]
     pub mounts: Vec<MountPoint>,
     /// `none`, `host`, `container:ID`, `default`, `bridge` or a network's name.
     pub network_mode: String,
     /// Supplementary groups.
-    #[serde(deserialize_with = "null_default")]
     pub group_add: Vec<String>,
     /// ``, `private`, `shareable`, `host`, `none`, `container:ID`.
     pub ipc_mode: String,
@@ -145,32 +138,24 @@ pub struct HostConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_size: Option<[u16; 2]>,
     /// Destination to mount options.
-    #[serde(deserialize_with = "null_default")]
     pub tmpfs: BTreeMap<String, String>,
     /// Kernel parameters.
-    #[serde(deserialize_with = "null_default")]
     pub sysctls: BTreeMap<String, String>,
     /// Name of the OCI runtime; the default when empty.
     pub runtime: String,
     /// When it is started again.
     pub restart_policy: RestartPolicy,
     /// Added capabilities.
-    #[serde(deserialize_with = "null_default")]
     pub cap_add: Vec<String>,
     /// Dropped capabilities.
-    #[serde(deserialize_with = "null_default")]
     pub cap_drop: Vec<String>,
     /// Name servers.
-    #[serde(deserialize_with = "null_default")]
     pub dns: Vec<String>,
     /// Resolver options.
-    #[serde(deserialize_with = "null_default")]
     pub dns_options: Vec<String>,
     /// Search domains.
-    #[serde(deserialize_with = "null_default")]
     pub dns_search: Vec<String>,
     /// `name:address`.
-    #[serde(deserialize_with = "null_default")]
     pub extra_hosts: Vec<String>,
     /// Relative weight.
     #[serde(rename = "CpuShares", alias = "CPUShares")]
@@ -178,7 +163,6 @@ pub struct HostConfig {
     /// Bytes.
     pub memory: i64,
     /// cgroup v2 files. The original's.
-    #[serde(deserialize_with = "null_default")]
     pub unified: BTreeMap<String, String>,
     /// Adjustment of the OOM score.
     pub oom_score_adj: i32,
@@ -198,16 +182,12 @@ pub struct HostConfig {
     /// List of memory nodes.
     pub cpuset_mems: String,
     /// Devices.
-    #[serde(deserialize_with = "null_default")]
     pub devices: Vec<DeviceMapping>,
     /// Device rules.
-    #[serde(deserialize_with = "null_default")]
     pub device_cgroup_rules: Vec<String>,
     /// Security options.
-    #[serde(deserialize_with = "null_default")]
     pub security_opt: Vec<String>,
     /// Storage driver options.
-    #[serde(deserialize_with = "null_default")]
     pub storage_opt: BTreeMap<String, String>,
     /// Bytes.
     pub memory_reservation: i64,
@@ -220,7 +200,6 @@ pub struct HostConfig {
     /// Most processes; 0 and -1 are unlimited.
     pub pids_limit: Option<i64>,
     /// Resource limits.
-    #[serde(deserialize_with = "null_default")]
     pub ulimits: Vec<Ulimit>,
     /// Cgroup under which the container's is made.
     pub cgroup_parent: String,
@@ -233,46 +212,33 @@ pub struct HostConfig {
     /// An init as first process. Refused here.
     pub init: Option<bool>,
     /// Port bindings. Read so that they can be refused.
-    #[serde(deserialize_with = "null_default")]
     pub port_bindings: BTreeMap<String, serde_json::Value>,
     /// All exposed ports. Read so that it can be refused.
     pub publish_all_ports: bool,
     /// Containers whose mounts it has too: `CONTAINER[:ro|rw|z]`.
-    #[serde(deserialize_with = "null_default")]
     pub volumes_from: Vec<String>,
     /// Driver of the volumes; read so that others than `local` can be refused.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub volume_driver: String,
     /// Annotations, docker's place for them.
-    #[serde(deserialize_with = "null_default")]
     pub annotations: BTreeMap<String, String>,
     /// Read so that it can be refused.
     #[serde(skip_serializing)]
     pub kernel_memory: i64,
     /// Read so that it can be refused.
-    #[serde(deserialize_with = "null_default", skip_serializing)]
+    #[serde(skip_serializing)]
     pub blkio_weight_device: Vec<serde_json::Value>,
     /// Read so that it can be refused.
-    #[serde(deserialize_with = "null_default", skip_serializing)]
+    #[serde(skip_serializing)]
     pub blkio_device_read_bps: Vec<serde_json::Value>,
     /// Read so that it can be refused.
-    #[serde(deserialize_with = "null_default", skip_serializing)]
+    #[serde(skip_serializing)]
     pub blkio_device_write_bps: Vec<serde_json::Value>,
     /// Read so that it can be refused.
-    #[serde(
-        rename = "BlkioDeviceReadIOps",
-        alias = "BlkioDeviceReadIops",
-        deserialize_with = "null_default",
-        skip_serializing
-    )]
+    #[serde(rename = "BlkioDeviceReadIOps", alias = "BlkioDeviceReadIops", skip_serializing)]
     pub blkio_device_read_iops: Vec<serde_json::Value>,
     /// Read so that it can be refused.
-    #[serde(
-        rename = "BlkioDeviceWriteIOps",
-        alias = "BlkioDeviceWriteIops",
-        deserialize_with = "null_default",
-        skip_serializing
-    )]
+    #[serde(rename = "BlkioDeviceWriteIOps", alias = "BlkioDeviceWriteIops", skip_serializing)]
     pub blkio_device_write_iops: Vec<serde_json::Value>,
     /// Read so that it can be refused.
     #[serde(alias = "CPURealtimePeriod", skip_serializing)]
@@ -281,13 +247,13 @@ pub struct HostConfig {
     #[serde(alias = "CPURealtimeRuntime", skip_serializing)]
     pub cpu_realtime_runtime: i64,
     /// Read so that it can be refused.
-    #[serde(deserialize_with = "null_default", skip_serializing)]
+    #[serde(skip_serializing)]
     pub device_requests: Vec<serde_json::Value>,
     /// Read so that it can be refused.
-    #[serde(deserialize_with = "null_default", skip_serializing)]
+    #[serde(skip_serializing)]
     pub links: Vec<String>,
     /// Read so that it can be refused.
-    #[serde(deserialize_with = "null_default", skip_serializing)]
+    #[serde(skip_serializing)]
     pub hugetlbs: Vec<serde_json::Value>,
     /// Read so that it can be refused.
     #[serde(skip_serializing)]
@@ -307,20 +273,11 @@ pub struct HostConfig {
     #[serde(skip_serializing)]
     pub env_target_file: String,
     /// Read so that it can be refused.
-    #[serde(deserialize_with = "null_default", skip_serializing)]
+    #[serde(skip_serializing)]
     pub ns_change_files: Vec<String>,
     /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk. The original's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot_root: bool,
-}
-
-/// `null` where the default is meant, as Go clients send empty lists and maps.
-pub fn null_default<'de, D, T>(d: D) -> std::result::Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
 /// A command line is a list, or one string for the shell form of old clients.
@@ -349,7 +306,7 @@ pub fn string_or_list<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Re
 }
 
 /// One `--mount`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct MountPoint {
     /// `bind`, `volume`, `tmpfs`, `squashfs`.
@@ -373,7 +330,7 @@ pub struct MountPoint {
 }
 
 /// Bind mount options.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct BindOptions {
     /// `[r]private`, `[r]shared`, `[r]slave`.
@@ -384,7 +341,7 @@ pub struct BindOptions {
 }
 
 /// tmpfs options.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct TmpfsOptions {
     /// Bytes; 0 is unlimited.
@@ -394,13 +351,13 @@ pub struct TmpfsOptions {
 }
 
 /// Volume options.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct VolumeOptions {
     /// Whether the image's content is not copied.
     pub no_copy: bool,
     /// Of a volume that is made.
-    #[serde(deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Who makes it. Read so that others can be refused.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -411,18 +368,17 @@ pub struct VolumeOptions {
 }
 
 /// The driver of a volume.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct VolumeDriver {
     /// `local` when empty.
     pub name: String,
     /// Options of the driver.
-    #[serde(deserialize_with = "null_default")]
     pub options: BTreeMap<String, String>,
 }
 
 /// When a container is started again.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct RestartPolicy {
     /// ``, `no`, `always`, `unless-stopped`, `on-failure`, `on-reboot`.
@@ -432,7 +388,7 @@ pub struct RestartPolicy {
 }
 
 /// A device.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct DeviceMapping {
     /// Path outside.
@@ -444,7 +400,7 @@ pub struct DeviceMapping {
 }
 
 /// A resource limit.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Ulimit {
     /// `nofile` and the like.
@@ -477,19 +433,18 @@ impl Ulimit {
 }
 
 /// Logging.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct LogConfig {
     /// `json-file`, `none`; the daemon's default when empty.
     #[serde(rename = "Type")]
     pub driver: String,
     /// Driver options.
-    #[serde(deserialize_with = "null_default")]
     pub config: BTreeMap<String, String>,
 }
 
 /// One row of `GET /containers/json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ContainerSummary {
     /// 64 digits.
@@ -529,7 +484,7 @@ fn is_unset(time: &Timestamp) -> bool {
 }
 
 /// Networks in brief.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct SummaryNetworks {
     /// Endpoints by network.
@@ -537,7 +492,7 @@ pub struct SummaryNetworks {
 }
 
 /// What the original's `ps --format` can show beyond docker's fields.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct SummaryExtra {
     /// First process.
@@ -562,7 +517,7 @@ pub struct SummaryExtra {
 }
 
 /// Host configuration in brief.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct SummaryHostConfig {
     /// Network mode.
@@ -570,7 +525,7 @@ pub struct SummaryHostConfig {
 }
 
 /// Answer to `GET /containers/{id}/json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ContainerInspect {
     /// 64 digits.
@@ -633,7 +588,7 @@ pub struct ContainerInspect {
 }
 
 /// Run state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ContainerState {
     /// `created running paused restarting removing exited dead`.
@@ -665,7 +620,7 @@ pub struct ContainerState {
 }
 
 /// What became of an update.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct UpdateResponse {
     /// Limits that this kernel cannot keep.
@@ -673,7 +628,7 @@ pub struct UpdateResponse {
 }
 
 /// What a health check says.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Health {
     /// `starting`, `healthy` or `unhealthy`.
@@ -685,7 +640,7 @@ pub struct Health {
 }
 
 /// One probe.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct HealthLog {
     /// Its begin.
@@ -699,7 +654,7 @@ pub struct HealthLog {
 }
 
 /// Storage driver data.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct GraphDriver {
     /// `overlay2`.
@@ -709,7 +664,7 @@ pub struct GraphDriver {
 }
 
 /// A mount as inspect shows it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct InspectMount {
     /// `bind`, `volume`, `tmpfs`.
@@ -733,7 +688,7 @@ pub struct InspectMount {
 }
 
 /// Answer to `POST /containers/{id}/wait`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct WaitResponse {
     /// Exit code.
@@ -744,7 +699,7 @@ pub struct WaitResponse {
 }
 
 /// Why waiting failed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct WaitError {
     /// Text.
@@ -752,7 +707,7 @@ pub struct WaitError {
 }
 
 /// Answer to `GET /containers/{id}/top`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct TopResponse {
     /// Column heads.
@@ -762,7 +717,7 @@ pub struct TopResponse {
 }
 
 /// Answer to `POST /containers/{id}/update` and others that only warn.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Warnings {
     /// Things that were left out.

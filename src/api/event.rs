@@ -1,10 +1,11 @@
 //! What `GET /events` streams, one document a line (Docker Engine API, SystemEvents).
 
-use serde::{Deserialize, Serialize};
+use crate::utils::json::Object;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Something that happened.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct Message {
     /// The action again, as clients before API 1.22 read it; for containers and images.
@@ -35,7 +36,7 @@ pub struct Message {
 }
 
 /// Whom an event is about.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Actor {
     /// 64 digits, or the name of an image or volume.

@@ -1,10 +1,10 @@
 //! Exec sessions in the Docker Engine API.
 
-use super::container::null_default;
-use serde::{Deserialize, Serialize};
+use crate::utils::json::Object;
+use serde::Serialize;
 
 /// Body of `POST /containers/{id}/exec`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ExecCreateRequest {
     /// Standard input wanted.
@@ -18,10 +18,8 @@ pub struct ExecCreateRequest {
     /// Pseudo terminal.
     pub tty: bool,
     /// `K=V`.
-    #[serde(deserialize_with = "null_default")]
     pub env: Vec<String>,
     /// Program and arguments.
-    #[serde(deserialize_with = "null_default")]
     pub cmd: Vec<String>,
     /// All capabilities.
     pub privileged: bool,
@@ -34,7 +32,7 @@ pub struct ExecCreateRequest {
 }
 
 /// `{"Id": …}`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct IdResponse {
     /// The new object.
@@ -42,7 +40,7 @@ pub struct IdResponse {
 }
 
 /// Body of `POST /exec/{id}/start`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ExecStartRequest {
     /// Do not attach.
@@ -54,7 +52,7 @@ pub struct ExecStartRequest {
 }
 
 /// Answer to `GET /exec/{id}/json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ExecInspect {
     /// Session id.
@@ -84,7 +82,7 @@ pub struct ExecInspect {
 }
 
 /// Program and arguments of a session. Docker spells these in lower case.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct ProcessConfig {
     /// Pseudo terminal.

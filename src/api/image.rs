@@ -2,11 +2,12 @@
 
 use super::container::GraphDriver;
 use super::oci::image::{ExecutionConfig, ImageConfig};
-use serde::{Deserialize, Serialize};
+use crate::utils::json::Object;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// One row of `GET /images/json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ImageSummary {
     /// `sha256:…`.
@@ -30,7 +31,7 @@ pub struct ImageSummary {
 }
 
 /// Answer to `GET /images/{name}/json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ImageInspect {
     /// `sha256:…`.
@@ -74,7 +75,7 @@ pub struct ImageInspect {
 }
 
 /// What an embedded image is made of.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct InspectEmbedded {
     /// Its file; empty when it came as text.
@@ -86,7 +87,7 @@ pub struct InspectEmbedded {
 }
 
 /// A layer of an embedded image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct InspectEmbeddedLayer {
     /// As the manifest says.
@@ -102,7 +103,7 @@ pub struct InspectEmbeddedLayer {
 }
 
 /// Layers as docker's inspect shows them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct InspectRootFs {
     /// `layers`.
@@ -113,7 +114,7 @@ pub struct InspectRootFs {
 }
 
 /// What the original prints for an image.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct OriginalInspect {
     /// 64 digits, no prefix.
@@ -136,7 +137,7 @@ pub struct OriginalInspect {
 }
 
 /// One step of the answer to `GET /images/{name}/history`, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct HistoryEntry {
     /// `sha256:…` of the image for the newest step, `<missing>` for the others.
@@ -157,7 +158,7 @@ pub struct HistoryEntry {
 pub const NEVER: i64 = -62_135_596_800;
 
 /// Answer to `POST /images/prune`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct PruneResponse {
     /// What is gone; `None`, as docker has it, for nothing.
@@ -167,7 +168,7 @@ pub struct PruneResponse {
 }
 
 /// One entry of the answer to `DELETE /images/{name}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct DeleteEntry {
     /// A name that is gone.
@@ -179,7 +180,7 @@ pub struct DeleteEntry {
 }
 
 /// An image that a search found.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct SearchResult {
     /// Name to pull by, without the registry's host.
@@ -195,7 +196,7 @@ pub struct SearchResult {
 }
 
 /// One line of a progress stream.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct ProgressLine {
     /// Text for the user, with its line end.
@@ -222,7 +223,7 @@ pub struct ProgressLine {
 }
 
 /// How far a download is, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default)]
 pub struct ProgressDetail {
     /// Those that came.
@@ -233,7 +234,7 @@ pub struct ProgressDetail {
 
 /// Body of `POST /auth` (Docker Engine API) and of `POST /isula/login`, which also keeps what it was given, on the
 /// daemon's machine.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "lowercase")]
 pub struct AuthRequest {
     /// Who.
@@ -251,7 +252,7 @@ impl std::fmt::Debug for AuthRequest {
 }
 
 /// Answer to `POST /auth`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct AuthResponse {
     /// For the user.

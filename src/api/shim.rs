@@ -24,6 +24,7 @@
 //! finds no shim reads that file.
 
 use super::oci::runtime::{ConsoleSize, Process, Resources};
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -177,7 +178,8 @@ pub struct Exit {
 }
 
 /// A container to make and start.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Object)]
+#[serde(default)]
 pub struct Launch {
     /// Version the daemon speaks.
     pub version: u32,
@@ -195,7 +197,7 @@ pub struct Launch {
     pub overlay: Option<Overlay>,
     /// A block device with a file system that becomes the root, mounted there likewise. With neither, the root path is
     /// a directory that is the root.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<PathBuf>,
     /// Where output goes.
     pub log: Option<LogFile>,
@@ -213,12 +215,13 @@ pub struct Launch {
 }
 
 /// overlayfs layers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default)]
 pub struct Overlay {
     /// Read-only layers, topmost first.
     pub lower: Vec<PathBuf>,
     /// Those of `lower` that are no directories but squashfs file systems, in a file or on a block device.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<PathBuf>,
     /// The writable layer.
     pub upper: PathBuf,
@@ -230,19 +233,20 @@ pub struct Overlay {
 
 /// What the shim applet is told that is to open a container's root, on its standard input. The answer is a descriptor,
 /// or a text that says why there is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default)]
 pub struct RootOrder {
     /// The layers. Nothing is written to any.
     pub overlay: Overlay,
     /// A block device in place of layers.
-    #[serde(default)]
     pub device: Option<PathBuf>,
     /// Where it may be mounted for a moment.
     pub target: PathBuf,
 }
 
 /// docker's json-file log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default)]
 pub struct LogFile {
     /// The current file.
     pub path: PathBuf,
@@ -291,7 +295,8 @@ pub struct EndedExec {
 }
 
 /// A further process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Object)]
+#[serde(default)]
 pub struct Exec {
     /// Session id.
     pub exec_id: String,
@@ -307,7 +312,8 @@ pub struct Exec {
 
 /// How a client is connected. The shim owns the descriptors from the message on. The client is told the end by the end
 /// of the connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default)]
 pub struct Streams {
     /// What travels.
     pub mode: StreamMode,
@@ -355,7 +361,7 @@ pub struct StreamEnd {
 }
 
 /// Resource use, summed over the container's cgroup.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default)]
 pub struct Stats {
     /// Nanoseconds of processor time.

@@ -1,12 +1,13 @@
 //! Resource use in the Docker Engine API, and how it is made of what shims report.
 
 use super::shim;
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// One sample: the answer to `GET /containers/{id}/stats`, or one line of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct ContainerStats {
     /// When it was taken.
@@ -32,7 +33,7 @@ pub struct ContainerStats {
 }
 
 /// Processes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct PidsStats {
     /// Processes and threads.
@@ -43,16 +44,15 @@ pub struct PidsStats {
 }
 
 /// Block devices.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct BlkioStats {
     /// Bytes, by operation, summed over the devices.
-    #[serde(deserialize_with = "super::container::null_default")]
     pub io_service_bytes_recursive: Vec<BlkioEntry>,
 }
 
 /// Bytes moved by one kind of operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct BlkioEntry {
     /// 0: all devices.
@@ -66,7 +66,7 @@ pub struct BlkioEntry {
 }
 
 /// Processor.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct CpuStats {
     /// The container's time.
@@ -80,7 +80,7 @@ pub struct CpuStats {
 }
 
 /// The container's processor time in nanoseconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct CpuUsage {
     /// All.
@@ -92,7 +92,7 @@ pub struct CpuUsage {
 }
 
 /// Periods in which a quota held a container back.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct ThrottlingData {
     /// All periods.
@@ -104,7 +104,7 @@ pub struct ThrottlingData {
 }
 
 /// Memory in bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct MemoryStats {
     /// In use, page cache included.

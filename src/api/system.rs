@@ -1,6 +1,7 @@
 //! The daemon itself in the Docker Engine API.
 
-use serde::{Deserialize, Serialize};
+use crate::utils::json::Object;
+use serde::Serialize;
 
 /// Newest version of the Docker Engine API that is spoken.
 pub const API_VERSION: &str = "1.44";
@@ -8,7 +9,7 @@ pub const API_VERSION: &str = "1.44";
 pub const MIN_API_VERSION: &str = "1.24";
 
 /// Answer to `GET /version`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Version {
     /// Product.
@@ -40,7 +41,7 @@ pub struct Version {
 }
 
 /// Product.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Platform {
     /// Name.
@@ -48,7 +49,7 @@ pub struct Platform {
 }
 
 /// A part with its version.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Component {
     /// Name.
@@ -60,7 +61,7 @@ pub struct Component {
 }
 
 /// Docker's cluster mode, which its client asks about.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Swarm {
     /// `inactive`.
@@ -68,7 +69,7 @@ pub struct Swarm {
 }
 
 /// Answer to `GET /info`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Info {
     /// Identity of the daemon.

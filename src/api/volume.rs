@@ -1,8 +1,8 @@
 //! Volumes in the Docker Engine API (1.44), and mounts in the form in which the original stores them.
 
-use super::container::null_default;
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The only driver there is.
@@ -11,7 +11,7 @@ pub const DRIVER: &str = "local";
 pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
 /// One volume.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Volume {
     /// Creation.
@@ -19,33 +19,29 @@ pub struct Volume {
     /// [`DRIVER`].
     pub driver: String,
     /// Free text.
-    #[serde(deserialize_with = "null_default")]
     pub labels: BTreeMap<String, String>,
     /// Its directory on the host.
     pub mountpoint: String,
     /// Its name.
     pub name: String,
     /// Options of the driver.
-    #[serde(deserialize_with = "null_default")]
     pub options: BTreeMap<String, String>,
     /// `local`: of this machine.
     pub scope: String,
 }
 
 /// Answer to `GET /volumes`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct VolumeList {
     /// By name.
-    #[serde(deserialize_with = "null_default")]
     pub volumes: Vec<Volume>,
     /// What could not be found out.
-    #[serde(deserialize_with = "null_default")]
     pub warnings: Vec<String>,
 }
 
 /// Body of `POST /volumes/create`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct VolumeRequest {
     /// Made up when empty.
@@ -53,26 +49,23 @@ pub struct VolumeRequest {
     /// [`DRIVER`] when empty.
     pub driver: String,
     /// Options of the driver.
-    #[serde(deserialize_with = "null_default")]
     pub driver_opts: BTreeMap<String, String>,
     /// Free text.
-    #[serde(deserialize_with = "null_default")]
     pub labels: BTreeMap<String, String>,
 }
 
 /// Answer to `POST /volumes/prune`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct VolumesPruned {
     /// Names.
-    #[serde(deserialize_with = "null_default")]
     pub volumes_deleted: Vec<String>,
     /// Bytes.
     pub space_reclaimed: u64,
 }
 
 /// A mount of a container as `config.v2.json` has it under `MountPoints`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct MountRecord {
     /// `bind`, `volume`, `tmpfs`, `squashfs`.

@@ -1,10 +1,11 @@
 //! Image configuration (OCI image specification 1.1, config.md), which docker's format extends.
 
+use crate::utils::json::Object;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The image configuration document; its SHA-256 is the image's id.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct ImageConfig {
     /// RFC 3339.
@@ -31,7 +32,7 @@ pub struct ImageConfig {
 }
 
 /// Execution defaults.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ExecutionConfig {
     /// `user[:group]`.
@@ -71,7 +72,7 @@ pub struct ExecutionConfig {
 pub struct Empty {}
 
 /// Docker's health check; durations in nanoseconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Healthcheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", line]`.
@@ -90,7 +91,7 @@ pub struct Healthcheck {
 }
 
 /// Layer digests.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct RootFs {
     /// Always `layers`.
@@ -101,7 +102,7 @@ pub struct RootFs {
 }
 
 /// One step of the image's making.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
 pub struct History {
     /// RFC 3339.
@@ -122,7 +123,7 @@ pub struct History {
 }
 
 /// Points at a blob (OCI image specification, descriptor.md).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Descriptor {
     /// What the blob is.
@@ -140,7 +141,7 @@ pub struct Descriptor {
 }
 
 /// The platform of a [`Descriptor`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default)]
 pub struct DescriptorPlatform {
     /// GOARCH.

@@ -1,14 +1,15 @@
 //! The runtime configuration document `config.json` (OCI runtime specification 1.2, config.md and config-linux.md).
 
 pub use super::names::Names;
-use serde::{Deserialize, Serialize};
+use crate::utils::json::Object;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 macro_rules! document {
     ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident : $type:ty,)* }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
         #[serde(default, rename_all = "camelCase")]
         pub struct $name { $($(#[$fmeta])* #[serde(skip_serializing_if = "is_default")] pub $field: $type,)* }
     };

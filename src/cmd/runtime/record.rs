@@ -7,9 +7,10 @@ use crate::engine::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{Durability, TEMPORARY_PREFIX, replace};
 use crate::utils::json;
+use crate::utils::json::Object;
 use crate::utils::order;
 use crate::utils::sys::socket;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -31,7 +32,7 @@ const CONFIG_LIMIT: u64 = 16 << 20;
 pub struct Root(PathBuf);
 
 /// `state.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Record {
     /// Version of the specification.

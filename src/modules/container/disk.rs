@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX};
 use crate::utils::id::is_full_id;
 use crate::utils::json;
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -77,7 +78,7 @@ pub struct Loaded {
     pub run: Run,
 }
 
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, Object)]
 #[serde(default)]
 struct BriefSpec {
     process: Option<Process>,
@@ -85,7 +86,7 @@ struct BriefSpec {
     linux: BriefLinux,
 }
 
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, Object)]
 #[serde(default, rename_all = "camelCase")]
 struct BriefLinux {
     cgroups_path: String,

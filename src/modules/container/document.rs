@@ -4,14 +4,15 @@ use super::head::{Head, VolumeUse, command_line};
 use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
-use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy, null_default};
+use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use crate::api::oci::image::{Empty, Healthcheck};
 use crate::api::volume::MountRecord;
 use crate::error::{Error, Result};
 use crate::utils::id::is_full_id;
 use crate::utils::json;
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -24,7 +25,7 @@ pub const EXTERNAL: &str = "external";
 pub const EMBEDDED: &str = "embedded";
 
 /// `config.v2.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Document {
     /// Nearly everything.
@@ -36,7 +37,7 @@ pub struct Document {
 }
 
 /// The body of [`Document`].
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Common {
     /// Program.
@@ -62,7 +63,6 @@ pub struct Common {
     /// Directory on which the root is mounted.
     pub base_fs: String,
     /// What is mounted, by the path inside, but for what the host configuration alone says: tmpfs of `--tmpfs`.
-    #[serde(deserialize_with = "null_default")]
     pub mount_points: BTreeMap<String, MountRecord>,
     /// Without a leading slash.
     pub name: String,
@@ -75,7 +75,7 @@ pub struct Common {
 }
 
 /// Copies out of the host configuration.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Extra {
     /// Removed after its exit.
@@ -91,14 +91,14 @@ pub struct Extra {
 }
 
 /// What loading reads of `config.v2.json`; the same names, few of them.
-#[derive(Default, Deserialize)]
+#[derive(Default, Object)]
 #[serde(default, rename_all = "PascalCase")]
 struct Brief {
     common_config: BriefCommon,
     image: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Object)]
 #[serde(default, rename_all = "PascalCase")]
 struct BriefCommon {
     path: String,
@@ -107,7 +107,6 @@ struct BriefCommon {
     created: Timestamp,
     image: String,
     image_type: String,
-    #[serde(deserialize_with = "null_default")]
     mount_points: BTreeMap<String, MountRecord>,
     name: String,
     #[serde(rename = "id")]
@@ -116,7 +115,7 @@ struct BriefCommon {
     extra: Option<Extra>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Object)]
 #[serde(default, rename_all = "PascalCase")]
 struct BriefConfig {
     tty: bool,

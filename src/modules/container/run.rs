@@ -4,11 +4,12 @@ use crate::api::container::Health;
 use crate::api::shim::{Exit, Launched};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::health::UNHEALTHY;
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The run state, with the field names of `container_state.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Run {
     /// The first process runs, or is frozen.

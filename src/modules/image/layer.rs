@@ -6,10 +6,11 @@ use super::unpack::Rules;
 use crate::error::{Context, Result};
 use crate::modules::remap::{Ids, Remap};
 use crate::utils::atomic_file::{Durability, rename_away, replace, temporary_name, write_new};
+use crate::utils::json::Object;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub(super) const PRIVATE: u32 = 0o700;
 
 /// `layer.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct Record {
     /// Chain id, 64 digits.

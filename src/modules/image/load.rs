@@ -15,7 +15,7 @@ use crate::utils::archive::tar::{Member, Reader, Type};
 use crate::utils::archive::{Decompressed, Window, read_error};
 use crate::utils::digest::{self, Hashing};
 use crate::utils::json;
-use serde::Deserialize;
+use crate::utils::json::Object;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ enum Layer {
 }
 
 /// `manifest.json` of docker's archives.
-#[derive(Default, Deserialize)]
+#[derive(Default, Object)]
 #[serde(default, rename_all = "PascalCase")]
 struct Entry {
     config: String,

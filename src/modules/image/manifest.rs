@@ -7,8 +7,8 @@
 use crate::api::oci::image::Descriptor;
 use crate::api::oci::image::media_type;
 use crate::error::{Error, Kind, Result};
+use crate::utils::json::Object;
 use crate::utils::{digest, json};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 /// More layers than overlayfs stacks.
@@ -38,7 +38,7 @@ pub(super) enum Manifest {
     Schema1,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Document {
     schema_version: Option<u64>,

@@ -8,11 +8,12 @@ use crate::api::oci::image::ImageConfig;
 use crate::error::{Context, Error, Kind, Result};
 use crate::modules::remap::Remap;
 use crate::utils::atomic_file::{Durability, fill_directory, overwrite, replace, sync_directory};
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ const FILE: &str = "images.json";
 const INIT: &str = "init";
 
 /// `images.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "kebab-case")]
 struct Record {
     id: String,

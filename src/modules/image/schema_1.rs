@@ -12,6 +12,7 @@ use super::manifest::LAYERS;
 use super::platform::Platform;
 use crate::api::oci::image::{History, ImageConfig, RootFs};
 use crate::error::{Error, Kind, Result};
+use crate::utils::json::Object;
 use crate::utils::{digest, id, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -38,14 +39,14 @@ pub struct Image {
     config: Map<String, Value>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Signed {
     schema_version: u64,
     signatures: json::Short<Signature, SIGNATURES>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default)]
 struct Signature {
     protected: String,
@@ -59,7 +60,7 @@ struct Protected {
     format_tail: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Document {
     name: String,
@@ -68,20 +69,20 @@ struct Document {
     history: json::Short<Entry, STEPS>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Layer {
     blob_sum: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Entry {
     v1_compatibility: String,
 }
 
 /// What is used of the configuration of one layer.
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default)]
 struct Step {
     id: String,
@@ -93,7 +94,7 @@ struct Step {
     throwaway: bool,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "PascalCase")]
 struct Container {
     cmd: Option<Vec<String>>,

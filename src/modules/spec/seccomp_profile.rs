@@ -6,8 +6,8 @@
 
 use crate::api::oci::runtime::{Names, Seccomp, SeccompArg, SeccompSyscall};
 use crate::error::{Context, Error, Result};
+use crate::utils::json::Object;
 use crate::utils::{json, kernel};
-use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Where a filter is going to work.
@@ -61,7 +61,7 @@ pub fn from_docker_json(bytes: &[u8], caps: &[impl AsRef<str>]) -> Result<Seccom
     evaluate(profile, caps, Target { architecture: native(), kernel: kernel::version() })
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Profile {
     default_action: String,
@@ -74,14 +74,14 @@ struct Profile {
     syscalls: Option<Vec<Rule>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct ArchMap {
     architecture: String,
     sub_architectures: Option<Vec<String>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Rule {
     name: String,
@@ -93,7 +93,7 @@ struct Rule {
     excludes: Option<Filter>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Filter {
     caps: Option<Vec<String>>,

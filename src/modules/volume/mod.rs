@@ -25,13 +25,14 @@ use crate::modules::remap::Remap;
 use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX, rename_away, sync_directory, temporary_name};
 use crate::utils::entry::names;
 use crate::utils::id::is_full_id;
+use crate::utils::json::Object;
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
 use crate::utils::{json, order};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::ErrorKind;
@@ -62,7 +63,7 @@ pub struct Store {
 }
 
 /// What is said about a volume, when there is something to say.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Record {
     /// Creation.

@@ -3,10 +3,10 @@
 use super::{Credentials, DOCKER_HOST, DOCKER_KEY, Secret, normalise};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
+use crate::utils::json::Object;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Clients pad and do not pad.
@@ -14,7 +14,7 @@ const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// What docker keeps for a registry, in the file and in the header alike.
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default)]
 struct Entry {
     /// Base 64 of `USER:PASSWORD`.
@@ -82,7 +82,7 @@ pub fn parse_header(value: &str) -> Result<Option<(Option<String>, Credentials)>
     Ok(entry.credentials().context(bad)?.map(|credentials| (server, credentials)))
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Config {
     auths: BTreeMap<String, Entry>,

@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::utils::atomic_file::{Durability, remove_temporaries, replace};
 use crate::utils::file_lock::FileLock;
 use crate::utils::json;
+use crate::utils::json::Object;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -33,13 +34,13 @@ pub struct Store {
 }
 
 /// `auths.json`.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Object, Default)]
 #[serde(default)]
 struct File {
     auths: BTreeMap<String, Entry>,
 }
 
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Object, Default)]
 #[serde(default)]
 struct Entry {
     /// Base 64 of the sealed [`Plain`].

@@ -3,6 +3,7 @@
 use super::manifest::{self, Form, fault};
 use crate::error::{Context, Error, Result};
 use crate::utils::digest::Sha256;
+use crate::utils::json::Object;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
@@ -19,7 +20,7 @@ const SECTOR: u64 = 512;
 const CHUNK: usize = 128 << 10;
 
 /// A layer that was found.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Found {
     /// Without links.

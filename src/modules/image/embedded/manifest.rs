@@ -6,10 +6,10 @@
 use crate::api::oci::image::ExecutionConfig;
 use crate::error::{Error, Result};
 use crate::modules::image::reference::Reference;
+use crate::utils::json::Object;
 use crate::utils::path::clean;
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 const MEDIA_TYPE: &str = "application/embedded.manifest+json";
@@ -20,7 +20,7 @@ const SCHEMA_VERSION: i64 = 1;
 const LAYERS: usize = 125;
 
 /// A manifest.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Object)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Manifest {
     schema_version: i64,
@@ -35,7 +35,7 @@ pub struct Manifest {
 }
 
 /// What runs. The original has the three that it writes in capitals.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Object)]
 #[serde(default)]
 struct Config {
     #[serde(rename = "ENV", alias = "Env", alias = "env")]
@@ -55,7 +55,7 @@ struct Config {
 }
 
 /// A layer.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Object)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Layer {
     /// One of two.

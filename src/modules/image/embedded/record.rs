@@ -12,9 +12,10 @@ use crate::modules::image::store::{Image, Index};
 use crate::modules::image::{open, record};
 use crate::utils::atomic_file::{Durability, TEMPORARY_PREFIX, replace, sync_directory};
 use crate::utils::id::is_full_id;
+use crate::utils::json::Object;
 use crate::utils::time::Timestamp;
 use crate::utils::{digest, json};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 const SUFFIX: &str = ".json";
 
 /// What is written.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Object)]
 #[serde(default, rename_all = "kebab-case")]
 struct Record {
     id: String,

@@ -3,7 +3,7 @@
 use super::retry::{Failure, Remedy, retry_after};
 use super::transport::failure;
 use crate::error::{Error, Kind};
-use serde::Deserialize;
+use crate::utils::json::Object;
 use std::io::Read;
 use ureq::Body;
 use ureq::http::Response;
@@ -37,7 +37,7 @@ pub(super) fn document(answer: Response<Body>, limit: u64) -> Result<Vec<u8>, Fa
 }
 
 /// OCI distribution specification, "Error Codes".
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default)]
 struct Errors {
     errors: Vec<RegistryError>,
@@ -48,7 +48,7 @@ struct Errors {
     error_description: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default)]
 struct RegistryError {
     code: String,

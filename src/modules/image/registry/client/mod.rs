@@ -35,6 +35,7 @@ use crate::modules::image::platform::Platform;
 use crate::modules::image::reference::Reference;
 use crate::modules::image::schema_1;
 use crate::utils::http::query::Target;
+use crate::utils::json::Object;
 use crate::utils::{digest, json};
 use serde::Deserialize;
 use std::io::Read;
@@ -245,7 +246,7 @@ struct Found {
     results: json::Short<FoundImage, FOUND>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Object, Default)]
 #[serde(default)]
 struct FoundImage {
     name: String,

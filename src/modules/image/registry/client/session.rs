@@ -8,9 +8,9 @@ use super::transport::{Question, Transport};
 use crate::error::{Error, Kind};
 use crate::modules::image::credentials::{Credentials, Secret};
 use crate::utils::http::query::Target;
+use crate::utils::json::Object;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use ureq::Body;
@@ -175,7 +175,7 @@ impl Session {
 
     /// A token for pulling from the repository (distribution's "Token Authentication Specification").
     fn token(&self, challenge: &Challenge) -> std::result::Result<String, Failure> {
-        #[derive(Deserialize, Default)]
+        #[derive(Object, Default)]
         #[serde(default)]
         struct Answer {
             token: String,

@@ -1,9 +1,9 @@
 //! The one JSON reader and the one writer. Every further pair is a copy of all serde implementations in the binary.
 
-mod objects;
+pub mod object;
 
 use crate::error::{Error, Kind, Result};
-use objects::Objects;
+pub use object::Object;
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -40,13 +40,13 @@ pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Res
     read(bytes, |reader| reader.deserialize_seq(Elements(each, PhantomData)))
 }
 
-type Reader<'r, 'b> = Objects<&'r mut serde_json::Deserializer<serde_json::de::SliceRead<'b>>>;
+type Reader<'r, 'b> = &'r mut serde_json::Deserializer<serde_json::de::SliceRead<'b>>;
 
 /// Takes one whole document from `bytes` with what it is given.
 #[allow(clippy::disallowed_methods)] // the one reader
 fn read<T>(bytes: &[u8], take: impl FnOnce(Reader) -> serde_json::Result<T>) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let taken = take(Objects(&mut reader)).and_then(|value| reader.end().map(|()| value));
+    let taken = take(&mut reader).and_then(|value| reader.end().map(|()| value));
     taken.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string()))))
 }
 
@@ -210,49 +210,84 @@ mod tests {
         assert!(e.len() < 500 && e.ends_with("column 2097154"), "{e}");
     }
 
+    #[derive(Debug, Default, PartialEq, Object)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Inner {
+        some_number: u8,
+    }
+
+    #[derive(Debug, Default, PartialEq, Object)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Outer {
+        inner_value: Inner,
+        maybe: Option<Inner>,
+        list: Vec<Inner>,
+        #[serde(rename = "MAP", alias = "map", alias = "Map")]
+        map: std::collections::BTreeMap<String, Inner>,
+        #[serde(skip)]
+        own: u8,
+        #[serde(deserialize_with = "doubled")]
+        r#type: u32,
+    }
+
+    fn doubled<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u32, D::Error> {
+        u32::deserialize(d).map(|n| n * 2)
+    }
+
+    fn number(some_number: u8) -> Inner {
+        Inner { some_number }
+    }
+
+    #[test]
+    fn objects_are_read_member_by_member() {
+        let text = r#"{"innerValue":{"SomeNumber":2},"maybe":{"SomeNumber":3},"unknown":[{"x":null}],
+            "list":[{"SomeNumber":4},{}],"Map":{"k":{"SomeNumber":5}},"own":7,"type":8}"#;
+        let map = [("k".to_owned(), number(5))].into();
+        let want = Outer {
+            inner_value: number(2),
+            maybe: Some(number(3)),
+            list: vec![number(4), number(0)],
+            map,
+            own: 0,
+            r#type: 16,
+        };
+        assert_eq!(parse::<Outer>(text.as_bytes()).unwrap(), want);
+        for name in ["MAP", "map", "Map"] {
+            let outer: Outer = parse(format!("{{\"{name}\":{{\"k\":{{}}}}}}").as_bytes()).unwrap();
+            assert_eq!(outer.map.len(), 1);
+        }
+        // null is the value that is there.
+        let nulls = br#"{"innerValue":null,"maybe":null,"list":null,"map":null}"#;
+        assert_eq!(parse::<Outer>(nulls).unwrap(), Outer::default());
+        assert_eq!(parse::<Outer>(b"{}").unwrap(), Outer::default());
+        // Names may be written with escapes.
+        assert_eq!(parse::<Inner>(br#"{"Some\u004eumber":6}"#).unwrap(), number(6));
+    }
+
     #[test]
     fn a_struct_is_an_object_and_nothing_else() {
-        #[derive(Debug, PartialEq, serde::Deserialize)]
-        struct Inner {
-            n: u8,
+        for (text, want) in [
+            ("[1]", "invalid type: sequence, expected an object at line 1 column 0"),
+            ("null", "expected an object"),
+            ("7", "expected an object"),
+            ("{\"innerValue\":[1]}", "innerValue: invalid type: sequence, expected an object"),
+            ("{\"list\":[{},[]]}", "list: invalid type: sequence, expected an object"),
+            (
+                "{\"list\":[{\"SomeNumber\":256}]}",
+                "list: SomeNumber: invalid value: integer `256`, expected u8 at line 1",
+            ),
+            ("{\"map\":{\"k\":7}}", "map: invalid type: integer `7`, expected an object"),
+            ("{\"type\":null}", "type: invalid type: null, expected u32"),
+            ("{\"innerValue\":{\"SomeNumber\":1}", "EOF while parsing an object"),
+            ("{\"innerValue\":{\"SomeNumber\"1}}", "expected `:`"),
+            ("{7:1}", "key must be a string"),
+            ("{\"list\":[{\"SomeNumber\":1,\"SomeNumber\":1}]}", "list: duplicate field `SomeNumber`"),
+        ] {
+            let error = parse::<Outer>(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
         }
-        #[derive(Debug, PartialEq, serde::Deserialize)]
-        enum Kind {
-            Unit,
-            One(Inner),
-            Two(u8, Inner),
-            Named { n: u8 },
-        }
-        #[derive(Debug, PartialEq, serde::Deserialize)]
-        struct Outer {
-            inner: Option<Inner>,
-            list: Vec<Inner>,
-            map: std::collections::BTreeMap<String, Inner>,
-            pair: (u8, Inner),
-            kinds: Vec<Kind>,
-        }
-        let whole = r#"{"inner":{"n":1},"list":[{"n":2}],"map":{"k":{"n":3}},"pair":[4,{"n":5}],
-            "kinds":["Unit",{"One":{"n":6}},{"Two":[7,{"n":8}]},{"Named":{"n":9}}]}"#;
-        let outer: Outer = parse(whole.as_bytes()).unwrap();
-        assert_eq!(
-            (outer.inner, outer.list, outer.pair),
-            (Some(Inner { n: 1 }), vec![Inner { n: 2 }], (4, Inner { n: 5 }))
-        );
-        assert_eq!(outer.map.get("k"), Some(&Inner { n: 3 }));
-        assert_eq!(
-            outer.kinds,
-            [Kind::Unit, Kind::One(Inner { n: 6 }), Kind::Two(7, Inner { n: 8 }), Kind::Named { n: 9 }]
-        );
-        for n in 1..=9 {
-            // Each struct in turn as an array of its fields.
-            let wrong = whole.replace(&format!("{{\"n\":{n}}}"), &format!("[{n}]"));
-            if wrong != whole {
-                let error = parse::<Outer>(wrong.as_bytes()).unwrap_err().to_string();
-                assert!(error.contains("invalid type: sequence, expected struct"), "{wrong}: {error}");
-            }
-        }
-        assert_eq!(parse_each(b"[[1]]", |_: Inner| {}).unwrap_err().kind(), super::Kind::Invalid);
-        assert!(parse::<Inner>(b"[1]").is_err() && parse::<Inner>(b"{\"n\":1} x").is_err());
+        assert_eq!(parse_each(b"[[1]]", |_: Inner| {}).unwrap_err().kind(), Kind::Invalid);
+        assert!(parse::<Inner>(b"{\"SomeNumber\":1} x").is_err());
     }
 
     #[test]

@@ -1,0 +1,175 @@
+//! `#[derive(Object)]`: reads a struct from a JSON object, in a fifth of the code that serde's `Deserialize` makes.
+//!
+//! serde's derive can do more, and each struct pays for it: a parser of its field names, an optional copy of every
+//! field, and a second way to read it from an array. Here a struct starts as its default, is changed member by member
+//! where it stands, and shares with all others what does not depend on it.
+//!
+//! It understands serde's own attributes, so that `Serialize` beside it means the same: `default` (which a struct must
+//! have), `rename_all`, and of fields `rename`, `alias`, `skip`, `deserialize_with`. What only concerns serialisation
+//! is passed over; everything else is an error.
+
+use proc_macro::TokenStream;
+use quote::quote;
+use syn::meta::ParseNestedMeta;
+use syn::{Data, DeriveInput, Error, Field, Fields, LitStr, Path, Result};
+
+/// See the crate's documentation.
+#[proc_macro_derive(Object, attributes(serde))]
+pub fn object(input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    implement(&input).unwrap_or_else(|e| e.to_compile_error()).into()
+}
+
+fn implement(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
+    let Data::Struct(data) = &input.data else {
+        return Err(Error::new_spanned(&input.ident, "Object is for structs"));
+    };
+    let Fields::Named(fields) = &data.fields else {
+        return Err(Error::new_spanned(&input.ident, "Object is for structs with named fields"));
+    };
+    if !input.generics.params.is_empty() {
+        return Err(Error::new_spanned(&input.generics, "Object is for structs without parameters"));
+    }
+    let case = Case::of(input)?;
+    let (mut names, mut arms) = (Vec::new(), Vec::new());
+    for field in &fields.named {
+        let member = Member::of(field, case)?;
+        if member.skip {
+            continue;
+        }
+        let indices = names.len()..names.len() + member.names.len();
+        let indices = indices.map(proc_macro2::Literal::usize_unsuffixed);
+        names.extend(member.names);
+        let (name, kind) = (&field.ident, &field.ty);
+        let take = match member.with {
+            None => quote! { crate::utils::json::object::take(&mut self.#name, from) },
+            Some(with) => quote! {{
+                struct Value(#kind);
+                impl<'de> ::serde::Deserialize<'de> for Value {
+                    fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> ::core::result::Result<Value, D::Error> {
+                        #with(d).map(Value)
+                    }
+                }
+                from.next_value().map(|Value(value)| self.#name = value)
+            }},
+        };
+        arms.push(quote! { #(#indices)|* => #take });
+    }
+    let name = &input.ident;
+    if names.len() > 256 {
+        return Err(Error::new_spanned(name, "Object is for at most 256 names"));
+    }
+    Ok(quote! {
+        impl crate::utils::json::object::Object for #name {
+            const NAMES: &'static [&'static str] = &[#(#names),*];
+
+            fn member<'de, A: ::serde::de::MapAccess<'de>>(
+                &mut self,
+                index: usize,
+                from: &mut A,
+            ) -> ::core::result::Result<(), A::Error> {
+                match index {
+                    #(#arms,)*
+                    _ => ::core::result::Result::Ok(()),
+                }
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for #name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> ::core::result::Result<#name, D::Error> {
+                crate::utils::json::object::read(d)
+            }
+        }
+    })
+}
+
+/// How the names of fields are written in JSON.
+#[derive(Clone, Copy)]
+enum Case {
+    Snake,
+    Camel,
+    Pascal,
+    Kebab,
+}
+
+impl Case {
+    fn of(input: &DeriveInput) -> Result<Case> {
+        let (mut case, mut has_default) = (Case::Snake, false);
+        for attribute in input.attrs.iter().filter(|a| a.path().is_ident("serde")) {
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("default") {
+                    has_default = true;
+                    return Ok(());
+                }
+                if !meta.path.is_ident("rename_all") {
+                    return Err(meta.error("Object knows default and rename_all"));
+                }
+                let name: LitStr = meta.value()?.parse()?;
+                case = match name.value().as_str() {
+                    "snake_case" | "lowercase" => Case::Snake,
+                    "camelCase" => Case::Camel,
+                    "PascalCase" => Case::Pascal,
+                    "kebab-case" => Case::Kebab,
+                    _ => return Err(Error::new_spanned(&name, "Object does not know this case")),
+                };
+                Ok(())
+            })?;
+        }
+        if !has_default {
+            return Err(Error::new_spanned(
+                &input.ident,
+                "Object starts from the default: #[serde(default)] is missing",
+            ));
+        }
+        Ok(case)
+    }
+
+    fn apply(self, name: &str) -> String {
+        let capitals = |from: usize| {
+            let words = name.split('_').enumerate().map(|(n, word)| match word.split_at_checked(1) {
+                Some((first, rest)) if n >= from => first.to_ascii_uppercase() + rest,
+                _ => word.to_owned(),
+            });
+            words.collect()
+        };
+        match self {
+            Case::Snake => name.to_owned(),
+            Case::Camel => capitals(1),
+            Case::Pascal => capitals(0),
+            Case::Kebab => name.replace('_', "-"),
+        }
+    }
+}
+
+struct Member {
+    /// Its name, and further ones that are read as well.
+    names: Vec<String>,
+    skip: bool,
+    with: Option<Path>,
+}
+
+impl Member {
+    fn of(field: &Field, case: Case) -> Result<Member> {
+        let name = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mut member = Member { names: vec![case.apply(name.trim_start_matches("r#"))], skip: false, with: None };
+        for attribute in field.attrs.iter().filter(|a| a.path().is_ident("serde")) {
+            attribute.parse_nested_meta(|meta| member.learn(&meta))?;
+        }
+        Ok(member)
+    }
+
+    fn learn(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let text = || meta.value()?.parse::<LitStr>();
+        let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+        match name.as_str() {
+            "rename" => self.names[0] = text()?.value(),
+            "alias" => self.names.push(text()?.value()),
+            "skip" | "skip_deserializing" => self.skip = true,
+            "deserialize_with" => self.with = Some(text()?.parse()?),
+            "skip_serializing" => {}
+            "skip_serializing_if" | "serialize_with" => drop(text()?),
+            _ => return Err(meta.error("Object does not know this attribute")),
+        }
+        Ok(())
+    }
+}
