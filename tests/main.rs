@@ -34,6 +34,7 @@ mod runtime;
 mod schema_1;
 mod search;
 mod security;
+mod space;
 mod storage;
 mod store;
 mod streams;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         store::TESTS,
         faults::TESTS,
         full_disk::TESTS,
+        space::TESTS,
         storage::TESTS,
         edit::TESTS,
         embedded::TESTS,

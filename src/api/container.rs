@@ -468,6 +468,12 @@ pub struct ContainerSummary {
     pub state: String,
     /// `Up 3 minutes` and the like.
     pub status: String,
+    /// Bytes in the writable layer, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<i64>,
+    /// Bytes of these and of the image, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_root_fs: Option<i64>,
     /// Host configuration in brief.
     pub host_config: SummaryHostConfig,
     /// Networks.
@@ -477,6 +483,16 @@ pub struct ContainerSummary {
     /// The original's extra columns.
     #[serde(rename = "isula")]
     pub extra: SummaryExtra,
+}
+
+/// Answer to `POST /containers/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainersPruned {
+    /// Ids; `None`, as docker has it, for nothing.
+    pub containers_deleted: Option<Vec<String>>,
+    /// Bytes.
+    pub space_reclaimed: u64,
 }
 
 fn is_unset(time: &Timestamp) -> bool {

@@ -1,5 +1,8 @@
 //! The daemon itself in the Docker Engine API.
 
+use super::container::ContainerSummary;
+use super::image::ImageSummary;
+use super::volume::Volume;
 use crate::utils::json::Object;
 use serde::Serialize;
 
@@ -7,6 +10,39 @@ use serde::Serialize;
 pub const API_VERSION: &str = "1.44";
 /// Oldest.
 pub const MIN_API_VERSION: &str = "1.24";
+
+/// Answer to `GET /system/df`. What was not asked for is absent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DiskUsage {
+    /// Bytes of all layers of images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_size: Option<i64>,
+    /// All images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<Vec<ImageSummary>>,
+    /// All containers, with their sizes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containers: Option<Vec<ContainerSummary>>,
+    /// All volumes, with their use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<Volume>>,
+    /// Nothing is built here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_cache: Option<[(); 0]>,
+}
+
+/// Answer to `POST /networks/prune` and `POST /build/prune`: of these there is nothing yet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NothingPruned {
+    /// None.
+    pub networks_deleted: Option<[(); 0]>,
+    /// None.
+    pub caches_deleted: Option<[(); 0]>,
+    /// Bytes: none.
+    pub space_reclaimed: u64,
+}
 
 /// Answer to `GET /version`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]

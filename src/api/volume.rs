@@ -28,6 +28,19 @@ pub struct Volume {
     pub options: BTreeMap<String, String>,
     /// `local`: of this machine.
     pub scope: String,
+    /// In the answer to `GET /system/df` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_data: Option<UsageData>,
+}
+
+/// What a volume takes, and for whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UsageData {
+    /// Bytes.
+    pub size: i64,
+    /// Containers that have it.
+    pub ref_count: i64,
 }
 
 /// Answer to `GET /volumes`.

@@ -40,10 +40,29 @@ impl Client {
         let limit = request.limit.map(|n| n.to_string());
         let target = target("/containers/json")
             .flag("all", request.all)
+            .flag("size", request.size)
             .optional("limit", limit.as_deref())
             .filters(&request.filters);
         let body = self.bytes(Method::Get, &target, Payload::None)?;
         json::parse_each(&body, each).map_err(unreadable)
+    }
+
+    /// Removes those that do not run.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for an unknown filter.
+    #[cfg(feature = "image-tools")]
+    pub fn container_prune(&self, filters: &super::Filters) -> Result<crate::api::container::ContainersPruned> {
+        self.exchange(Method::Post, &target("/containers/prune").filters(filters), Payload::None)
+    }
+
+    /// What takes room on the daemon's disk.
+    ///
+    /// # Errors
+    /// The daemon's.
+    #[cfg(feature = "image-tools")]
+    pub fn disk_usage(&self) -> Result<crate::api::system::DiskUsage> {
+        self.exchange(Method::Get, &target("/system/df"), Payload::None)
     }
 
     /// Everything about one container.

@@ -12,6 +12,8 @@ pub struct ListRequest {
     pub all: bool,
     /// Newest n, in any state.
     pub limit: Option<u64>,
+    /// With what they take on the disk.
+    pub size: bool,
     /// Filters.
     pub filters: Filters,
 }

@@ -114,17 +114,28 @@ impl From<Fault> for Stop {
     }
 }
 
-/// Which flags a command of this name knows of but does not have; the words are as typed, `--restart` or `-p`.
-pub type Refused<'a> = &'a dyn Fn(&str, &str) -> bool;
+/// What is particular to a program's words.
+#[derive(Clone, Copy)]
+pub struct Dialect<'a> {
+    /// Which flags a command of this name knows of but does not have; the words are as typed, `--restart` or `-p`.
+    pub refused: &'a dyn Fn(&str, &str) -> bool,
+    /// A command of the program that a group of commands has under another word: group and word.
+    pub spelling: &'a dyn Fn(&str, &str) -> Option<&'static str>,
+}
+
+impl Dialect<'_> {
+    /// Nothing.
+    pub const PLAIN: Dialect<'static> = Dialect { refused: &|_, _| false, spelling: &|_, _| None };
+}
 
 /// Parses the words after the program's name.
 ///
 /// # Errors
 /// [`Stop::Help`] with the screen, or the first broken rule.
-pub fn parse<T: FromArgs + ArgsInfo>(program: &str, words: Vec<OsString>, refused: Refused<'_>) -> Result<T, Stop> {
+pub fn parse<T: FromArgs + ArgsInfo>(program: &str, words: Vec<OsString>, dialect: Dialect<'_>) -> Result<T, Stop> {
     let words = words.into_iter().map(|w| w.into_string().map_err(Fault::NotText)).collect::<Result<Vec<_>, _>>()?;
     let info = T::get_args_info();
-    let normal = normalise(program, &info, &words, refused)?;
+    let normal = normalise(program, &info, &words, dialect)?;
     let normal: Vec<&str> = normal.iter().map(String::as_str).collect();
     T::from_args(&[program], &normal).map_err(|e| Fault::Other(e.output.trim_end().to_owned()).into())
 }
@@ -208,7 +219,7 @@ struct Walk<'a, 'w> {
     program: &'a str,
     levels: Vec<Level<'a>>,
     words: std::slice::Iter<'w, String>,
-    refused: Refused<'a>,
+    dialect: Dialect<'a>,
 }
 
 /// Rewrites `words` for argh.
@@ -219,9 +230,9 @@ pub fn normalise<'a>(
     program: &'a str,
     info: &'a CommandInfoWithArgs,
     words: &[String],
-    refused: Refused<'a>,
+    dialect: Dialect<'a>,
 ) -> Result<Vec<String>, Stop> {
-    let mut walk = Walk { program, levels: vec![Level::new(info)], words: words.iter(), refused };
+    let mut walk = Walk { program, levels: vec![Level::new(info)], words: words.iter(), dialect };
     while let Some(word) = walk.words.next() {
         match word.as_str() {
             "--" => {
@@ -282,7 +293,7 @@ impl<'a> Walk<'a, '_> {
 
     fn unknown(&self, flag: &str) -> Stop {
         let command = self.levels.last().map_or("", |l| l.info.name);
-        let refused = (self.refused)(command, flag);
+        let refused = (self.dialect.refused)(command, flag);
         let flag = flag.to_owned();
         Stop::Fault(if refused { Fault::RefusedFlag(flag) } else { Fault::UnknownFlag(flag) })
     }
@@ -361,6 +372,14 @@ impl<'a> Walk<'a, '_> {
     fn positional(&mut self, word: &str) -> Result<bool, Stop> {
         let info = self.last().info;
         if let Some(sub) = info.commands.iter().find(|c| c.name == word) {
+            self.levels.push(Level::new(&sub.command));
+            return Ok(false);
+        }
+        if self.levels.len() > 1
+            && let Some(other) = (self.dialect.spelling)(info.name, word)
+            && let Some(sub) = self.levels[0].info.commands.iter().find(|c| c.name == other)
+        {
+            self.levels.truncate(1);
             self.levels.push(Level::new(&sub.command));
             return Ok(false);
         }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 #[cfg(feature = "image-tools")]
 pub use history::history;
 #[cfg(feature = "image-tools")]
-pub use prune::prune;
+pub use prune::{prune, usage};
 #[cfg(feature = "image-tools")]
 pub use save::save;
 

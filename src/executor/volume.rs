@@ -2,6 +2,8 @@
 
 use super::Daemon;
 use super::container::Filters;
+#[cfg(feature = "image-tools")]
+use crate::api::volume::UsageData;
 use crate::api::volume::{ANONYMOUS, DRIVER, Volume, VolumeList, VolumeRequest, VolumesPruned};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::index::VolumeUser;
@@ -106,6 +108,23 @@ fn remove_unused(daemon: &Daemon, name: &str) -> Result<()> {
     log::info!("volume {name}: removed");
     daemon.tell_volume("destroy", name);
     Ok(())
+}
+
+/// All volumes with what they take and for how many containers.
+///
+/// # Errors
+/// When the store cannot be read.
+#[cfg(feature = "image-tools")]
+pub fn usage(daemon: &Daemon) -> Result<Vec<Volume>> {
+    let users = daemon.containers.volume_users();
+    let mut volumes = list(daemon, &Filters::new())?.volumes;
+    for volume in &mut volumes {
+        volume.usage_data = Some(UsageData {
+            size: i64::try_from(disk::tree_size(Path::new(&volume.mountpoint))).unwrap_or(i64::MAX),
+            ref_count: users.get(&volume.name).copied().unwrap_or(0),
+        });
+    }
+    Ok(volumes)
 }
 
 /// Removes the volumes that nobody uses. Filters: `label`, `label!`, and `all` for those that have names too, which

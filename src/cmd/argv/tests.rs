@@ -119,8 +119,9 @@ struct Tag {
 struct Info {}
 
 fn top(line: &[&str]) -> Result<Top, Stop> {
+    let spelling = |group: &str, word: &str| (group == "info" && word == "delete").then_some("rm");
     let refused = |command: &str, flag: &str| command == "run" && matches!(flag, "--later" | "-p");
-    parse("isula", line.iter().map(OsString::from).collect(), &refused)
+    parse("isula", line.iter().map(OsString::from).collect(), Dialect { refused: &refused, spelling: &spelling })
 }
 
 fn words(line: &str) -> Result<Top, Stop> {
@@ -143,6 +144,15 @@ fn fault(line: &str) -> String {
 
 fn list(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
+}
+
+#[test]
+fn other_spellings_of_a_command() {
+    let rm = Sub::Rm(Rm { force: true, containers: vec!["x".into()] });
+    assert_eq!(words("-D info delete -f x").unwrap(), Top { host: None, debug: true, command: rm });
+    // Not where no group stands, nor for another word.
+    assert!(matches!(words("delete x"), Err(Stop::Fault(Fault::UnknownCommand { .. }))));
+    assert!(matches!(words("info other"), Err(Stop::Fault(Fault::TooMany { .. }))));
 }
 
 #[test]
@@ -245,7 +255,7 @@ fn faults_have_the_texts_of_the_original() {
 fn words_that_are_not_text_are_refused() {
     use std::os::unix::ffi::OsStringExt;
     let odd = OsString::from_vec(vec![b'a', 0xff]);
-    let got = parse::<Top>("isula", vec!["rm".into(), odd], &|_, _| false);
+    let got = parse::<Top>("isula", vec!["rm".into(), odd], Dialect::PLAIN);
     assert_eq!(got.unwrap_err(), Stop::Fault(Fault::NotText(OsString::from_vec(vec![b'a', 0xff]))));
 }
 

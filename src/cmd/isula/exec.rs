@@ -124,11 +124,11 @@ fn exit_code(client: &Client, id: &str) -> Result<u8, Failure> {
 #[cfg(test)]
 mod tests {
     use crate::cmd::argv::parse;
-    use crate::cmd::isula::{Command, Top, flags};
+    use crate::cmd::isula::{Command, DIALECT, Top};
 
     fn request(line: &str) -> Result<super::ExecCreateRequest, super::Failure> {
         let words = line.split_whitespace().map(Into::into).collect();
-        match parse::<Top>("isula", words, &flags::is_refused).unwrap().command {
+        match parse::<Top>("isula", words, DIALECT).unwrap().command {
             Some(Command::Exec(exec)) => exec.request(),
             other => panic!("{other:?}"),
         }

@@ -358,7 +358,7 @@ mod tests {
         for command in ["create", "run"] {
             for (flag, value) in ORIGINAL {
                 let words = [command, flag, value, "img"].into_iter().filter(|w| !w.is_empty());
-                match parse::<super::super::Top>("isula", words.map(Into::into).collect(), &is_refused) {
+                match parse::<super::super::Top>("isula", words.map(Into::into).collect(), super::super::DIALECT) {
                     Ok(_) => assert!(!is_refused(command, flag), "{flag} is taken and refused"),
                     Err(Stop::Fault(Fault::RefusedFlag(name))) => {
                         assert_eq!(name, *flag);
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn create_has_no_flags_of_run() {
         for (words, want) in [(["create", "-d", "img"], "-d"), (["create", "--sig-proxy", "img"], "--sig-proxy")] {
-            let got = parse::<super::super::Top>("isula", words.map(Into::into).to_vec(), &is_refused);
+            let got = parse::<super::super::Top>("isula", words.map(Into::into).to_vec(), super::super::DIALECT);
             assert!(matches!(&got, Err(Stop::Fault(Fault::UnknownFlag(f))) if f == want), "{got:?}");
         }
     }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::ordered::Node;
 use super::template::{Format, JsonStyle};
-use super::{Session, filters, output, table};
+use super::{Session, filters, output, space, table};
 use crate::api::image::{HistoryEntry, NEVER};
 use crate::utils::id::short;
 use crate::utils::size;
@@ -142,11 +142,8 @@ impl Prune {
         }
         let answer = session.client()?.image_prune(&filters)?;
         let mut screen = String::new();
-        for entry in answer.images_deleted.iter().flatten() {
-            let lines = [("untagged", &entry.untagged), ("deleted", &entry.deleted)];
-            for (what, name) in lines.into_iter().filter_map(|(what, name)| Some((what, name.as_ref()?))) {
-                screen.push_str(&format!("{what}: {name}\n"));
-            }
+        for line in answer.images_deleted.iter().flatten().flat_map(space::deletion_lines) {
+            screen.push_str(&format!("{line}\n"));
         }
         if !screen.is_empty() {
             screen = format!("Deleted Images:\n{screen}\n");

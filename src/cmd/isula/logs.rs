@@ -86,11 +86,11 @@ impl Top {
 #[cfg(test)]
 mod tests {
     use crate::cmd::argv::parse;
-    use crate::cmd::isula::{Command, Top, flags};
+    use crate::cmd::isula::{Command, DIALECT, Top};
 
     fn request(line: &str) -> super::LogsRequest {
         let words = line.split_whitespace().map(Into::into).collect();
-        match parse::<Top>("isula", words, &flags::is_refused).unwrap().command {
+        match parse::<Top>("isula", words, DIALECT).unwrap().command {
             Some(Command::Logs(logs)) => logs.request(),
             other => panic!("{other:?}"),
         }

@@ -31,6 +31,8 @@ mod registry;
 mod run;
 #[cfg(feature = "registry")]
 mod search;
+#[cfg(feature = "image-tools")]
+mod space;
 mod stats;
 mod stream;
 mod system;
@@ -41,7 +43,7 @@ mod volume;
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
 use crate::client::Client;
-use crate::cmd::argv::{self, Fault, Stop};
+use crate::cmd::argv::{self, Dialect, Fault, Stop};
 use crate::utils::sys::terminal;
 use argh::{ArgsInfo, FromArgs};
 use failure::{FAILED, Failure};
@@ -73,6 +75,8 @@ pub struct Top {
 #[argh(subcommand)]
 enum Command {
     Attach(attach::Attach),
+    #[cfg(feature = "image-tools")]
+    Container(space::Container),
     #[cfg(feature = "image-tools")]
     Cp(cp::Cp),
     Create(flags::Create),
@@ -114,6 +118,8 @@ enum Command {
     Start(lifecycle::Start),
     Stats(stats::Stats),
     Stop(lifecycle::Stop),
+    #[cfg(feature = "image-tools")]
+    System(space::System),
     Tag(images::Tag),
     Top(logs::Top),
     Unpause(lifecycle::Unpause),
@@ -125,6 +131,27 @@ enum Command {
 
 /// Verbs that are known and come with a later release.
 const REFUSED_COMMANDS: &[&str] = &["network"];
+
+/// What the words of this client are like.
+const DIALECT: Dialect<'static> = Dialect { refused: &flags::is_refused, spelling: &spelling };
+
+/// Docker's longer spelling of a verb: `container ls` is `ps`.
+fn spelling(group: &str, word: &str) -> Option<&'static str> {
+    const CONTAINER: &[&str] = &[
+        "attach", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "ps", "rename",
+        "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
+    ];
+    const IMAGE: &[&str] = &["history", "import", "inspect", "load", "pull", "save", "tag"];
+    let (same, others): (_, &[_]) = match group {
+        "container" => (CONTAINER, &[("ls", "ps"), ("list", "ps"), ("remove", "rm")]),
+        "image" => (IMAGE, &[("ls", "images"), ("list", "images"), ("rm", "rmi"), ("remove", "rmi")]),
+        "system" => (&["events", "info"][..], &[]),
+        "volume" => (&[][..], &[]),
+        _ => return None,
+    };
+    let other = others.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
+    other.or_else(|| same.iter().find(|verb| **verb == word).copied())
+}
 
 /// What a verb works with.
 struct Session {
@@ -164,7 +191,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 }
 
 fn run(words: Vec<OsString>) -> Result<u8, Failure> {
-    let top = match argv::parse::<Top>("isula", words, &flags::is_refused) {
+    let top = match argv::parse::<Top>("isula", words, DIALECT) {
         Ok(top) => top,
         Err(Stop::Help(screen)) => return output::print(&screen).map(|()| 0),
         Err(Stop::Fault(fault)) => return Err(refuse(fault)),
@@ -198,6 +225,8 @@ impl Command {
     fn run(self, session: &Session) -> Result<u8, Failure> {
         match self {
             Command::Attach(verb) => verb.run(session),
+            #[cfg(feature = "image-tools")]
+            Command::Container(verb) => verb.run(session),
             #[cfg(feature = "image-tools")]
             Command::Cp(verb) => verb.run(session),
             Command::Create(flags::Create(flags)) => run::create(session, &flags),
@@ -239,6 +268,8 @@ impl Command {
             Command::Start(verb) => verb.run(session),
             Command::Stats(verb) => verb.run(session),
             Command::Stop(verb) => verb.run(session),
+            #[cfg(feature = "image-tools")]
+            Command::System(verb) => verb.run(session),
             Command::Tag(verb) => verb.run(session),
             Command::Top(verb) => verb.run(session),
             Command::Update(verb) => verb.run(session),

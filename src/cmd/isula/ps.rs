@@ -7,6 +7,7 @@ use super::{Session, filters, output, state_word, table};
 use crate::api::container::ContainerSummary;
 use crate::client::ListRequest;
 use crate::utils::id::short;
+use crate::utils::size;
 use crate::utils::time::{Timestamp, human_duration};
 use argh::{ArgsInfo, FromArgs};
 
@@ -35,6 +36,9 @@ pub struct Ps {
     /// print whole ids only
     #[argh(switch, short = 'q')]
     quiet: bool,
+    /// show what they take on the disk
+    #[argh(switch, short = 's')]
+    size: bool,
 }
 
 /// Filters of the original, then those of docker.
@@ -44,7 +48,7 @@ const FILTERS: &[&str] = &[
 ];
 
 /// The table's heads.
-const HEADS: [&str; 7] = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
+const HEADS: [&str; 8] = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES", "SIZE"];
 
 /// Fields of `--format` with their heads: the original's, then docker's.
 #[rustfmt::skip]
@@ -56,11 +60,20 @@ const FIELDS: &[(&str, &str)] = &[
     ("Mounts", "MOUNTS"), ("Networks", "NETWORKS"), ("LocalVolumes", "LOCAL VOLUMES"), ("Size", "SIZE"),
 ];
 
+/// In quotes; of a long one the first 17 letters.
+pub fn command(c: &ContainerSummary) -> String {
+    match c.command.chars().count() > 20 {
+        true => format!("\"{}...\"", c.command.chars().take(17).collect::<String>()),
+        false => format!("\"{}\"", c.command),
+    }
+}
+
 impl Ps {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let limit = if self.latest { Some(1) } else { self.last.and_then(|n| u64::try_from(n).ok()) };
-        let request = ListRequest { all: self.all, limit, filters: filters(&self.filter, FILTERS)? };
+        let size = self.size || self.format.as_deref().is_some_and(|format| format.contains(".Size"));
+        let request = ListRequest { all: self.all, limit, size, filters: filters(&self.filter, FILTERS)? };
         let mut rows = self.rows()?;
         let now = Timestamp::now();
         session.client()?.container_list(&request, |c| rows.add(&self, &c, now))?;
@@ -72,7 +85,7 @@ impl Ps {
         Ok(match &self.format {
             _ if self.quiet => Rows::Ids(String::new()),
             Some(format) => Rows::Fields(Format::parse(format, JsonStyle::Compact)?, Vec::new()),
-            None => Rows::Cells(Vec::new()),
+            None => Rows::Cells(&HEADS[..if self.size { 8 } else { 7 }], Vec::new()),
         })
     }
 
@@ -80,13 +93,8 @@ impl Ps {
         if self.no_trunc { c.id.clone() } else { short(&c.id).to_owned() }
     }
 
-    /// In quotes; of a long one the first 17 letters.
     fn command(&self, c: &ContainerSummary) -> String {
-        let is_long = !self.no_trunc && c.command.chars().count() > 20;
-        match is_long {
-            true => format!("\"{}...\"", c.command.chars().take(17).collect::<String>()),
-            false => format!("\"{}\"", c.command),
-        }
+        if self.no_trunc { format!("\"{}\"", c.command) } else { command(c) }
     }
 
     fn fields(&self, c: &ContainerSummary, now: Timestamp) -> Node {
@@ -117,7 +125,7 @@ impl Ps {
                 "Mounts" => mounts(false).join(","),
                 "Networks" => c.host_config.network_mode.clone(),
                 "LocalVolumes" => mounts(true).len().to_string(),
-                _ => String::new(),
+                _ => size(c),
             };
             (*field, value)
         }))
@@ -131,7 +139,7 @@ enum Rows {
     /// For `--format`.
     Fields(Format, Vec<Node>),
     /// For the table.
-    Cells(Vec<[String; HEADS.len()]>),
+    Cells(&'static [&'static str], Vec<Vec<String>>),
 }
 
 impl Rows {
@@ -142,15 +150,19 @@ impl Rows {
                 text.push('\n');
             }
             Rows::Fields(_, rows) => rows.push(ps.fields(c, now)),
-            Rows::Cells(rows) => rows.push([
-                ps.id(c),
-                c.image.clone(),
-                ps.command(c),
-                created(c, now),
-                c.status.clone(),
-                ports(c),
-                names(c),
-            ]),
+            Rows::Cells(heads, rows) => {
+                let cell = |head: &&str| match *head {
+                    "CONTAINER ID" => ps.id(c),
+                    "IMAGE" => c.image.clone(),
+                    "COMMAND" => ps.command(c),
+                    "CREATED" => created(c, now),
+                    "STATUS" => c.status.clone(),
+                    "PORTS" => ports(c),
+                    "NAMES" => names(c),
+                    _ => size(c),
+                };
+                rows.push(heads.iter().map(cell).collect());
+            }
         }
     }
 
@@ -158,7 +170,7 @@ impl Rows {
         match self {
             Rows::Ids(text) => Ok(text),
             Rows::Fields(format, rows) => format.render_rows(FIELDS, &rows),
-            Rows::Cells(rows) => Ok(table::tabbed(HEADS, &rows)),
+            Rows::Cells(heads, rows) => Ok(table::tabbed(heads, &rows)),
         }
     }
 }
@@ -167,11 +179,22 @@ fn creation(c: &ContainerSummary) -> Timestamp {
     if c.extra.created_at.is_set() { c.extra.created_at } else { Timestamp::from_unix(c.created, 0) }
 }
 
-fn created(c: &ContainerSummary, now: Timestamp) -> String {
+/// Of its own layer, and with the image.
+fn size(c: &ContainerSummary) -> String {
+    let text = |bytes: i64| size::decimal_with(u64::try_from(bytes).unwrap_or(0), 3);
+    match (c.size_rw, c.size_root_fs) {
+        (Some(own), Some(all)) => format!("{} (virtual {})", text(own), text(all)),
+        _ => String::new(),
+    }
+}
+
+/// How long ago it was made.
+pub fn created(c: &ContainerSummary, now: Timestamp) -> String {
     format!("{} ago", human_duration(now.since(creation(c))))
 }
 
-fn names(c: &ContainerSummary) -> String {
+/// Without the slashes.
+pub fn names(c: &ContainerSummary) -> String {
     let names: Vec<&str> = c.names.iter().map(|n| n.strip_prefix('/').unwrap_or(n)).collect();
     names.join(",")
 }
@@ -195,7 +218,7 @@ mod tests {
     use super::*;
     use crate::api::container::SummaryExtra;
     use crate::cmd::argv::parse;
-    use crate::cmd::isula::{Command, Top, flags};
+    use crate::cmd::isula::{Command, DIALECT, Top};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -215,7 +238,7 @@ mod tests {
 
     fn screen(line: &str, list: &[ContainerSummary]) -> Result<String, Failure> {
         let words = line.split(';').map(Into::into).collect();
-        let Some(Command::Ps(ps)) = parse::<Top>("isula", words, &flags::is_refused).unwrap().command else { panic!() };
+        let Some(Command::Ps(ps)) = parse::<Top>("isula", words, DIALECT).unwrap().command else { panic!() };
         let mut rows = ps.rows()?;
         list.iter().for_each(|c| rows.add(&ps, c, Timestamp::from_unix(NOW, 0)));
         rows.screen()

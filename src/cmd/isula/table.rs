@@ -10,13 +10,12 @@ fn pad(out: &mut String, text: &str, to: usize) {
 }
 
 /// Columns as wide as their widest cell, a tab between them: the table of `ps`.
-pub fn tabbed<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let widths: [usize; N] = std::array::from_fn(|i| {
-        rows.iter().map(|r| width(&r[i])).max().unwrap_or(0).max(if rows.is_empty() { 0 } else { width(head[i]) })
-    });
+pub fn tabbed(head: &[&str], rows: &[Vec<String>]) -> String {
+    let widest = |i: usize| rows.iter().map(|row| width(&row[i])).max().map_or(0, |w| w.max(width(head[i])));
+    let widths: Vec<usize> = (0..head.len()).map(widest).collect();
     let mut out = String::new();
-    let mut line = |cells: [&str; N]| {
-        for (i, cell) in cells.into_iter().enumerate() {
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        for (i, cell) in cells.enumerate() {
             if i > 0 {
                 out.push('\t');
             }
@@ -24,10 +23,8 @@ pub fn tabbed<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
         }
         out.push('\n');
     };
-    line(head);
-    for row in rows {
-        line(std::array::from_fn(|i| row[i].as_str()));
-    }
+    line(&mut head.iter().copied());
+    rows.iter().for_each(|row| line(&mut row.iter().map(String::as_str)));
     out
 }
 
@@ -131,9 +128,9 @@ mod tests {
 
     #[test]
     fn tabbed_columns() {
-        assert_eq!(tabbed(["A", "BB"], &[]), "A\tBB\n");
-        assert_eq!(tabbed(["A", "BB"], &[row(["xyz", ""])]), "A  \tBB\nxyz\t  \n");
-        assert_eq!(tabbed(["A", "B"], &[row(["é", "1"])]), "A\tB\né\t1\n");
+        assert_eq!(tabbed(&["A", "BB"], &[]), "A\tBB\n");
+        assert_eq!(tabbed(&["A", "BB"], &[row(["xyz", ""]).into()]), "A  \tBB\nxyz\t  \n");
+        assert_eq!(tabbed(&["A", "B"], &[row(["é", "1"]).into()]), "A\tB\né\t1\n");
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         let served = sealed_exe::serve(std::io::stdin().as_fd());
         return ExitCode::from(u8::from(served.is_err())); // the asking side has the text
     }
-    let top = match argv::parse::<Top>("lcr", words.clone(), &|_, _| false) {
+    let top = match argv::parse::<Top>("lcr", words.clone(), argv::Dialect::PLAIN) {
         Ok(top) => top,
         Err(Stop::Help(screen)) => return print(&screen),
         Err(Stop::Fault(fault)) => return Report::default().failure(&Error::invalid(fault.to_string())),

@@ -184,6 +184,22 @@ pub enum ToolCall {
     CopyOut(String, String),
     /// `PUT /containers/{id}/archive`: container and what is to be done
     CopyIn(String, CopyIn),
+    /// `POST /containers/prune`
+    PruneContainers(Filters),
+    /// `GET /system/df`: the kinds that are wanted
+    DiskUsage(Vec<Usage>),
+    /// `POST /networks/prune` and `POST /build/prune`
+    PruneNothing,
+}
+
+/// What takes room on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // they say it
+pub enum Usage {
+    Images,
+    Containers,
+    Volumes,
+    BuildCache,
 }
 
 /// An image to make from the request's body.
@@ -275,6 +291,11 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
 
         (Post, ["containers", "create"]) => container_create(q),
         (Get, ["containers", "json"]) => container_list(q),
+        (Post, ["containers", "prune"]) => {
+            q.filters("filters").map(|filters| Call::Tool(ToolCall::PruneContainers(filters)))
+        }
+        (Get, ["system", "df"]) => disk_usage(q),
+        (Post, ["networks" | "build", "prune"]) => Ok(Call::Tool(ToolCall::PruneNothing)),
         (Get | Head | Put, ["containers", id, "archive"]) => container_archive(method, id, q).map(Call::Tool),
         (Get, ["containers", id, "changes"]) => Ok(Call::Tool(ToolCall::Changes((*id).into()))),
         (Delete, ["containers", id]) => refuse(q, &["link"])
@@ -408,8 +429,28 @@ fn container_create(q: &Query) -> Result<Call> {
 }
 
 fn container_list(q: &Query) -> Result<Call> {
-    refuse(q, &["size", "since", "before"])?;
-    Ok(Call::ContainerList(ListQuery { all: q.flag("all"), limit: q.limit("limit")?, filters: q.filters("filters")? }))
+    refuse(q, &["since", "before"])?;
+    Ok(Call::ContainerList(ListQuery {
+        all: q.flag("all"),
+        limit: q.limit("limit")?,
+        size: q.flag("size"),
+        filters: q.filters("filters")?,
+    }))
+}
+
+/// Everything, when no kind is named.
+fn disk_usage(q: &Query) -> Result<Call> {
+    let all = [Usage::Images, Usage::Containers, Usage::Volumes, Usage::BuildCache];
+    let names: Vec<&str> = q.all("type").filter(|name| !name.is_empty()).collect();
+    let kinds = names.iter().map(|name| match *name {
+        "image" => Ok(Usage::Images),
+        "container" => Ok(Usage::Containers),
+        "volume" => Ok(Usage::Volumes),
+        "build-cache" => Ok(Usage::BuildCache),
+        other => Err(Error::invalid(format!("unknown object type: {other}"))),
+    });
+    let kinds = kinds.collect::<Result<Vec<_>>>()?;
+    Ok(Call::Tool(ToolCall::DiskUsage(if kinds.is_empty() { all.to_vec() } else { kinds })))
 }
 
 fn events(q: &Query, now: Timestamp) -> Result<Call> {

@@ -31,6 +31,9 @@ pub fn perform(daemon: &Daemon, call: ToolCall, exchange: Exchange) -> Outcome {
             Err(e) => exchange.fail(e),
         },
         ToolCall::CopyIn(id, order) => tools::copy_in(daemon, &id, &order, exchange),
+        ToolCall::PruneContainers(filters) => tools::answer(exchange, container::prune(daemon, &filters)),
+        ToolCall::DiskUsage(kinds) => tools::answer(exchange, tools::disk_usage(daemon, &kinds)),
+        ToolCall::PruneNothing => exchange.json(200, &NothingPruned::default()),
     }
 }
 
@@ -38,9 +41,14 @@ pub fn perform(daemon: &Daemon, call: ToolCall, exchange: Exchange) -> Outcome {
 #[cfg(not(feature = "image-tools"))]
 pub fn perform(_: &Daemon, _: ToolCall, exchange: Exchange) -> Outcome {
     use crate::error::{Error, Kind};
-    exchange.fail(Error::new(Kind::Unsupported, "this build has neither history nor save, export, prune, cp and diff"))
+    exchange.fail(Error::new(
+        Kind::Unsupported,
+        "this build has neither history nor save, export, prune, system df, cp and diff",
+    ))
 }
 
+#[cfg(feature = "image-tools")]
+use crate::api::system::NothingPruned;
 #[cfg(feature = "image-tools")]
 use crate::executor::{container, image};
 
@@ -48,15 +56,37 @@ use crate::executor::{container, image};
 mod tools {
     use super::*;
     use crate::api::archive::{PATH_STAT, PathStat};
+    use crate::api::system::DiskUsage;
     use crate::entry::exchange::BodyWriter;
+    use crate::entry::rest::route::Usage;
     use crate::error::{Context, Result};
-    use crate::executor::container::CopyIn;
+    use crate::executor::container::{CopyIn, ListQuery};
+    use crate::executor::volume;
     use crate::utils::http::media;
     use crate::utils::json;
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use serde::Serialize;
     use std::io::Write;
+
+    pub fn disk_usage(daemon: &Daemon, kinds: &[Usage]) -> Result<DiskUsage> {
+        let mut usage = DiskUsage::default();
+        for kind in kinds {
+            match kind {
+                Usage::Images => {
+                    let (layers, images) = image::usage(daemon);
+                    (usage.layers_size, usage.images) = (Some(layers), Some(images));
+                }
+                Usage::Containers => {
+                    let query = ListQuery { all: true, size: true, ..ListQuery::default() };
+                    usage.containers = Some(container::list(daemon, &query)?.collect());
+                }
+                Usage::Volumes => usage.volumes = Some(volume::usage(daemon)?),
+                Usage::BuildCache => usage.build_cache = Some([]),
+            }
+        }
+        Ok(usage)
+    }
 
     pub fn answer<T: Serialize>(exchange: Exchange, result: Result<T>) -> Outcome {
         match result {

@@ -7,10 +7,11 @@ use crate::api::container::{
     ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount, SummaryExtra,
     SummaryHostConfig,
 };
-use crate::api::volume::MountRecord;
+use crate::api::volume::{DRIVER, MountRecord};
 use crate::error::Result;
 use crate::executor::Daemon;
 use crate::modules::container::filter::Filter;
+use crate::modules::container::head::VolumeUse;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, status};
 use crate::modules::image::driver::Driver;
@@ -27,7 +28,7 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
     let filter = Filter::parse(&query.filters, image_id)?;
     let limit = query.limit.filter(|&n| n > 0);
     let all = query.all || limit.is_some() || filter.has_status();
-    let now = Timestamp::now();
+    let (now, size) = (Timestamp::now(), query.size);
     let containers = daemon.containers.all();
     daemon.catch_up(&containers);
     let rows = containers.into_iter().filter_map(move |container| {
@@ -37,7 +38,13 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
         };
         let wanted =
             (all || run.running || run.restarting) && filter.matches(&container.id, &name, &container.head, &run);
-        wanted.then(|| summary(&container, &name, &run, now))
+        wanted.then(|| {
+            let mut row = summary(&container, &name, &run, now);
+            if size {
+                (row.size_rw, row.size_root_fs) = sizes(daemon, &container);
+            }
+            row
+        })
     });
     Ok(rows.take(limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)))
 }
@@ -57,6 +64,7 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
         state: run.word().into(),
         status: status::text(run, now),
         host_config: SummaryHostConfig { network_mode: head.network_mode.clone() },
+        mounts: head.volumes.iter().map(named).collect(),
         extra: SummaryExtra {
             pid: run.pid,
             exit_code: run.exit_code,
@@ -69,6 +77,34 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
         },
         ..ContainerSummary::default()
     }
+}
+
+/// Bytes in the directory that is the container's own, and with those of its image. Of one that cannot be read nothing
+/// is known.
+fn sizes(daemon: &Daemon, container: &Container) -> (Option<i64>, Option<i64>) {
+    let own = || {
+        if let Some(copy) = daemon.images.container_copy(&container.id) {
+            return Ok(Some(copy));
+        }
+        let document = daemon.disk.document(&container.id)?;
+        let host = daemon.disk.host_config(&container.id)?;
+        let root = Root::find(daemon, &container.id, &document, &host)?;
+        crate::error::Result::Ok(root.overlay.map(|overlay| overlay.upper))
+    };
+    let Ok(own) = own() else { return (None, None) };
+    let own = own.map_or(0, |path| bytes(disk::tree_size(&path)));
+    let image = daemon.images.find(&container.head.image_id).map_or(0, |image| bytes(image.size));
+    (Some(own), Some(own.saturating_add(image)))
+}
+
+fn bytes(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// A mounted volume as far as it is known without reading a file.
+fn named(volume: &VolumeUse) -> InspectMount {
+    let (kind, driver) = ("volume".to_owned(), DRIVER.to_owned());
+    InspectMount { kind, driver, name: volume.name.clone(), ..InspectMount::default() }
 }
 
 /// Everything about one container. `size` also counts the bytes of its writable layer.
@@ -113,7 +149,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         no_new_privileges: host.security_opt.iter().any(|o| is_no_new_privileges(o)),
         exec_ids: daemon.execs.running(&container.id),
         graph_driver: graph_driver(driver, root),
-        size_rw: size_rw.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
+        size_rw: size_rw.map(bytes),
         mounts: mounts(&host, common.mount_points),
         host_config: host,
         config: common.config,

@@ -13,6 +13,8 @@ mod edit;
 mod export;
 mod list;
 mod logs;
+#[cfg(feature = "image-tools")]
+mod prune;
 mod root;
 pub(super) mod settle;
 pub(super) mod signal;
@@ -33,6 +35,8 @@ pub use edit::{rename, update};
 pub use export::export;
 pub use list::{inspect, list};
 pub use logs::{has_terminal, logs};
+#[cfg(feature = "image-tools")]
+pub use prune::prune;
 pub use signal::{kill, pause, resize, stats, unpause};
 pub use start::start;
 pub use stop::{delete, restart, stop};
@@ -49,6 +53,8 @@ pub struct ListQuery {
     pub all: bool,
     /// Newest n, in any state.
     pub limit: Option<u64>,
+    /// With what they take on the disk.
+    pub size: bool,
     /// Filters.
     pub filters: Filters,
 }

@@ -1,11 +1,39 @@
 //! Removing the images that nothing uses.
 
 use super::Wanted;
-use crate::api::image::PruneResponse;
+use crate::api::image::{ImageSummary, PruneResponse};
 use crate::error::{Error, Kind, Result};
 use crate::executor::Daemon;
 use crate::executor::container::Filters;
 use crate::utils::time::Timestamp;
+use std::collections::{BTreeSet, HashMap};
+
+/// Bytes of all layers, and all images with what they share with others and how many containers have them.
+pub fn usage(daemon: &Daemon) -> (i64, Vec<ImageSummary>) {
+    let sizes = daemon.images.all_layer_sizes();
+    let images = daemon.images.list();
+    let mut users: HashMap<&str, i64> = HashMap::new();
+    for image in &images {
+        let own: BTreeSet<&str> = image.layers.iter().map(String::as_str).collect();
+        for layer in own {
+            *users.entry(layer).or_default() += 1;
+        }
+    }
+    let mut containers: HashMap<String, i64> = HashMap::new();
+    for container in daemon.containers.all() {
+        *containers.entry(container.head.image_id.clone()).or_default() += 1;
+    }
+    let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let rows = images.iter().map(|image| {
+        let shared = image.layers.iter().filter(|layer| users.get(layer.as_str()).is_some_and(|n| *n > 1));
+        ImageSummary {
+            shared_size: bytes(shared.filter_map(|layer| sizes.get(layer)).sum()),
+            containers: containers.get(&image.id).copied().unwrap_or(0),
+            ..super::summary(image)
+        }
+    });
+    (bytes(sizes.values().sum()), rows.collect())
+}
 
 /// Removes the images that have no name, or with the filter `dangling=false` all, except those that a container has.
 /// Further filters: `until` (made before), `label`, `label!`.

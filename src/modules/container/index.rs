@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::modules::container::run::Phase;
 use crate::utils::id::is_full_id;
 use crate::utils::order;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -207,6 +207,19 @@ impl Index {
             }
         }
         possible
+    }
+
+    /// How many containers have each volume.
+    pub fn volume_users(&self) -> HashMap<String, i64> {
+        let mut users = HashMap::new();
+        for entry in lock(&self.0).by_id.values() {
+            let Entry::Present(container) = entry else { continue };
+            let names: BTreeSet<&str> = container.head.volumes.iter().map(|v| v.name.as_str()).collect();
+            for name in names {
+                *users.entry(name.to_owned()).or_default() += 1;
+            }
+        }
+        users
     }
 
     /// Whether there is a container of this id, and whether it is removed after its exit.

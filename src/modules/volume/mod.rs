@@ -200,6 +200,7 @@ impl Store {
             name: name.into(),
             options: record.options,
             scope: DRIVER.into(),
+            usage_data: None,
         })
     }
 

@@ -1,10 +1,10 @@
 //! From words to the request.
 use super::*;
-use crate::cmd::isula::{Command, Top, flags};
+use crate::cmd::isula::{Command, DIALECT, Top};
 
 fn parse(line: &[&str]) -> ContainerFlags {
     let words = line.iter().map(Into::into).collect();
-    match crate::cmd::argv::parse::<Top>("isula", words, &flags::is_refused).unwrap().command {
+    match crate::cmd::argv::parse::<Top>("isula", words, DIALECT).unwrap().command {
         Some(Command::Run(run)) => run.0,
         Some(Command::Create(create)) => create.0,
         other => panic!("{other:?}"),
