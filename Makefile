@@ -50,7 +50,7 @@ INTEGRATION = ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYL
 KERNEL_TESTS = embedded:: exec:: isolation:: mounts:: remap:: users:: volumes:: volume_copies::
 
 .DEFAULT_GOAL := build
-.PHONY: all build minimal payload help check test test-board demo size bench install deps cross all-targets clean distclean
+.PHONY: all build man install-man minimal payload help check test test-board demo size bench install deps cross all-targets clean distclean
 
 all: build ## The same as build
 
@@ -103,6 +103,13 @@ size: build minimal ## Sizes of the binary, full and minimal, and the largest sy
 install: build ## Binary and a link per applet into DESTDIR and PREFIX
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/isulabox
 	set -e; for a in $(APPLETS); do ln -sf isulabox $(DESTDIR)$(PREFIX)/bin/$$a; done
+
+man: ## Manual pages of all programs, in target/man
+	cargo run --locked --quiet --example man -- target/man
+
+install-man: man ## The same into DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/share/man
+	cp -R target/man/. $(DESTDIR)$(PREFIX)/share/man/
 
 cross: ## Release binary for TARGET with cross (github.com/cross-rs/cross), which brings its own toolchain
 	CROSS_CONFIG=cross.toml ISULABOX_COMMIT='$(COMMIT)' ISULABOX_BUILD_TIME='$(BUILD_TIME)' \

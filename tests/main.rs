@@ -3,6 +3,7 @@
 mod api;
 mod archives;
 mod bad_input;
+mod completion;
 mod cp;
 mod cp_traps;
 mod daemon_config;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         image_tools::TESTS,
         health::TESTS,
         images::TESTS,
+        completion::TESTS,
         cp::TESTS,
         cp_traps::TESTS,
         archives::TESTS,

@@ -1,7 +1,7 @@
 //! Restart policies: who is started again after an exit, when, and what ends it.
 
 use crate::support::bed::Bed;
-use crate::support::{IMAGE, contains, eventually};
+use crate::support::{IMAGE, contains, eventually, sys};
 use crate::tests;
 use std::fs;
 use std::time::Duration;
@@ -164,17 +164,8 @@ fn a_start_that_fails_is_tried_again(bed: &mut Bed) {
     // The file becomes a directory, which cannot be mounted on a file.
     let (held, directory) = (bed.dir.join("held"), bed.dir.join("directory"));
     fs::create_dir(&directory).unwrap();
-    let exchange = |from: &std::path::Path| {
-        // Never is there nothing, of which a directory would be made.
-        nix::fcntl::renameat2(
-            nix::fcntl::AT_FDCWD,
-            from,
-            nix::fcntl::AT_FDCWD,
-            &source,
-            nix::fcntl::RenameFlags::RENAME_EXCHANGE,
-        )
-        .unwrap();
-    };
+    // Never is there nothing, of which a directory would be made.
+    let exchange = |from: &std::path::Path| sys::exchange(from, &source);
     fs::write(&held, "here again").unwrap();
     exchange(&directory);
     eventually("its start fails", || bed.inspect("aa", "/State/Error") != "" && count(bed, "aa") > 0);

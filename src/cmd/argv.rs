@@ -17,7 +17,10 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Opti
 use std::ffi::OsString;
 use std::fmt;
 
+#[cfg(feature = "completion")]
+pub mod complete;
 mod help;
+pub mod man;
 
 pub use help::help;
 
@@ -303,6 +306,19 @@ impl<'a> Walk<'a, '_> {
         Stop::Help(help(self.program, &chain))
     }
 
+    /// Of the command that the rest of the words name.
+    fn help_of_words(&mut self) -> Stop {
+        while let Some(word) = self.words.next() {
+            let info = self.last().info;
+            match info.commands.iter().find(|c| c.name == word) {
+                Some(sub) => self.levels.push(Level::new(&sub.command)),
+                None if word.starts_with('-') => {}
+                None => return Fault::UnknownCommand { program: self.path(), command: word.to_owned() }.into(),
+            }
+        }
+        self.help()
+    }
+
     fn long(&mut self, word: &str) -> Result<(), Stop> {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -374,6 +390,9 @@ impl<'a> Walk<'a, '_> {
         if let Some(sub) = info.commands.iter().find(|c| c.name == word) {
             self.levels.push(Level::new(&sub.command));
             return Ok(false);
+        }
+        if self.levels.len() == 1 && word == "help" && !info.commands.is_empty() {
+            return Err(self.help_of_words());
         }
         if self.levels.len() > 1
             && let Some(other) = (self.dialect.spelling)(info.name, word)

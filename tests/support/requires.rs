@@ -211,6 +211,11 @@ pub fn image_tools() -> Condition {
     built_with(cfg!(feature = "image-tools"), "image-tools")
 }
 
+/// `isula completion`, an optional part of the build.
+pub fn completion() -> Condition {
+    built_with(cfg!(feature = "completion"), "completion")
+}
+
 /// Copied roots, sizes of containers and the check of layers, an optional part of the build.
 pub fn storage() -> Condition {
     built_with(cfg!(feature = "storage"), "storage")

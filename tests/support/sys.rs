@@ -1,7 +1,10 @@
 //! System calls without a safe wrapper, for the runner and for terminals.
 #![allow(unsafe_code, reason = "each is one call, explained")]
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 /// Orphans of our descendants become our children: whatever a test leaves behind shows up here.
@@ -32,6 +35,15 @@ pub fn die_with_parent(command: &mut Command) {
             Ok(())
         })
     };
+}
+
+/// Two files or directories change places in one step (renameat2(2)): never is either missing.
+pub fn exchange(one: &Path, other: &Path) {
+    let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()).expect("a path"));
+    let (here, flag) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+    // SAFETY: both paths end with a zero and outlive the call.
+    let done = unsafe { libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), flag) };
+    assert_eq!(done, 0, "renameat2(RENAME_EXCHANGE): {}", std::io::Error::last_os_error());
 }
 
 /// Sets the size of the terminal behind a descriptor.

@@ -83,7 +83,7 @@ fn columns(out: &mut String, indent: &str, rows: &[(String, String)]) {
 }
 
 /// Descriptions are written in lower case, as argh wants them; screens begin with a capital.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let text = text.trim();
     let mut letters = text.chars();
     match letters.next() {

@@ -7,6 +7,8 @@
 mod archive;
 mod attach;
 mod audit;
+#[cfg(feature = "completion")]
+mod completion;
 #[cfg(feature = "image-tools")]
 mod cp;
 mod create;
@@ -75,6 +77,8 @@ pub struct Top {
 #[argh(subcommand)]
 enum Command {
     Attach(attach::Attach),
+    #[cfg(feature = "completion")]
+    Completion(completion::Completion),
     #[cfg(feature = "image-tools")]
     Container(space::Container),
     #[cfg(feature = "image-tools")]
@@ -190,7 +194,18 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     })
 }
 
+/// The manual pages of this client: name of the file, content.
+pub fn pages() -> Vec<(String, String)> {
+    argv::man::pages("isula", &Top::get_args_info(), 1, VERSION)
+}
+
 fn run(words: Vec<OsString>) -> Result<u8, Failure> {
+    #[cfg(feature = "completion")]
+    if words.first().is_some_and(|word| word == completion::ASK) {
+        let words: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        let session = Session { host: default_host(), client: OnceCell::new() };
+        return output::print(&completion::answer(&session, &words)).map(|()| 0);
+    }
     let top = match argv::parse::<Top>("isula", words, DIALECT) {
         Ok(top) => top,
         Err(Stop::Help(screen)) => return output::print(&screen).map(|()| 0),
@@ -206,9 +221,12 @@ fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let Some(command) = top.command else {
         return output::print(&argv::help("isula", &[&Top::get_args_info()])).map(|()| 0);
     };
-    let host = top.host.or_else(|| std::env::var("ISULAD_HOST").ok().filter(|h| !h.is_empty()));
-    let session = Session { host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()), client: OnceCell::new() };
+    let session = Session { host: top.host.unwrap_or_else(default_host), client: OnceCell::new() };
     command.run(&session)
+}
+
+fn default_host() -> String {
+    std::env::var("ISULAD_HOST").ok().filter(|h| !h.is_empty()).unwrap_or_else(|| DEFAULT_HOST.to_owned())
 }
 
 fn refuse(fault: Fault) -> Failure {
@@ -225,6 +243,8 @@ impl Command {
     fn run(self, session: &Session) -> Result<u8, Failure> {
         match self {
             Command::Attach(verb) => verb.run(session),
+            #[cfg(feature = "completion")]
+            Command::Completion(verb) => verb.run(session),
             #[cfg(feature = "image-tools")]
             Command::Container(verb) => verb.run(session),
             #[cfg(feature = "image-tools")]

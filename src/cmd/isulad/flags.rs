@@ -1,12 +1,12 @@
 //! The daemon's command line: exactly what was typed. No I/O happens here.
 
 use crate::error::{Error, Kind, Result};
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The daemon of the container engine.
-#[derive(FromArgs, Debug, Default, PartialEq)]
+#[derive(FromArgs, ArgsInfo, Debug, Default, PartialEq)]
 #[argh(help_triggers("-h", "--help"))]
 pub struct Flags {
     /// socket to listen on: unix:///PATH or tcp://IP:PORT (default unix:///var/run/isulad.sock); repeatable

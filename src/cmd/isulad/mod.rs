@@ -24,6 +24,12 @@ const CONFIG: &str = "/etc/isulad/daemon.json";
 /// Exit code for wrong arguments, as of docker's and the original's programs.
 const USAGE: u8 = 125;
 
+/// Its manual page: name of the file, content.
+pub fn pages() -> Vec<(String, String)> {
+    use argh::ArgsInfo;
+    crate::cmd::argv::man::pages("isulad", &flags::Flags::get_args_info(), 8, VERSION)
+}
+
 /// Runs the applet.
 #[inline(never)] // its frame stays out of the dispatcher's, which every shim has
 pub fn main(words: Vec<OsString>) -> ExitCode {

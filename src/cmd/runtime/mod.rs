@@ -90,6 +90,11 @@ enum Command {
     State(list::State),
 }
 
+/// The manual pages of this runtime: name of the file, content.
+pub fn pages() -> Vec<(String, String)> {
+    argv::man::pages("lcr", &Top::get_args_info(), 8, VERSION)
+}
+
 /// Runs the applet.
 pub fn main(words: Vec<OsString>) -> ExitCode {
     if words.len() == 1 && words[0] == SEAL_WORD {

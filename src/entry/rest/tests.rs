@@ -106,7 +106,7 @@ fn errors_are_documents() {
     for (line, status, message) in [
         ("GET /nothing", "404 Not Found", "page not found"),
         ("GET /v1.99/info", "400 Bad Request", "client version 1.99 is too new. Maximum supported API version is 1.44"),
-        ("GET /containers/json?size=1", "501 Not Implemented", "parameter size is not supported yet"),
+        ("GET /containers/json?since=a", "501 Not Implemented", "parameter since is not supported yet"),
     ] {
         let text = talk(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert!(text.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{text}");

@@ -1,0 +1,185 @@
+//! `completion`: what a shell asks when the tab key is pressed.
+
+use super::failure::Failure;
+use super::{DIALECT, Session, Top, output};
+use crate::client::{Client, Filters, ImageListRequest, ListRequest};
+use crate::cmd::argv::complete::{Next, next};
+use argh::{ArgsInfo, FromArgs};
+
+/// The word by which the scripts ask; no command, so that no list shows it.
+pub const ASK: &str = "__complete";
+/// The answer that means: names of files.
+const FILES: &str = ":files";
+
+/// print a script that makes a shell complete words: bash, zsh, fish, or sh for /etc/profile.d
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "completion")]
+pub struct Completion {
+    #[argh(positional, arg_name = "SHELL")]
+    shell: String,
+}
+
+/// Takes the line as it is typed: bash's own words end at colons and equals signs, of which names of images are full.
+const BASH: &str = r#"_isula() {
+    local line current all cut
+    read -ra line <<< "${COMP_LINE:0:COMP_POINT}x"
+    current=${line[${#line[@]}-1]%x}
+    line[${#line[@]}-1]=$current
+    mapfile -t all < <(isula __complete "${line[@]:1}" 2>/dev/null)
+    if [ "${all[0]}" = :files ]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
+        return
+    fi
+    cut=${current%"${current##*[:=]}"}
+    COMPREPLY=("${all[@]#"$cut"}")
+}
+complete -F _isula isula
+"#;
+
+const ZSH: &str = r#"_isula() {
+    local -a all
+    all=("${(@f)$(isula __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    if [[ $all[1] == :files ]]; then _files; elif [[ -n $all[1] ]]; then compadd -- $all; fi
+}
+(( $+functions[compdef] )) && compdef _isula isula
+"#;
+
+const FISH: &str = r#"function __isula
+    set -l all (isula __complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)
+    if test "$all[1]" = :files
+        __fish_complete_path (commandline -ct)
+    else
+        printf '%s\n' $all
+    end
+end
+complete -c isula -f -a '(__isula)'
+"#;
+
+impl Completion {
+    /// Runs the verb.
+    pub fn run(self, _: &Session) -> Result<u8, Failure> {
+        let script = match self.shell.as_str() {
+            "bash" => BASH.to_owned(),
+            "zsh" => format!("#compdef isula\n{ZSH}"),
+            "fish" => FISH.to_owned(),
+            // Others read it too: they must not stumble over what they cannot parse, and busybox's has no such thing.
+            "sh" => format!(
+                "if [ -n \"${{BASH_VERSION-}}\" ]; then\n    eval {}\nelif [ -n \"${{ZSH_VERSION-}}\" ]; then\n    eval {}\nfi\n",
+                quoted(BASH),
+                quoted(ZSH)
+            ),
+            other => {
+                return Err(Failure::usage(format!("no completion for shell {other:?}: want bash, zsh, fish or sh")));
+            }
+        };
+        output::print(&script)?;
+        Ok(0)
+    }
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Answers a script: a line for each word that fits. What cannot be asked is not offered.
+pub fn answer(session: &Session, words: &[String]) -> String {
+    let info = Top::get_args_info();
+    let last = words.last().map_or("", String::as_str);
+    let mut found = match next(&info, words, DIALECT) {
+        Next::Words(words) => words,
+        Next::Value { name, command } => {
+            let Some(kind) = Kind::of(name) else { return format!("{FILES}\n") };
+            session.client().ok().map(|client| kind.names(client, command)).unwrap_or_default()
+        }
+        Next::Anything => return format!("{FILES}\n"),
+    };
+    // Of an option with its value only the value is sought.
+    let (before, sought) = match last.split_once('=') {
+        Some((flag, value)) if flag.starts_with("--") => (format!("{flag}="), value),
+        _ => (String::new(), last),
+    };
+    found.retain(|word| word.starts_with(sought));
+    found.iter().map(|word| format!("{before}{word}\n")).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Container,
+    Image,
+    Volume,
+    Both,
+}
+
+impl Kind {
+    /// By the word in the usage line.
+    fn of(name: &str) -> Option<Kind> {
+        Some(match name.trim_matches(['[', ']', '.']) {
+            "CONTAINER" => Kind::Container,
+            "IMAGE" | "SOURCE[:TAG" | "NAME[:TAG|@DIGEST" => Kind::Image,
+            "VOLUME" => Kind::Volume,
+            "CONTAINER|IMAGE" => Kind::Both,
+            _ => return None,
+        })
+    }
+
+    fn names(self, client: &Client, command: &str) -> Vec<String> {
+        match self {
+            Kind::Container => containers(client, command),
+            Kind::Image => images(client),
+            Kind::Volume => {
+                let volumes = client.volume_list(&Filters::new()).map(|list| list.volumes).unwrap_or_default();
+                volumes.into_iter().map(|volume| volume.name).collect()
+            }
+            Kind::Both => [containers(client, command), images(client)].concat(),
+        }
+    }
+}
+
+/// Those that the command can be about.
+fn containers(client: &Client, command: &str) -> Vec<String> {
+    let states: &[&str] = match command {
+        "attach" | "exec" | "kill" | "pause" | "port" | "stop" | "top" => &["running"],
+        "start" => &["created", "exited"],
+        "unpause" => &["paused"],
+        _ => &[],
+    };
+    let mut request = ListRequest { all: true, ..ListRequest::default() };
+    if !states.is_empty() {
+        request.filters.insert("status".into(), states.iter().map(|state| state.to_string()).collect());
+    }
+    let mut names = Vec::new();
+    let _ = client.container_list(&request, |c| {
+        names.extend(c.names.first().map(|name| name.trim_start_matches('/').to_owned()));
+    });
+    names
+}
+
+fn images(client: &Client) -> Vec<String> {
+    let images = client.image_list(&ImageListRequest::default()).unwrap_or_default();
+    images.into_iter().flat_map(|image| image.repo_tags).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_one_word() {
+        let text = r"it's a \ and a $x";
+        let shell =
+            std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(text))).output().unwrap();
+        assert_eq!(shell.stdout, text.as_bytes());
+    }
+
+    #[test]
+    fn words_of_the_usage_line() {
+        for name in
+            ["CONTAINER", "CONTAINER...", "[CONTAINER...]", "IMAGE", "SOURCE[:TAG]", "NAME[:TAG|@DIGEST]", "VOLUME..."]
+        {
+            assert!(Kind::of(name).is_some(), "{name}");
+        }
+        assert!(Kind::of("file").is_none());
+    }
+}
