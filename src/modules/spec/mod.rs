@@ -3,9 +3,11 @@
 //! Three steps at three times: [`validate`] and [`merge_image`] when a container is created, [`generate`] at each
 //! start, since devices, processors and joined namespaces may have changed by then.
 
+mod block_io;
 mod capability;
 mod command;
 mod device;
+mod hugetlb;
 mod kernel;
 mod limit;
 mod mount;

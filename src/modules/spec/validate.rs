@@ -67,6 +67,9 @@ fn validate_lengths(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
         ("supplementary groups", host.group_add.len(), LIST),
         ("device rules", host.device_cgroup_rules.len(), DEVICES),
         ("devices", host.devices.len(), DEVICES),
+        ("huge page limits", host.hugetlbs.len(), LIST),
+        ("device weights", host.blkio_weight_device.len(), DEVICES),
+        ("device rates", super::block_io::rates(host).map(|(_, list)| list.len()).iter().sum(), DEVICES),
         ("environment variables", config.env.len(), ENVIRONMENT),
     ] {
         if length > most {
