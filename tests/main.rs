@@ -14,6 +14,7 @@ mod exec;
 mod faults;
 mod full_disk;
 mod health;
+mod hooks;
 mod image_tools;
 mod images;
 mod isolation;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         daemon_config::TESTS,
         image_tools::TESTS,
         health::TESTS,
+        hooks::TESTS,
         images::TESTS,
         cp::TESTS,
         cp_traps::TESTS,

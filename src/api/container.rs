@@ -253,8 +253,7 @@ pub struct HostConfig {
     pub hugetlbs: Vec<Hugetlb>,
     /// Most open files of all its processes together; 0 and -1 are unlimited. The original's, for its kernel.
     pub files_limit: i64,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Absolute path of a file with hooks, which is read when the container is made. The original's.
     pub hook_spec: String,
     /// Read so that it can be refused.
     #[serde(skip_serializing)]

@@ -102,6 +102,9 @@ pub struct ContainerFlags {
     /// size=SIZE: bytes that the container may fill; repeatable
     #[argh(option, arg_name = "option")]
     pub storage_opt: Vec<String>,
+    /// file of hooks, an absolute path on the daemon's host
+    #[argh(option, arg_name = "file")]
+    pub hook_spec: Option<String>,
     /// pull the image: always, missing, never
     #[argh(option, arg_name = "string")]
     pub pull: Option<String>,
@@ -330,7 +333,7 @@ impl ArgsInfo for Create {
 pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&[], &["--tls", "--tlsverify", "--tlscacert", "--tlscert", "--tlskey"]),
     (&["run", "create"], &[
-        "--hook-spec", "--env-target-file", "--user-remap",
+        "--env-target-file", "--user-remap",
         "--no-pivot", "--system-container", "--ns-change-opt", "--host-channel",
         "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",

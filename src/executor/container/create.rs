@@ -43,6 +43,10 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     if config.image.is_empty() {
         return Err(Error::invalid("no image given"));
     }
+    let hooks = match host.hook_spec.as_str() {
+        "" => None,
+        path => Some(spec::hook::load(path)?),
+    };
     let logging = daemon.settings.logging.refine(&host.log_config)?;
     host.log_config = logging.config();
     let external = match host.external_rootfs.as_str() {
@@ -76,6 +80,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
     let layer = Layer::create(daemon, &id, image.as_deref(), external.as_ref(), size, durability)?;
     let mut document = document(daemon, &id, name, config, &host, image.as_deref(), logging);
+    document.common_config.hooks = hooks;
     if let Some(external) = external {
         let common = &mut document.common_config;
         common.image_type = EXTERNAL.into();
@@ -208,6 +213,7 @@ fn document(
             resolv_conf_path,
             log_path,
             mount_points: BTreeMap::new(),
+            hooks: None,
             base_fs: text(&daemon.images.container_copy(id).unwrap_or_else(|| daemon.images.mount_point(id))),
             name: name.into(),
             id: id.into(),

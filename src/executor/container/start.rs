@@ -170,6 +170,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         defaults: &daemon.settings.defaults,
         hostname: &hostname,
         image_mounts: &root.mounts,
+        hooks: document.common_config.hooks.as_ref(),
         mount_points: &document.common_config.mount_points,
     })?;
     daemon.disk.write_spec(id, &spec)?;

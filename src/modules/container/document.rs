@@ -6,6 +6,7 @@ use super::logging::Logging;
 use super::policy::Policy;
 use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use crate::api::oci::image::{Empty, Healthcheck};
+use crate::api::oci::runtime::Hooks;
 use crate::api::volume::MountRecord;
 use crate::error::{Error, Result};
 use crate::utils::id::is_full_id;
@@ -64,6 +65,9 @@ pub struct Common {
     pub base_fs: String,
     /// What is mounted, by the path inside, but for what the host configuration alone says: tmpfs of `--tmpfs`.
     pub mount_points: BTreeMap<String, MountRecord>,
+    /// What `HookSpec` named held when the container was made. Ours.
+    #[serde(rename = "isulaHooks", skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
     /// Without a leading slash.
     pub name: String,
     /// 64 digits.

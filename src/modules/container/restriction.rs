@@ -10,13 +10,12 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 10] = [
+    let rows: [(bool, &str); 9] = [
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
         (host.init == Some(true), "init process (--init)"),
         (!host.device_requests.is_empty(), "device request (--gpus)"),
         (!host.links.is_empty(), "link to another container (--link)"),
-        (!host.hook_spec.is_empty(), "hook file (--hook-spec)"),
         (!host.user_remap.is_empty(), "user remapping (--user-remap)"),
         (host.system_container, "system container (--system-container)"),
         (!host.env_target_file.is_empty(), "environment file inside the container (--env-target-file)"),

@@ -7,6 +7,7 @@ mod block_io;
 mod capability;
 mod command;
 mod device;
+pub mod hook;
 mod hugetlb;
 mod kernel;
 mod limit;
@@ -32,7 +33,7 @@ pub use validate::validate;
 pub use volume::{Stored, check_driver, destination, stored};
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
-use crate::api::oci::runtime::{Linux, Mount, Root, Spec};
+use crate::api::oci::runtime::{Hooks, Linux, Mount, Root, Spec};
 use crate::api::volume::MountRecord;
 use crate::error::Result;
 use crate::modules::remap::Remap;
@@ -60,6 +61,8 @@ pub struct Input<'a> {
     pub hostname: &'a str,
     /// What the image has mounted in its root; the request's mounts take their places.
     pub image_mounts: &'a [Mount],
+    /// Its own hooks, as they were when the container was made.
+    pub hooks: Option<&'a Hooks>,
     /// What was stored of the mounts when the container was made.
     pub mount_points: &'a BTreeMap<String, MountRecord>,
 }
@@ -107,6 +110,8 @@ pub struct Defaults {
     pub umask: Option<u32>,
     /// A profile in docker's format in place of the built-in one.
     pub seccomp_profile: Option<PathBuf>,
+    /// Hooks of every container, before its own.
+    pub hooks: Option<Hooks>,
     /// The user namespace of containers that do not ask for the host's.
     pub remap: Option<Remap>,
 }
@@ -142,7 +147,7 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
         hostname: if own_uts { input.hostname.to_owned() } else { String::new() },
         domainname: if own_uts { config.domainname.clone() } else { String::new() },
         mounts: mount::of_container(input, remap, &shown)?,
-        hooks: None,
+        hooks: hook::merge(input.defaults.hooks.as_ref(), input.hooks),
         annotations,
         linux: Some(Linux {
             sysctl: host.sysctls.clone(),

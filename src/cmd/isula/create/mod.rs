@@ -114,6 +114,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         log_config: LogConfig { driver: text(&flags.log_driver), config: pairs("log-opt", &flags.log_opt)? },
         volumes_from: flags.volumes_from.clone(),
         external_rootfs: external_root(flags),
+        hook_spec: hook_spec(flags.hook_spec.as_deref())?,
         storage_opt: pairs("storage-opt", &flags.storage_opt)?,
         ..HostConfig::default()
     };
@@ -250,6 +251,15 @@ fn working_directory(path: Option<&str>) -> Result<String, Failure> {
     match path {
         Some(path) if !path.is_empty() && !path.starts_with('/') => {
             Err(Failure::usage(format!("The working directory '{path}' is invalid. It needs to be an absolute path.")))
+        }
+        path => Ok(path.unwrap_or_default().to_owned()),
+    }
+}
+
+fn hook_spec(path: Option<&str>) -> Result<String, Failure> {
+    match path {
+        Some(path) if !path.starts_with('/') => {
+            Err(Failure::usage(format!("Hook spec file {path:?} must be an absolute path")))
         }
         path => Ok(path.unwrap_or_default().to_owned()),
     }
