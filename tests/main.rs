@@ -39,6 +39,7 @@ mod storage;
 mod store;
 mod streams;
 mod support;
+mod system_containers;
 mod users;
 mod volume_copies;
 mod volumes;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         search::TESTS,
         proof::TESTS,
         store::TESTS,
+        system_containers::TESTS,
         faults::TESTS,
         full_disk::TESTS,
         storage::TESTS,

@@ -1,7 +1,7 @@
 //! Containers in the Docker Engine API (1.44), with the original's extra fields.
 
 use super::oci::image::{Empty, Healthcheck};
-pub use super::resource::{Hugetlb, ThrottleDevice, WeightDevice};
+pub use super::resource::{HostChannel, Hugetlb, ThrottleDevice, WeightDevice};
 use crate::error::Result;
 use crate::utils::json;
 use crate::utils::json::Object;
@@ -255,20 +255,19 @@ pub struct HostConfig {
     pub files_limit: i64,
     /// Absolute path of a file with hooks, which is read when the container is made. The original's.
     pub hook_spec: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// User namespace of a system container, `UID:GID:LENGTH`. The original's.
     pub user_remap: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Whether an init boots in it, as on a machine. The original's.
     pub system_container: bool,
     /// Absolute path of a directory or block device that is the root, in place of an image. The original's.
     pub external_rootfs: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// File in the root of a system container that gets its environment. The original's.
     pub env_target_file: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Files of /proc/sys that a system container may write to. The original's.
     pub ns_change_files: Vec<String>,
+    /// A tmpfs that host and container share. The original's.
+    #[serde(skip_serializing_if = "HostChannel::is_none")]
+    pub host_channel: HostChannel,
     /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk. The original's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot_root: bool,

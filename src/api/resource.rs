@@ -1,4 +1,4 @@
-//! Limits of single devices and page sizes, as requests name them.
+//! Parts of a request for a container that name things of the host: devices, page sizes, a channel.
 
 use crate::utils::json::Object;
 use serde::Serialize;
@@ -31,4 +31,25 @@ pub struct Hugetlb {
     pub page_size: String,
     /// Bytes.
     pub limit: u64,
+}
+
+/// A tmpfs that host and container share. The original's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct HostChannel {
+    /// Where the host sees it; made for it, and empty when there is none.
+    pub path_on_host: String,
+    /// Where the container sees it.
+    pub path_in_container: String,
+    /// `rw` or `ro` for the container; `rw` when empty.
+    pub permissions: String,
+    /// Bytes; 0 is the default of 64 MiB.
+    pub size: u64,
+}
+
+impl HostChannel {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == HostChannel::default()
+    }
 }

@@ -99,6 +99,21 @@ pub struct ContainerFlags {
     /// directory or block device that is the root, in place of the image's (IMAGE: none)
     #[argh(option, arg_name = "string")]
     pub external_rootfs: Option<String>,
+    /// boot an init, as on a machine; with --external-rootfs
+    #[argh(switch)]
+    pub system_container: bool,
+    /// file in a system container's root that gets the environment
+    #[argh(option, arg_name = "path")]
+    pub env_target_file: Option<String>,
+    /// kernel parameters that a system container may change: net, ipc or net,ipc
+    #[argh(option, arg_name = "string")]
+    pub ns_change_opt: Option<String>,
+    /// user namespace of a system container, UID:GID:LENGTH
+    #[argh(option, arg_name = "string")]
+    pub user_remap: Option<String>,
+    /// tmpfs shared with the host, HOST:CONTAINER[:ro|rw[:SIZE]]
+    #[argh(option, arg_name = "string")]
+    pub host_channel: Option<String>,
     /// size=SIZE: bytes that the container may fill; repeatable
     #[argh(option, arg_name = "option")]
     pub storage_opt: Vec<String>,
@@ -333,9 +348,7 @@ impl ArgsInfo for Create {
 pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&[], &["--tls", "--tlsverify", "--tlscacert", "--tlscert", "--tlskey"]),
     (&["run", "create"], &[
-        "--env-target-file", "--user-remap",
-        "--no-pivot", "--system-container", "--ns-change-opt", "--host-channel",
-        "--ip", "--publish",
+        "--no-pivot", "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",
     ]),
 ];

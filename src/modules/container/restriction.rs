@@ -10,16 +10,12 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 9] = [
+    let rows: [(bool, &str); 5] = [
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
         (host.init == Some(true), "init process (--init)"),
         (!host.device_requests.is_empty(), "device request (--gpus)"),
         (!host.links.is_empty(), "link to another container (--link)"),
-        (!host.user_remap.is_empty(), "user remapping (--user-remap)"),
-        (host.system_container, "system container (--system-container)"),
-        (!host.env_target_file.is_empty(), "environment file inside the container (--env-target-file)"),
-        (!host.ns_change_files.is_empty(), "writable kernel parameters (--ns-change-opt)"),
     ];
     if let Some((_, name)) = rows.iter().find(|(present, _)| *present) {
         return Err(later(name));
@@ -93,7 +89,6 @@ mod tests {
             (r#"{"NetworkMode":"container:"}"#, "container:"),
             (r#"{"Runtime":"kata"}"#, "kata"),
             (r#"{"DeviceRequests":[{}]}"#, "--gpus"),
-            (r#"{"SystemContainer":true}"#, "--system-container"),
         ] {
             let e = checked(host).unwrap_err();
             assert!(e.kind() == Kind::Unsupported && e.to_string().contains(part), "{host}: {e}");

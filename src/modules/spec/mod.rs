@@ -18,6 +18,7 @@ mod process;
 mod resource;
 pub mod seccomp_profile;
 mod security;
+mod system;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -128,6 +129,7 @@ const OCI_VERSION: &str = "1.0.1";
 pub fn generate(input: &Input<'_>) -> Result<Spec> {
     let (config, host) = (input.config, input.host);
     let remap = remap_of(host, input.defaults)?;
+    let remap = remap.as_ref();
     let security = security::parse(&host.security_opt)?;
     let capabilities = capability::of_container(host)?;
     let devices = device::of_container(host)?;
@@ -140,6 +142,9 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
     let own_uts = namespace::own(&host.uts_mode);
     let mut annotations = config.annotations.clone();
     annotations.extend(host.annotations.iter().map(|(k, v)| (k.clone(), v.clone())));
+    if host.system_container {
+        annotations.insert(system::ANNOTATION.into(), "true".into());
+    }
     Ok(Spec {
         oci_version: OCI_VERSION.into(),
         process: Some(process::of_container(input, &security, &capabilities, &annotations)?),

@@ -1,7 +1,7 @@
 //! Checks of a creation request, before anything is made.
 
 use super::namespace::{self, Mode, mode};
-use super::{capability, device, limit, mount, process, resource, security, volume};
+use super::{capability, device, limit, mount, process, resource, security, system, volume};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::policy::Policy;
@@ -23,6 +23,7 @@ pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<Strin
     validate_lengths(host, config)?;
     validate_restart(host)?;
     refuse_unknown_ground(host)?;
+    system::validate(host, config)?;
     process::validate_env(&config.env)?;
     process::working_directory(&config.working_dir)?;
     process::validate_umask(&config.annotations)?;

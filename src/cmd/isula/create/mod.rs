@@ -6,6 +6,7 @@ mod health;
 pub mod limits;
 mod mount;
 mod security;
+mod system;
 mod volume;
 
 use super::failure::Failure;
@@ -114,6 +115,11 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         log_config: LogConfig { driver: text(&flags.log_driver), config: pairs("log-opt", &flags.log_opt)? },
         volumes_from: flags.volumes_from.clone(),
         external_rootfs: external_root(flags),
+        system_container: flags.system_container,
+        env_target_file: text(&flags.env_target_file),
+        ns_change_files: system::parameters(flags.ns_change_opt.as_deref())?,
+        user_remap: text(&flags.user_remap),
+        host_channel: system::channel(flags.host_channel.as_deref())?,
         hook_spec: hook_spec(flags.hook_spec.as_deref())?,
         storage_opt: pairs("storage-opt", &flags.storage_opt)?,
         ..HostConfig::default()
