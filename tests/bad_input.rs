@@ -108,7 +108,7 @@ fn unknown_flags_and_words(bed: &mut Bed) {
 
 fn flags_of_later_releases_are_refused_by_name(bed: &mut Bed) {
     bed.start();
-    for flag in ["-p 80:80", "--hook-spec /x", "--system-container"] {
+    for flag in ["-p 80:80", "--ip 10.0.0.2"] {
         let name = flag.split(' ').next().unwrap();
         let o = bed.isula(&format!("run --rm {flag} {IMAGE} true"));
         assert!(o.code != 0 && o.err.contains(name.trim_start_matches('-')), "{}", o.show());

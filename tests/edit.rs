@@ -115,7 +115,7 @@ fn updates_that_break_a_rule_change_nothing(bed: &mut Bed) {
     ] {
         bed.isula(&format!("update {flags} aa")).fails(1, part);
     }
-    bed.isula("update --kernel-memory 64m aa").fails(125, "flag --kernel-memory is not available in this release");
+    bed.isula("update --kernel-memory 64m aa").fails(1, "Can not update kernel memory to a running container");
     bed.isula("update aa").fails(125, "You must provide one or more update flags when using this command.");
     bed.isula("update -m 64m").fails(125, "requires a minimum of 1 argument");
     bed.isula("update -m x aa").fails(125, "--memory");

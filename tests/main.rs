@@ -15,6 +15,7 @@ mod exec;
 mod faults;
 mod full_disk;
 mod health;
+mod hooks;
 mod image_tools;
 mod images;
 mod isolation;
@@ -40,6 +41,7 @@ mod storage;
 mod store;
 mod streams;
 mod support;
+mod system_containers;
 mod users;
 mod volume_copies;
 mod volumes;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         daemon_config::TESTS,
         image_tools::TESTS,
         health::TESTS,
+        hooks::TESTS,
         images::TESTS,
         completion::TESTS,
         cp::TESTS,
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         search::TESTS,
         proof::TESTS,
         store::TESTS,
+        system_containers::TESTS,
         faults::TESTS,
         full_disk::TESTS,
         space::TESTS,

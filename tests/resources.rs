@@ -1,8 +1,11 @@
 //! Limits: values in the cgroup, and what happens at them.
 
+use crate::docker_client::docker;
 use crate::support::bed::Bed;
-use crate::support::{IMAGE, cgroup, contains};
+use crate::support::disk::LoopDevice;
+use crate::support::{IMAGE, cgroup, contains, old_kernel};
 use crate::{requires, tests};
+use std::path::Path;
 
 tests![
     memory_values_reach_the_cgroup,
@@ -16,6 +19,11 @@ tests![
     oom_score,
     container_has_a_cgroup_of_its_own,
     cgroup_parent_of_a_container,
+    rates_of_a_block_device,
+    block_devices_that_are_none,
+    huge_pages,
+    real_time_scheduling,
+    kernel_memory_and_open_files,
 ];
 
 fn memory_values_reach_the_cgroup(bed: &mut Bed) {
@@ -80,6 +88,16 @@ fn values_that_break_a_rule_are_refused(bed: &mut Bed) {
         ("--oom-score-adj 1001", ""),
         ("--shm-size nosuch", ""),
         ("--stop-signal 99", "Invalid signal: 99"),
+        ("--kernel-memory 1m", "Minimum kernel memory limit allowed is 4MB"),
+        ("--blkio-weight-device /dev/x:9", "Invalid weight for device"),
+        ("--blkio-weight-device x:10", "it should start with /dev/"),
+        ("--device-read-bps /dev/x", "bad format for --device-read-bps"),
+        ("--device-write-bps /dev/x:-1", "invalid rate for device"),
+        ("--device-read-iops /dev/x:1k", "Number must be unsigned 64 bytes integer"),
+        ("--device-write-iops /dev/x:-1", "Number must be unsigned 64 bytes integer"),
+        ("--hugetlb-limit x", "Invalid value \"x\" for flag --hugetlb-limit"),
+        ("--files-limit -2", "invalid files limit -2"),
+        ("--cpu-rt-period -1", "invalid real-time period -1"),
     ] {
         let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));
         assert_eq!(o.code, 125, "{}", o.show());
@@ -181,5 +199,162 @@ fn cgroup_parent_of_a_container(bed: &mut Bed) {
     for line in ["../../x", "/../x"] {
         let o = bed.isula(&format!("run --rm --cgroup-parent {line} {IMAGE} true"));
         assert!(!std::path::Path::new("/sys/fs/x").exists(), "{}", o.show());
+    }
+}
+
+/// A block device of the test's own.
+fn disk(bed: &Bed) -> LoopDevice {
+    let file = bed.dir.join("disk");
+    std::fs::File::create(&file).and_then(|f| f.set_len(1 << 20)).unwrap();
+    LoopDevice::attach(&file)
+}
+
+/// Major and minor number as the kernel writes them.
+fn numbers(device: &Path) -> String {
+    let number = nix::sys::stat::stat(device).unwrap().st_rdev;
+    format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number))
+}
+
+/// The four rates of a running container.
+#[track_caller]
+fn check_rates(bed: &Bed, container: &str, numbers: &str, rates: [u64; 4]) {
+    let pid = bed.container_pid(container);
+    if let Some(text) = cgroup::read(pid, &["io.max"]) {
+        let [rbps, wbps, riops, wiops] = rates;
+        assert_eq!(text, format!("{numbers} rbps={rbps} wbps={wbps} riops={riops} wiops={wiops}"));
+        return;
+    }
+    for (name, rate) in ["read_bps", "write_bps", "read_iops", "write_iops"].iter().zip(rates) {
+        let text = cgroup::read(pid, &[&format!("blkio.throttle.{name}_device")]);
+        assert_eq!(text, Some(format!("{numbers} {rate}")), "{name}");
+    }
+}
+
+fn rates_of_a_block_device(bed: &mut Bed) {
+    requires!(losetup, cgroup_throttle);
+    bed.start();
+    let disk = disk(bed);
+    let (path, numbers) = (disk.path().display(), numbers(disk.path()));
+    let options = format!(
+        "--device-read-bps {path}:1mb --device-write-bps {path}:2mb --device-read-iops {path}:100 \
+         --device-write-iops {path}:200"
+    );
+    bed.run_detached("aa", &options, "payload ready 1000");
+    check_rates(bed, "aa", &numbers, [1 << 20, 2 << 20, 100, 200]);
+    let first = |pointer: &str| bed.inspect("aa", &format!("/HostConfig/{pointer}/0"));
+    let rate = |rate: u64| serde_json::json!({"Path": path.to_string(), "Rate": rate});
+    assert_eq!(first("BlkioDeviceReadBps"), rate(1 << 20));
+    assert_eq!(first("BlkioDeviceWriteIOps"), rate(200));
+    // They are kept, and hold at the next start.
+    bed.restart();
+    bed.isula("restart -t 0 aa").ok();
+    check_rates(bed, "aa", &numbers, [1 << 20, 2 << 20, 100, 200]);
+    if crate::support::requires::docker().is_ok() {
+        docker(bed, &format!("run -d --name bb --network none {options} {IMAGE} payload ready 1000")).ok();
+        check_rates(bed, "bb", &numbers, [1 << 20, 2 << 20, 100, 200]);
+    }
+    bed.isula("rm -f aa").ok();
+}
+
+fn block_devices_that_are_none(bed: &mut Bed) {
+    requires!(cgroup_throttle);
+    bed.start();
+    for (device, why) in [("/dev/nosuch", "no such file"), ("/dev/null", "not a block device")] {
+        let o = bed.isula(&format!("run --rm --device-read-bps {device}:1mb {IMAGE} true"));
+        assert_eq!(o.code, 125, "{}", o.show());
+        contains(&o.err, &format!("device \"{device}\" (--device-read-bps): "));
+        contains(&o.err, why);
+    }
+    // Without a scheduler that has weights, they are left out.
+    let o = bed.isula(&format!("run --rm --blkio-weight-device /dev/nosuch:100 {IMAGE} true"));
+    match o.code {
+        0 => contains(&o.err, "Your kernel does not support Block I/O weight_device"),
+        _ => contains(&o.err, "device \"/dev/nosuch\" (--blkio-weight-device)"),
+    }
+    assert_eq!(bed.isula("ps -aq").ok(), "", "a refused container is left");
+}
+
+fn huge_pages(bed: &mut Bed) {
+    bed.start();
+    if let Err(reason) = crate::support::requires::cgroup_hugetlb() {
+        let o = bed.isula(&format!("run --rm --hugetlb-limit 64m {IMAGE} true"));
+        assert_eq!(o.code, 125, "{}", o.show());
+        contains(&o.err, "Your kernel does not support hugetlb limit");
+        crate::support::runner::skip(&reason);
+    }
+    let read = |container: &str, size: &str| {
+        let names = [format!("hugetlb.{size}.limit_in_bytes"), format!("hugetlb.{size}.max")];
+        cgroup::read(bed.container_pid(container), &names.each_ref().map(String::as_str))
+    };
+    let kilobytes = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kilobytes = kilobytes.lines().find_map(|l| l.strip_prefix("Hugepagesize:")).expect("huge pages");
+    let megabytes = kilobytes.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    bed.run_detached("aa", "--hugetlb-limit 64m", "payload ready 1000");
+    assert_eq!(read("aa", &format!("{megabytes}MB")).as_deref(), Some("67108864"));
+    bed.run_detached("bb", &format!("--hugetlb-limit {}k:32m", megabytes << 10), "payload ready 1000");
+    assert_eq!(read("bb", &format!("{megabytes}MB")).as_deref(), Some("33554432"));
+    for (options, text) in [
+        ("--hugetlb-limit 3m:64m".to_string(), "Invalid hugepage size: 3m, should be one of ["),
+        (format!("--hugetlb-limit 1m --hugetlb-limit {megabytes}m:1m"), "is given twice"),
+    ] {
+        let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));
+        assert_eq!(o.code, 125, "{}", o.show());
+        contains(&o.err, text);
+    }
+}
+
+fn real_time_scheduling(bed: &mut Bed) {
+    bed.start();
+    let o = bed.isula(&format!("run --rm --cpu-rt-period 1000 --cpu-rt-runtime 2000 {IMAGE} true"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    if let Err(reason) = crate::support::requires::cgroup_realtime() {
+        contains(&o.err, "Your kernel does not support CPU real-time scheduling of cgroups");
+        crate::support::runner::skip(&reason);
+    }
+    contains(&o.err, "cpu real-time runtime cannot be higher than cpu real-time period");
+    // What is above has none to give.
+    let o = bed.isula(&format!("run --rm --cpu-rt-runtime 1000 {IMAGE} true"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    contains(&o.err, "cpu.realtimeRuntime");
+    // An operator gives it some.
+    let parent = Path::new("/sys/fs/cgroup/cpu").join(bed.cgroup_parent().trim_start_matches('/'));
+    let mut above = std::path::PathBuf::from("/sys/fs/cgroup/cpu");
+    for part in parent.strip_prefix(&above).unwrap().components() {
+        above.push(part);
+        std::fs::create_dir_all(&above).unwrap();
+        std::fs::write(above.join("cpu.rt_runtime_us"), "100000").unwrap();
+    }
+    bed.run_detached("aa", "--cpu-rt-period 500000 --cpu-rt-runtime 20000", "payload ready 1000");
+    let read = |file: &str| cgroup::read(bed.container_pid("aa"), &[file]);
+    assert_eq!(read("cpu.rt_runtime_us").as_deref(), Some("20000"));
+    assert_eq!(read("cpu.rt_period_us").as_deref(), Some("500000"));
+    bed.isula("update --cpu-rt-runtime 10000 aa").ok();
+    assert_eq!(read("cpu.rt_runtime_us").as_deref(), Some("10000"));
+    bed.isula("update --cpu-rt-period 5000 aa").fails(1, "cannot be higher than cpu real-time period");
+    assert_eq!(bed.inspect("aa", "/HostConfig/CpuRealtimeRuntime"), 10000);
+    bed.isula("rm -f aa").ok();
+    cgroup::remove_tree(&bed.cgroup_parent());
+}
+
+fn kernel_memory_and_open_files(bed: &mut Bed) {
+    bed.start();
+    let o = bed.isula(&format!("run -d --name aa --kernel-memory 64m {IMAGE} payload ready 1000"));
+    assert_eq!(o.code, 0, "{}", o.show());
+    let file = "memory.kmem.limit_in_bytes";
+    let v1 = Path::new("/sys/fs/cgroup/memory").join(file).exists();
+    if v1 && !old_kernel::is_at_least(5, 16) {
+        assert_eq!(cgroup::read(bed.container_pid("aa"), &[file]).as_deref(), Some("67108864"));
+    } else {
+        contains(&o.err, "Your kernel does not support kernel memory limit");
+    }
+    bed.isula("update --kernel-memory 32m aa").fails(1, "Can not update kernel memory to a running container");
+    bed.isula("stop -t 0 aa").ok();
+    bed.isula("update --kernel-memory 32m aa").ok();
+    assert_eq!(bed.inspect("aa", "/HostConfig/KernelMemory"), 32 << 20);
+    if !Path::new("/sys/fs/cgroup/files").exists() {
+        let o = bed.isula(&format!("run --rm --files-limit 100 {IMAGE} true"));
+        assert_eq!(o.code, 125, "{}", o.show());
+        contains(&o.err, "Your kernel does not support files limit (--files-limit)");
+        bed.run("--files-limit -1", "true");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::bed::{Bed, json};
 use crate::support::bundle::{bundle, bundle_with, lcr, lcr_command, status};
-use crate::support::{command, contains, eventually, leaks, old_kernel};
+use crate::support::{cgroup, command, contains, eventually, leaks, old_kernel};
 use crate::{requires, tests};
 use serde_json::{Value, json as value};
 use std::fs::{self, File};
@@ -17,6 +17,7 @@ tests![
     created_container_waits_for_one_start,
     created_container_can_be_ended,
     what_cannot_be_created_leaves_nothing,
+    limits_change_on_command,
     hooks_run_at_their_commands,
     failing_hook_of_the_start_stops_the_container,
     terminal_goes_to_the_console_socket,
@@ -95,6 +96,46 @@ fn created_container_can_be_ended(bed: &mut Bed) {
     created(bed, &["--bundle", &path, "three"]);
     lcr(bed, &["delete", "-f", "three"]).ok();
     assert_eq!(out(bed), "");
+}
+
+fn limits_change_on_command(bed: &mut Bed) {
+    requires!(cgroup_memory, cgroup_pids);
+    let path = bundle(bed, &["payload", "ready", "1000"]);
+    let file = bed.dir.join("limits");
+    let limits = file.display().to_string();
+    fs::write(&file, r#"{"memory":{"limit":67108864},"pids":{"limit":50}}"#).unwrap();
+    lcr(bed, &["update", "--resources", &limits, "one"]).fails(1, "does not exist");
+    created(bed, &["--bundle", &path, "one"]);
+    lcr(bed, &["update", "one"]).fails(1, "--resources");
+    lcr(bed, &["update", "-r", &limits, "one"]).ok();
+    let pid = i64::from(pid(bed, "one"));
+    let read = |names: &[&str]| cgroup::read(pid, names);
+    assert_eq!(read(&["memory.limit_in_bytes", "memory.max"]).as_deref(), Some("67108864"));
+    lcr(bed, &["start", "one"]).ok();
+    // From standard input; what it does not name stays.
+    let mut command = lcr_command(bed, &["update", "--resources", "-", "one"]);
+    command.stdin(
+        File::open({
+            fs::write(&file, r#"{"pids":{"limit":60}}"#).unwrap();
+            &file
+        })
+        .unwrap(),
+    );
+    assert!(command.status().unwrap().success());
+    assert_eq!(read(&["pids.max"]).as_deref(), Some("60"));
+    assert_eq!(read(&["memory.limit_in_bytes", "memory.max"]).as_deref(), Some("67108864"));
+    for (text, part) in [
+        ("{", "invalid JSON"),
+        (r#"{"memory":5}"#, "resources"),
+        (r#"{"hugepageLimits":[{"pageSize":"../x","limit":5}]}"#, "huge"),
+    ] {
+        fs::write(&file, text).unwrap();
+        lcr(bed, &["update", "-r", &limits, "one"]).fails(1, part);
+    }
+    lcr(bed, &["kill", "one", "KILL"]).ok();
+    eventually("it stopped", || status(bed, "one") == "stopped");
+    lcr(bed, &["update", "-r", &limits, "one"]).fails(1, "");
+    lcr(bed, &["delete", "one"]).ok();
 }
 
 fn what_cannot_be_created_leaves_nothing(bed: &mut Bed) {

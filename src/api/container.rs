@@ -1,6 +1,7 @@
 //! Containers in the Docker Engine API (1.44), with the original's extra fields.
 
 use super::oci::image::{Empty, Healthcheck};
+pub use super::resource::{HostChannel, Hugetlb, ThrottleDevice, WeightDevice};
 use crate::error::Result;
 use crate::utils::json;
 use crate::utils::json::Object;
@@ -222,29 +223,25 @@ pub struct HostConfig {
     pub volume_driver: String,
     /// Annotations, docker's place for them.
     pub annotations: BTreeMap<String, String>,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Bytes of memory that the kernel may use for it; cgroup v1 of kernels before 5.16.
     pub kernel_memory: i64,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
-    pub blkio_weight_device: Vec<serde_json::Value>,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
-    pub blkio_device_read_bps: Vec<serde_json::Value>,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
-    pub blkio_device_write_bps: Vec<serde_json::Value>,
-    /// Read so that it can be refused.
-    #[serde(rename = "BlkioDeviceReadIOps", alias = "BlkioDeviceReadIops", skip_serializing)]
-    pub blkio_device_read_iops: Vec<serde_json::Value>,
-    /// Read so that it can be refused.
-    #[serde(rename = "BlkioDeviceWriteIOps", alias = "BlkioDeviceWriteIops", skip_serializing)]
-    pub blkio_device_write_iops: Vec<serde_json::Value>,
-    /// Read so that it can be refused.
-    #[serde(alias = "CPURealtimePeriod", skip_serializing)]
+    /// Relative weights of block devices.
+    pub blkio_weight_device: Vec<WeightDevice>,
+    /// Bytes per second.
+    pub blkio_device_read_bps: Vec<ThrottleDevice>,
+    /// Bytes per second.
+    pub blkio_device_write_bps: Vec<ThrottleDevice>,
+    /// Operations per second.
+    #[serde(rename = "BlkioDeviceReadIOps", alias = "BlkioDeviceReadIops")]
+    pub blkio_device_read_iops: Vec<ThrottleDevice>,
+    /// Operations per second.
+    #[serde(rename = "BlkioDeviceWriteIOps", alias = "BlkioDeviceWriteIops")]
+    pub blkio_device_write_iops: Vec<ThrottleDevice>,
+    /// Microseconds; cgroup v1.
+    #[serde(alias = "CPURealtimePeriod")]
     pub cpu_realtime_period: i64,
-    /// Read so that it can be refused.
-    #[serde(alias = "CPURealtimeRuntime", skip_serializing)]
+    /// Microseconds in each period; cgroup v1.
+    #[serde(alias = "CPURealtimeRuntime")]
     pub cpu_realtime_runtime: i64,
     /// Read so that it can be refused.
     #[serde(skip_serializing)]
@@ -252,29 +249,25 @@ pub struct HostConfig {
     /// Read so that it can be refused.
     #[serde(skip_serializing)]
     pub links: Vec<String>,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
-    pub hugetlbs: Vec<serde_json::Value>,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Limits of huge pages. The original's.
+    pub hugetlbs: Vec<Hugetlb>,
+    /// Most open files of all its processes together; 0 and -1 are unlimited. The original's, for its kernel.
     pub files_limit: i64,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Absolute path of a file with hooks, which is read when the container is made. The original's.
     pub hook_spec: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// User namespace of a system container, `UID:GID:LENGTH`. The original's.
     pub user_remap: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Whether an init boots in it, as on a machine. The original's.
     pub system_container: bool,
     /// Absolute path of a directory or block device that is the root, in place of an image. The original's.
     pub external_rootfs: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// File in the root of a system container that gets its environment. The original's.
     pub env_target_file: String,
-    /// Read so that it can be refused.
-    #[serde(skip_serializing)]
+    /// Files of /proc/sys that a system container may write to. The original's.
     pub ns_change_files: Vec<String>,
+    /// A tmpfs that host and container share. The original's.
+    #[serde(skip_serializing_if = "HostChannel::is_none")]
+    pub host_channel: HostChannel,
     /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk. The original's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot_root: bool,

@@ -8,6 +8,7 @@ pub mod event;
 pub mod exec;
 pub mod image;
 pub mod oci;
+pub mod resource;
 pub mod shim;
 pub mod stats;
 pub mod system;

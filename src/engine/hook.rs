@@ -63,7 +63,7 @@ fn run(hook: &Hook, state: &[u8]) -> Result<()> {
     let second = writer.try_clone().context(|| "dup()".into())?;
     command.stdin(Stdio::piped()).stdout(writer).stderr(second);
     sys::child::unblock_signals(&mut command);
-    let mut child = Running(command.spawn().context(|| "exec".into())?);
+    let mut child = Running(command.spawn().map_err(not_run)?);
     drop(command); // and with it the writing ends of the pipe
     let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s)));
     let mut stdin = child.0.stdin.take().expect("asked for above");
@@ -81,6 +81,16 @@ fn run(hook: &Hook, state: &[u8]) -> Result<()> {
     };
     let printed = String::from_utf8_lossy(&printed);
     Err(Error::new(Kind::Internal, format!("{how}: {}", printed.trim_end())))
+}
+
+/// Why a hook could not be run at all, in the kinds of a program that cannot.
+fn not_run(e: std::io::Error) -> Error {
+    let kind = match e.kind() {
+        std::io::ErrorKind::NotFound => Kind::CommandNotFound,
+        std::io::ErrorKind::PermissionDenied => Kind::CommandNotExecutable,
+        _ => return Error::io("exec", e),
+    };
+    Error::new(kind, Error::io("exec", e).to_string())
 }
 
 /// Kills and reaps on drop what still runs.
@@ -144,6 +154,11 @@ mod tests {
         run_all("prestart", &[hook("test \"$A\" = b && grep -q '\"pid\":7'", None)], &state).unwrap();
         let e = run_all("prestart", &[hook("echo no; exit 3", None), hook("exit 4", None)], &state).unwrap_err();
         assert_eq!(e.to_string(), "prestart hook \"/bin/sh\": exit code 3: no");
+        let e = run_all("p", &[Hook { path: "/etc/passwd".into(), ..Hook::default() }], &state).unwrap_err();
+        assert_eq!(e.kind(), Kind::CommandNotExecutable);
+        assert_eq!(e.to_string(), "p hook \"/etc/passwd\": exec: permission denied");
+        let e = run_all("p", &[Hook { path: "/nosuch".into(), ..Hook::default() }], &state).unwrap_err();
+        assert_eq!(e.kind(), Kind::CommandNotFound);
         let e = run_all("p", &[hook("kill -9 $$", None)], &state).unwrap_err();
         assert_eq!(e.to_string(), "p hook \"/bin/sh\": killed by signal 9: ");
     }

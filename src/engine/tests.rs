@@ -272,6 +272,8 @@ fn mounts() {
         (mount("/x", "bind", "/no/such/source", &[]), Kind::Os(libc::ENOENT), "bind source \"/no/such/source\""),
         (mount("/proc/sys", "bind", source, &[]), Kind::Denied, "mount at \"/proc/sys\""),
         (mount("/slash/proc", "tmpfs", "tmpfs", &[]), Kind::Denied, "inside /proc"),
+        (mount("/proc/sys/net", "bind", "/proc/sys/kernel", &["bind"]), Kind::Denied, "inside /proc"),
+        (mount("/proc/sys/../self", "bind", "/proc/sys/../self", &["bind"]), Kind::Denied, "inside /proc"),
         (mount("/slash/sys", "sysfs", "sysfs", &[]), Kind::Denied, "not a symbolic link"),
         (mount("/x", "nofs", "x", &[]), Kind::Os(libc::ENODEV), "mount(\"x\", \"/x\", \"nofs\""),
         (mount("/bin/busybox", "bind", source, &[]), Kind::Invalid, "mount at \"/bin/busybox\""),

@@ -150,7 +150,7 @@ impl Found {
     ///
     /// # Errors
     /// `Kind::Invalid` for what the kernel makes up; what reading or writing gives.
-    pub fn pack(self, ids: Ids<'_>, out: &mut dyn Write) -> Result<()> {
+    pub fn pack(self, ids: Ids, out: &mut dyn Write) -> Result<()> {
         let holder = match &self.what {
             What::Directory(fd) | What::Entry(fd, _) => fd.as_fd(),
         };
@@ -178,9 +178,9 @@ fn made_up(name: &str) -> Error {
     Error::invalid(format!("{name:?} is in a file system that the kernel makes up, which cannot be copied"))
 }
 
-struct Outgoing<'a>(Ids<'a>);
+struct Outgoing(Ids);
 
-impl pack::View for Outgoing<'_> {
+impl pack::View for Outgoing {
     fn adapt(&self, member: &mut Member) {
         self.0.adapt(member);
     }

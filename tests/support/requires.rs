@@ -178,6 +178,33 @@ pub fn cgroup_cpu() -> Condition {
     }
 }
 
+/// A v1 controller that bounds the rates of block devices, or cgroup v2's.
+pub fn cgroup_throttle() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device").exists();
+    if v1 || super::cgroup::v2_controllers().iter().any(|c| c == "io") {
+        Ok(())
+    } else {
+        Err("no rates of block devices".into())
+    }
+}
+
+pub fn cgroup_hugetlb() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/hugetlb").is_dir();
+    if v1 || super::cgroup::v2_controllers().iter().any(|c| c == "hugetlb") {
+        Ok(())
+    } else {
+        Err("no hugetlb controller".into())
+    }
+}
+
+/// Real-time scheduling of cgroups: v1 and CONFIG_RT_GROUP_SCHED.
+pub fn cgroup_realtime() -> Condition {
+    match Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        true => Ok(()),
+        false => Err("no real-time scheduling of cgroups".into()),
+    }
+}
+
 pub fn cgroup_freezer() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/freezer").is_dir();
     if v1 || super::cgroup::unified().is_some() { Ok(()) } else { Err("no freezer".into()) }

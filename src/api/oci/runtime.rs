@@ -298,6 +298,9 @@ document! {
         block_io: Option<BlockIo>,
         /// Huge pages.
         hugepage_limits: Vec<HugepageLimit>,
+        /// Most open files of all processes together; -1 is unlimited. Ours, for a controller of openEuler's kernel.
+        #[serde(rename = "isulaFilesLimit")]
+        files_limit: Option<i64>,
         /// cgroup v2 files by name.
         unified: BTreeMap<String, String>,
     }

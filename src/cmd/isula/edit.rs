@@ -59,6 +59,15 @@ pub struct Update {
     /// limit of memory and swap together; -1 is none
     #[argh(option, arg_name = "size")]
     memory_swap: Option<String>,
+    /// limit of the kernel's memory, of one that does not run (cgroup v1 before Linux 5.16)
+    #[argh(option, arg_name = "size")]
+    kernel_memory: Option<String>,
+    /// microseconds of a period of the real-time scheduler (cgroup v1)
+    #[argh(option, arg_name = "int")]
+    cpu_rt_period: Option<i64>,
+    /// microseconds of real-time processor time in each period (cgroup v1)
+    #[argh(option, arg_name = "int")]
+    cpu_rt_runtime: Option<i64>,
     /// number of processes; -1 is no limit
     #[argh(option, arg_name = "int")]
     pids_limit: Option<i64>,
@@ -93,6 +102,9 @@ impl Update {
             memory: limits::size("--memory", self.memory.as_deref())?,
             memory_reservation: limits::size("--memory-reservation", self.memory_reservation.as_deref())?,
             memory_swap: limits::size_or_unlimited("--memory-swap", self.memory_swap.as_deref())?,
+            kernel_memory: limits::size("--kernel-memory", self.kernel_memory.as_deref())?,
+            cpu_realtime_period: self.cpu_rt_period.unwrap_or_default(),
+            cpu_realtime_runtime: self.cpu_rt_runtime.unwrap_or_default(),
             pids_limit: self.pids_limit,
             restart_policy: self.restart.as_deref().map(restart_policy).transpose()?.unwrap_or_default(),
             ..HostConfig::default()

@@ -99,9 +99,27 @@ pub struct ContainerFlags {
     /// directory or block device that is the root, in place of the image's (IMAGE: none)
     #[argh(option, arg_name = "string")]
     pub external_rootfs: Option<String>,
+    /// boot an init, as on a machine; with --external-rootfs
+    #[argh(switch)]
+    pub system_container: bool,
+    /// file in a system container's root that gets the environment
+    #[argh(option, arg_name = "path")]
+    pub env_target_file: Option<String>,
+    /// kernel parameters that a system container may change: net, ipc or net,ipc
+    #[argh(option, arg_name = "string")]
+    pub ns_change_opt: Option<String>,
+    /// user namespace of a system container, UID:GID:LENGTH
+    #[argh(option, arg_name = "string")]
+    pub user_remap: Option<String>,
+    /// tmpfs shared with the host, HOST:CONTAINER[:ro|rw[:SIZE]]
+    #[argh(option, arg_name = "string")]
+    pub host_channel: Option<String>,
     /// size=SIZE: bytes that the container may fill; repeatable
     #[argh(option, arg_name = "option")]
     pub storage_opt: Vec<String>,
+    /// file of hooks, an absolute path on the daemon's host
+    #[argh(option, arg_name = "file")]
+    pub hook_spec: Option<String>,
     /// pull the image: always, missing, never
     #[argh(option, arg_name = "string")]
     pub pull: Option<String>,
@@ -201,6 +219,36 @@ pub struct ContainerFlags {
     /// set a resource limit, TYPE=SOFT[:HARD]
     #[argh(option, arg_name = "list")]
     pub ulimit: Vec<String>,
+    /// period of the real-time scheduler, microseconds (cgroup v1)
+    #[argh(option, arg_name = "int")]
+    pub cpu_rt_period: Option<i64>,
+    /// real-time processor time in a period, microseconds (cgroup v1)
+    #[argh(option, arg_name = "int")]
+    pub cpu_rt_runtime: Option<i64>,
+    /// limit of the kernel's memory (cgroup v1 before Linux 5.16)
+    #[argh(option, arg_name = "bytes")]
+    pub kernel_memory: Option<String>,
+    /// most open files; -1 is unlimited (kernels of openEuler)
+    #[argh(option, arg_name = "int")]
+    pub files_limit: Option<i64>,
+    /// relative weight of a block device, DEVICE:WEIGHT, 10 to 1000
+    #[argh(option, arg_name = "list")]
+    pub blkio_weight_device: Vec<String>,
+    /// bytes per second that are read from a device, DEVICE:RATE[UNIT]
+    #[argh(option, arg_name = "list")]
+    pub device_read_bps: Vec<String>,
+    /// bytes per second that are written to a device, DEVICE:RATE[UNIT]
+    #[argh(option, arg_name = "list")]
+    pub device_write_bps: Vec<String>,
+    /// reads per second from a device, DEVICE:NUMBER
+    #[argh(option, arg_name = "list")]
+    pub device_read_iops: Vec<String>,
+    /// writes per second to a device, DEVICE:NUMBER
+    #[argh(option, arg_name = "list")]
+    pub device_write_iops: Vec<String>,
+    /// limit of huge pages, [PAGESIZE:]LIMIT
+    #[argh(option, arg_name = "list")]
+    pub hugetlb_limit: Vec<String>,
     /// cgroup above the container's
     #[argh(option, arg_name = "string")]
     pub cgroup_parent: Option<String>,
@@ -299,12 +347,8 @@ impl ArgsInfo for Create {
 #[rustfmt::skip]
 pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&[], &["--tls", "--tlsverify", "--tlscacert", "--tlscert", "--tlskey"]),
-    (&["update"], &["--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory"]),
     (&["run", "create"], &[
-        "--hook-spec", "--env-target-file", "--user-remap",
-        "--no-pivot", "--system-container", "--ns-change-opt", "--host-channel",
-        "--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory", "--files-limit", "--blkio-weight-device", "--device-read-bps",
-        "--device-write-bps", "--device-read-iops", "--device-write-iops", "--hugetlb-limit", "--ip", "--publish",
+        "--no-pivot", "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",
     ]),
 ];

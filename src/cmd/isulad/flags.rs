@@ -51,6 +51,9 @@ pub struct Flags {
     /// options of the containers' log driver: max-size=SIZE, max-file=N, disable-log=BOOL; repeatable
     #[argh(option, long = "container-log-opts")]
     pub container_log_opts: Vec<String>,
+    /// hooks of every container, run before its own
+    #[argh(option)]
+    pub hook_spec: Option<String>,
     /// time in which a container must have started, such as 2m (default none)
     #[argh(option)]
     pub start_timeout: Option<String>,
@@ -113,6 +116,7 @@ The daemon of the container engine.
       --native.umask WORD        inside containers: normal (0022) or secure (0027, default)
       --container-log-driver D   json-file or none (default json-file)
       --container-log-opts K=V   max-size, max-file, disable-log; repeatable
+      --hook-spec FILE           hooks of every container, run before its own
       --start-timeout TIME       in which a container must have started, such as 2m (default none)
   -s, --storage-driver DRIVER    overlay2 (overlay) or vfs, a copy for each container (default overlay where it works)
       --storage-opt KEY=VALUE    overlay2.size, overlay2.mountopt; repeatable
@@ -139,7 +143,6 @@ const LATER: &[&str] = &[
     "cri-runtime",
     "default-runtime",
     "enable-plugins",
-    "hook-spec",
     "metrics-port",
     "network-plugin",
     "pod-sandbox-image",

@@ -13,7 +13,7 @@ use crate::modules::image::driver::{Driver, Storage};
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::remap::Remap;
-use crate::modules::spec::{CGROUP_PARENT, Defaults, validate_cgroup_parent};
+use crate::modules::spec::{CGROUP_PARENT, Defaults, hook, validate_cgroup_parent};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time};
 use log::LevelFilter;
@@ -118,6 +118,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let log_opts = pick.map("--log-opt", "log-opts", &flags.log_opts, &file.log_opts)?;
     let log_driver = pick.word("--log-driver", "log-driver", flags.log_driver)?;
     let umask = pick.word("--native.umask", "native.umask", flags.native_umask)?;
+    let hook_spec = pick.word("--hook-spec", "hook-spec", flags.hook_spec)?.filter(|path| !path.is_empty());
     let start_timeout = pick.word("--start-timeout", "start-timeout", flags.start_timeout)?;
     let layer_limit = pick.word("--max-layer-size", "max-layer-size", flags.max_layer_size)?;
     let default_ulimits = match &file.default_ulimits {
@@ -146,6 +147,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 ulimits: check_ulimits(default_ulimits).context(|| "default-ulimits".into())?,
                 umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
                 remap,
+                hooks: hook_spec.map(|path| hook::load(&path)).transpose().context(|| "hook-spec".into())?,
                 ..Defaults::default()
             },
             storage: storage(driver.as_deref(), &storage_opts, check_layers)?,

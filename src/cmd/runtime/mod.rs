@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod spec;
 mod start;
+mod update;
 
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
@@ -88,6 +89,7 @@ enum Command {
     Spec(spec::SpecCommand),
     Start(start::Start),
     State(list::State),
+    Update(update::Update),
 }
 
 /// The manual pages of this runtime: name of the file, content.
@@ -149,6 +151,7 @@ fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
         Command::Spec(args) => spec::spec(args),
         Command::Start(args) => start::start(&root, args),
         Command::State(args) => list::state(&root, &args.id),
+        Command::Update(args) => update::update(&root, args),
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Layout {
 }
 
 /// Controllers of version 1. A hierarchy with none of them and no name is not ours to use.
-const V1_CONTROLLERS: [&str; 14] = [
+const V1_CONTROLLERS: [&str; 15] = [
     "cpu",
     "cpuacct",
     "cpuset",
@@ -85,6 +85,7 @@ const V1_CONTROLLERS: [&str; 14] = [
     "net_prio",
     "rdma",
     "misc",
+    "files", // openEuler's
 ];
 
 impl Layout {

@@ -116,6 +116,11 @@ pub fn plan(resources: &Resources, layout: &Layout, read: Read<'_>) -> Result<Ve
         let reserved = Write::new("hugetlb", format!("hugetlb.{size}.rsvd.{suffix}"), limit, huge.limit);
         out.push(reserved.on_failure(Failure::Optional));
     }
+    if let Some(limit) = resources.files_limit {
+        version("files", "files limit")?;
+        let value = if limit > 0 { limit.to_string() } else { "max".into() };
+        out.push(Write::new("files", "files.limit", "files limit", value));
+    }
     for (file, value) in &resources.unified {
         out.push(v2::unified(layout, file, value)?);
     }
@@ -256,6 +261,15 @@ mod tests {
 
     fn memory(limit: Option<i64>, swap: Option<i64>) -> Resources {
         Resources { memory: Some(Memory { limit, swap, ..Memory::default() }), ..Resources::default() }
+    }
+
+    #[test]
+    fn open_files() {
+        let files = |limit| Resources { files_limit: Some(limit), ..Resources::default() };
+        let layout = layout(&[(Version::V1, "files")]);
+        assert_eq!(lines(&files(5), &layout, &[]), ["files/files.limit 5"]);
+        assert_eq!(lines(&files(-1), &layout, &[]), ["files/files.limit max"]);
+        assert_eq!(refused(&files(5), &v1_layout()).kind(), Kind::Unsupported);
     }
 
     #[test]

@@ -107,7 +107,14 @@ fn bind_planned(root: &Root, planned: &Planned<'_>, source: &Source<'_>, recursi
         return change(&Target::existing(root, planned.destination)?, &bind);
     }
     let target = Target::for_bind(root, planned.destination, source)?;
-    check_proc(&target, Some(source))?;
+    // A kernel parameter that is shown in its own place is what it was there: each process sees those of its namespaces.
+    let parameter = matches!(&planned.kind, Fs::Bind { source, .. } if *source == planned.destination)
+        && planned.destination.starts_with("/proc/sys")
+        && !planned.destination.components().any(|c| c == std::path::Component::ParentDir)
+        && source.is_proc();
+    if !parameter {
+        check_proc(&target, Some(source))?;
+    }
     self::bind(source, &target, &bind).map_err(|e| mismatch(source, &target).unwrap_or(e))
 }
 
@@ -338,7 +345,10 @@ impl<'a> Source<'a> {
     fn is_proc(&self) -> bool {
         let magic = |fd: std::os::fd::BorrowedFd<'_>| file_system_of(fd) == Ok(PROC_SUPER_MAGIC);
         match self {
-            Source::Path(path) => Root::open(path).is_ok_and(|r| magic(r.as_fd())),
+            Source::Path(path) => {
+                let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+                nix::fcntl::open(*path, flags, nix::sys::stat::Mode::empty()).is_ok_and(|fd| magic(fd.as_fd()))
+            }
             Source::Handle(fd) | Source::Tree(fd) => magic(fd.as_fd()),
         }
     }

@@ -47,7 +47,7 @@ fn open<'a>(daemon: &Daemon, container: &'a Arc<Container>, write: bool) -> Resu
     mounts.extend(at_rest(
         &host,
         &document.common_config.mount_points,
-        remap_of(&host, &daemon.settings.defaults)?,
+        remap_of(&host, &daemon.settings.defaults)?.as_ref(),
         write,
     )?);
     let view = View::mounted(&ViewOrder {
@@ -70,11 +70,11 @@ pub fn path_stat(daemon: &Daemon, reference: &str, path: &str) -> Result<PathSta
 }
 
 /// Something in a container that is about to be copied out of it.
-pub struct Outgoing<'a> {
+pub struct Outgoing {
     /// What it is.
     pub stat: PathStat,
     found: Found,
-    ids: Ids<'a>,
+    ids: Ids,
     container: Arc<Container>,
     /// Keeps the mounts together.
     _view: View,
@@ -84,7 +84,7 @@ pub struct Outgoing<'a> {
 ///
 /// # Errors
 /// As [`path_stat`].
-pub fn copy_out<'a>(daemon: &'a Daemon, reference: &str, path: &str) -> Result<Outgoing<'a>> {
+pub fn copy_out(daemon: &Daemon, reference: &str, path: &str) -> Result<Outgoing> {
     let container = daemon.find(reference)?;
     let Opened { view, document, host, .. } = open(daemon, &container, false)?;
     let found = Found::find(&view, path, reference)?;
@@ -92,7 +92,7 @@ pub fn copy_out<'a>(daemon: &'a Daemon, reference: &str, path: &str) -> Result<O
     Ok(Outgoing { stat: found.stat.clone(), found, ids, container, _view: view })
 }
 
-impl Outgoing<'_> {
+impl Outgoing {
     /// Writes it as a tar archive. What the container changes meanwhile may or may not be in it.
     ///
     /// # Errors
@@ -126,12 +126,13 @@ pub fn copy_in(daemon: &Daemon, reference: &str, order: &CopyIn, source: &mut dy
         // Another run would have a root of its own on the same layer.
         false => Err(Error::conflict(format!("container {} ended while files were copied to it", container.id))),
     };
+    let remap = remap_of(host, &daemon.settings.defaults)?;
     let incoming = Incoming {
         path: &order.path,
         container: reference,
         keep_kind: order.keep_kind,
         owner,
-        remap: remap_of(host, &daemon.settings.defaults)?,
+        remap: remap.as_ref(),
         read_only: host.readonly_rootfs,
         check: &check,
     };

@@ -11,7 +11,7 @@ use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, 
 use crate::modules::container::external::External;
 use crate::modules::container::health::Check;
 use crate::modules::container::run::{Run, Verb, permit};
-use crate::modules::container::{Container, files, name, restriction};
+use crate::modules::container::{Container, files, host_channel, name, restriction};
 use crate::modules::image::driver;
 use crate::modules::image::reference::is_none;
 use crate::modules::image::store::Image;
@@ -43,6 +43,10 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     if config.image.is_empty() {
         return Err(Error::invalid("no image given"));
     }
+    let hooks = match host.hook_spec.as_str() {
+        "" => None,
+        path => Some(spec::hook::load(path)?),
+    };
     let logging = daemon.settings.logging.refine(&host.log_config)?;
     host.log_config = logging.config();
     let external = match host.external_rootfs.as_str() {
@@ -62,6 +66,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         return Err(Error::invalid("a size (--storage-opt) goes with an image, not with an external root file system"));
     }
     let size = if external.is_some() { None } else { daemon.images.container_size(size)? };
+    host_channel::check(&mut host.host_channel)?;
     let warnings = spec::validate(&host, &config)?;
     merge(&mut config, image.as_deref())?;
     resolve(daemon, &mut host)?;
@@ -75,7 +80,14 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     }
     let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
     let layer = Layer::create(daemon, &id, image.as_deref(), external.as_ref(), size, durability)?;
+    if !host.user_remap.is_empty()
+        && let Some(External::Directory(path)) = &external
+        && let Some(remap) = spec::remap_of(&host, &daemon.settings.defaults)?
+    {
+        remap.take_over(path)?;
+    }
     let mut document = document(daemon, &id, name, config, &host, image.as_deref(), logging);
+    document.common_config.hooks = hooks;
     if let Some(external) = external {
         let common = &mut document.common_config;
         common.image_type = EXTERNAL.into();
@@ -86,8 +98,10 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     let mut volumes = Attached::new(daemon, &id, &reservation, mounts, host.auto_remove)?;
     volumes.fill(|| Root::find(daemon, &id, &document, &host))?;
     document.common_config.mount_points = volumes.points();
+    let channel = host_channel::Made::new(&host.host_channel)?;
     let needs = [&layer.directories[..], &volumes.directories()].concat();
     daemon.disk.create(&New { id: &id, document: &document, host: &host, needs: &needs }, durability)?;
+    channel.keep();
     volumes.keep();
     layer.keep();
     let container = Arc::new(Container::new(id.clone(), document.head(), Run::default()));
@@ -158,7 +172,7 @@ fn check_user_namespace(
         let text = "the layers of an embedded image have the host's ids: use --userns=host";
         return Err(Error::new(Kind::Unsupported, text));
     }
-    let Some(External::Directory(path)) = external else { return Ok(()) };
+    let Some(External::Directory(path)) = external.filter(|_| host.user_remap.is_empty()) else { return Ok(()) };
     let metadata = path.metadata().context(|| format!("stat({path:?})"))?;
     let (uid, gid) = (metadata.uid(), metadata.gid());
     if remap.uids.inside(uid).is_none() || remap.gids.inside(gid).is_none() {
@@ -208,6 +222,7 @@ fn document(
             resolv_conf_path,
             log_path,
             mount_points: BTreeMap::new(),
+            hooks: None,
             base_fs: text(&daemon.images.container_copy(id).unwrap_or_else(|| daemon.images.mount_point(id))),
             name: name.into(),
             id: id.into(),

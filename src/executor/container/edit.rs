@@ -52,6 +52,9 @@ pub fn update(daemon: &Daemon, reference: &str, changes: &HostConfig) -> Result<
     let before = daemon.disk.host_config(&container.id)?;
     let document = daemon.disk.document(&container.id)?;
     let (host, live) = merge(&before, changes)?;
+    if changes.kernel_memory != 0 && matches!(phase, Phase::Running | Phase::Paused) {
+        return Err(Error::conflict("Can not update kernel memory to a running container, please stop it first."));
+    }
     let policy = Policy::parse(&host.restart_policy)?;
     if before.auto_remove && policy != Policy::No {
         return Err(Error::invalid("Restart policy cannot be updated because AutoRemove is enabled for the container"));
@@ -104,10 +107,6 @@ fn merge(before: &HostConfig, changes: &HostConfig) -> Result<(HostConfig, HostC
     let has_nano = changes.nano_cpus != 0;
     conflict(has_nano, before.cpu_period != 0, "NanoCPUs cannot be updated as CPU Period has already been set")?;
     conflict(has_nano, before.cpu_quota != 0, "NanoCPUs cannot be updated as CPU Quota has already been set")?;
-    if changes.kernel_memory != 0 || changes.cpu_realtime_period != 0 || changes.cpu_realtime_runtime != 0 {
-        let text = "kernel memory and real-time limits (--kernel-memory, --cpu-rt-…) come with a later release";
-        return Err(Error::new(Kind::Unsupported, text));
-    }
     let mut host = before.clone();
     let mut live = HostConfig::default();
     let mut number = |old: fn(&mut HostConfig) -> &mut i64, new: i64| {
@@ -122,6 +121,9 @@ fn merge(before: &HostConfig, changes: &HostConfig) -> Result<(HostConfig, HostC
     number(|h| &mut h.nano_cpus, changes.nano_cpus);
     number(|h| &mut h.memory_reservation, changes.memory_reservation);
     number(|h| &mut h.memory, changes.memory);
+    number(|h| &mut h.kernel_memory, changes.kernel_memory);
+    number(|h| &mut h.cpu_realtime_period, changes.cpu_realtime_period);
+    number(|h| &mut h.cpu_realtime_runtime, changes.cpu_realtime_runtime);
     for (old, new) in [(&mut host.cpuset_cpus, &changes.cpuset_cpus), (&mut host.cpuset_mems, &changes.cpuset_mems)] {
         if !new.is_empty() {
             old.clone_from(new);
@@ -180,6 +182,8 @@ mod tests {
         let (host, live) = merge(&before, &HostConfig { memory: 100 * M, ..HostConfig::default() }).unwrap();
         assert_eq!((host.memory, host.memory_swap), (100 * M, 128 * M));
         assert_eq!((live.memory, live.memory_swap, live.cpu_shares), (100 * M, 128 * M, 0));
+        let changes = HostConfig { cpu_realtime_period: 5000, cpu_realtime_runtime: 4000, ..HostConfig::default() };
+        assert_eq!(merge(&before, &changes).unwrap().1, changes);
         let policy = RestartPolicy { name: "no".into(), maximum_retry_count: 0 };
         let changes = HostConfig { restart_policy: policy.clone(), ..HostConfig::default() };
         let (host, live) = merge(&before, &changes).unwrap();

@@ -35,9 +35,9 @@ fn mounts(image: &Image) -> Vec<Mount> {
 /// # Errors
 /// `Kind::Invalid` for a container that cannot have the user namespace it is to have.
 #[cfg(feature = "image-tools")]
-pub fn ids<'a>(daemon: &'a Daemon, document: &Document, host: &HostConfig) -> Result<Ids<'a>> {
+pub fn ids(daemon: &Daemon, document: &Document, host: &HostConfig) -> Result<Ids> {
     let defaults = &daemon.settings.defaults;
-    Ok(match (&defaults.remap, remap_of(host, defaults)?) {
+    Ok(match (defaults.remap, remap_of(host, defaults)?) {
         (_, Some(remap)) => Ids::Inside(remap),
         (Some(remap), None) if document.common_config.image_type == OCI => Ids::Shared(remap),
         // Nothing below it was unpacked here.

@@ -8,7 +8,7 @@
 use crate::api::shim::Exit;
 use crate::error::Result;
 use crate::executor::{Daemon, monitor, volume};
-use crate::modules::container::{Container, disk};
+use crate::modules::container::{Container, disk, host_channel};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::volume::discard;
 use crate::utils::atomic_file::Durability;
@@ -148,6 +148,10 @@ pub fn remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     container.change(|s| s.run.removal_inprogress = true);
     // A reboot removes an auto-remove container anyway.
     let durability = if container.head.auto_remove { Durability::Volatile } else { Durability::Durable };
+    if let Some(at) = &container.head.host_channel {
+        // First: once nobody knows of it, nobody would.
+        host_channel::remove(at);
+    }
     let garbage = match daemon.disk.begin_removal(&container.id, durability) {
         Ok(garbage) => garbage,
         Err(e) => {

@@ -10,15 +10,14 @@ use crate::modules::container::document::Document;
 use crate::modules::container::health::starting;
 use crate::modules::container::policy::Backoff;
 use crate::modules::container::run::{Phase, Verb, Verdict, permit};
-use crate::modules::container::{Container, PendingClient, external, files};
-use crate::modules::remap::Remap;
+use crate::modules::container::{Container, PendingClient, external, files, host_channel, inside};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::spec::{self, ContainerFiles, JoinedNamespaces, Mode};
 use crate::utils::atomic_file::Durability;
 use crate::utils::kernel;
 use crate::utils::sys::socket::{self, MAX_DESCRIPTORS};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -154,12 +153,17 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         // The layer goes with the container, so the kernel need not write it out when the overlay is unmounted.
         overlay.options.push("volatile".into());
     }
-    let owner = spec::remap_of(&host, &daemon.settings.defaults)?.map(Remap::root).unwrap_or_default();
+    let owner = spec::remap_of(&host, &daemon.settings.defaults)?.map(|remap| remap.root()).unwrap_or_default();
     if !host.external_rootfs.is_empty() && root.device.is_none() {
         external::complete(&root.path, owner)?;
     }
+    host_channel::restore(&host.host_channel)?;
     let namespaces = join(daemon, container, &host)?;
-    let (hostname, container_files) = write_files(daemon, container, &document, &host, owner)?;
+    let inside = Some(root.path.as_path()).filter(|_| host.system_container && root.device.is_none());
+    if let Some(inside) = inside.filter(|_| !host.env_target_file.is_empty()) {
+        inside::write_environment(inside, &host.env_target_file, &config.env, owner)?;
+    }
+    let (hostname, container_files) = write_files(daemon, container, &document, &host, (owner, inside))?;
     let spec = spec::generate(&spec::Input {
         id,
         config,
@@ -170,6 +174,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         defaults: &daemon.settings.defaults,
         hostname: &hostname,
         image_mounts: &root.mounts,
+        hooks: document.common_config.hooks.as_ref(),
         mount_points: &document.common_config.mount_points,
     })?;
     daemon.disk.write_spec(id, &spec)?;
@@ -287,13 +292,13 @@ fn user_namespace(daemon: &Daemon, host: &HostConfig) -> Result<Option<PathBuf>>
 }
 
 /// Writes the network files; gives the host name that the container sees, and the files. A container that shares
-/// another's network shares its files.
+/// another's network shares its files. The root of a system container, `inside`, gets them itself.
 fn write_files(
     daemon: &Daemon,
     container: &Container,
     document: &Document,
     host: &HostConfig,
-    owner: (u32, u32),
+    (owner, inside): ((u32, u32), Option<&Path>),
 ) -> Result<(String, ContainerFiles)> {
     let config = &document.common_config.config;
     if let Mode::Container(other) = spec::mode(&host.network_mode) {
@@ -310,19 +315,24 @@ fn write_files(
     }
     let hostname = spec::host_name(&container.id, config, host);
     let directory = daemon.disk.directory(&container.id);
-    files::write(
-        &directory,
-        &files::Content {
-            hostname: &hostname,
-            domainname: &config.domainname,
-            host_network: spec::mode(&host.network_mode) == Mode::Host,
-            extra_hosts: &host.extra_hosts,
-            dns: &host.dns,
-            dns_options: &host.dns_options,
-            dns_search: &host.dns_search,
-            owner,
-        },
-    )?;
+    let content = files::Content {
+        hostname: &hostname,
+        domainname: &config.domainname,
+        host_network: spec::mode(&host.network_mode) == Mode::Host,
+        extra_hosts: &host.extra_hosts,
+        dns: &host.dns,
+        dns_options: &host.dns_options,
+        dns_search: &host.dns_search,
+        owner,
+    };
+    match inside.map(|root| inside::write_network_files(root, &content)) {
+        Some(Ok(())) => return Ok((hostname, ContainerFiles::default())),
+        // As in other containers then.
+        Some(Err(e)) if e.errno() == Some(libc::EROFS) => {}
+        Some(Err(e)) => return Err(e),
+        None => {}
+    }
+    files::write(&directory, &content)?;
     let [name, hosts, resolv] = files::paths(&directory);
     Ok((hostname, ContainerFiles { hostname: Some(name), hosts: Some(hosts), resolv_conf: Some(resolv) }))
 }

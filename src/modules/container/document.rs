@@ -6,6 +6,7 @@ use super::logging::Logging;
 use super::policy::Policy;
 use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use crate::api::oci::image::{Empty, Healthcheck};
+use crate::api::oci::runtime::Hooks;
 use crate::api::volume::MountRecord;
 use crate::error::{Error, Result};
 use crate::utils::id::is_full_id;
@@ -64,6 +65,9 @@ pub struct Common {
     pub base_fs: String,
     /// What is mounted, by the path inside, but for what the host configuration alone says: tmpfs of `--tmpfs`.
     pub mount_points: BTreeMap<String, MountRecord>,
+    /// What `HookSpec` named held when the container was made. Ours.
+    #[serde(rename = "isulaHooks", skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
     /// Without a leading slash.
     pub name: String,
     /// 64 digits.
@@ -88,6 +92,9 @@ pub struct Extra {
     pub log_files: u32,
     /// When it is started again.
     pub restart_policy: RestartPolicy,
+    /// Where on the host a channel of its own is mounted; empty without one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_channel: String,
 }
 
 /// What loading reads of `config.v2.json`; the same names, few of them.
@@ -139,12 +146,17 @@ impl Extra {
             log_size,
             log_files,
             restart_policy: host.restart_policy.clone(),
+            host_channel: host.host_channel.path_on_host.clone(),
         }
     }
 
     /// One that nobody could have set is none.
     fn policy(&self) -> Policy {
         Policy::parse(&self.restart_policy).unwrap_or_default()
+    }
+
+    fn host_channel(&self) -> Option<Box<str>> {
+        Some(self.host_channel.as_str()).filter(|path| !path.is_empty()).map(Box::from)
     }
 
     fn logging(&self) -> Logging {
@@ -177,6 +189,7 @@ impl Document {
             policy: extra.policy(),
             check: check(c.config.healthcheck.as_ref()),
             logging: extra.logging(),
+            host_channel: extra.host_channel(),
             volumes: volumes(&c.mount_points),
         }
     }
@@ -235,6 +248,7 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         policy: extra.policy(),
         check: check(c.config.healthcheck.as_ref()),
         logging: extra.logging(),
+        host_channel: extra.host_channel(),
         volumes: volumes(&c.mount_points),
         network_mode: extra.network_mode,
     })
@@ -281,6 +295,7 @@ mod tests {
         ];
         c.mount_points = mounts.map(|(path, mount)| (path.to_owned(), mount)).into();
         c.extra = Some(Extra {
+            host_channel: String::new(),
             auto_remove: true,
             network_mode: "host".into(),
             log_size: 9000,

@@ -48,7 +48,7 @@ pub fn write(directory: &Path, content: &Content<'_>) -> Result<()> {
     write(&resolv, resolv_text(read_host("/etc/resolv.conf"), content).as_bytes())
 }
 
-fn hosts_text(host: Option<String>, content: &Content<'_>) -> String {
+pub(super) fn hosts_text(host: Option<String>, content: &Content<'_>) -> String {
     let mut text = host.unwrap_or_else(|| {
         let names = match content.domainname {
             "" => content.hostname.to_string(),
@@ -70,7 +70,7 @@ fn hosts_text(host: Option<String>, content: &Content<'_>) -> String {
     text
 }
 
-fn resolv_text(host: Option<String>, content: &Content<'_>) -> String {
+pub(super) fn resolv_text(host: Option<String>, content: &Content<'_>) -> String {
     let host = host.unwrap_or_default();
     let keyword = |line: &str| line.split_ascii_whitespace().next().unwrap_or_default().to_string();
     let replaced = |word: &str| match word {
@@ -100,7 +100,7 @@ fn resolv_text(host: Option<String>, content: &Content<'_>) -> String {
     text
 }
 
-fn read_host(path: &str) -> Option<String> {
+pub(super) fn read_host(path: &str) -> Option<String> {
     let mut text = String::new();
     std::fs::File::open(path).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
     Some(text)

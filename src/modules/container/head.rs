@@ -42,6 +42,8 @@ pub struct Head {
     pub check: Option<Box<Check>>,
     /// What is logged.
     pub logging: Logging,
+    /// Where on the host a channel of its own is mounted.
+    pub host_channel: Option<Box<str>>,
     /// Volumes that are mounted.
     pub volumes: Vec<VolumeUse>,
 }

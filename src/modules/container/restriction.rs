@@ -10,27 +10,12 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 20] = [
+    let rows: [(bool, &str); 5] = [
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
         (host.init == Some(true), "init process (--init)"),
-        (host.kernel_memory != 0, "kernel memory limit (--kernel-memory)"),
-        (!host.blkio_weight_device.is_empty(), "weight of a block device (--blkio-weight-device)"),
-        (!host.blkio_device_read_bps.is_empty(), "rate of a block device (--device-read-bps)"),
-        (!host.blkio_device_write_bps.is_empty(), "rate of a block device (--device-write-bps)"),
-        (!host.blkio_device_read_iops.is_empty(), "rate of a block device (--device-read-iops)"),
-        (!host.blkio_device_write_iops.is_empty(), "rate of a block device (--device-write-iops)"),
-        (host.cpu_realtime_period != 0, "real-time period (--cpu-rt-period)"),
-        (host.cpu_realtime_runtime != 0, "real-time runtime (--cpu-rt-runtime)"),
         (!host.device_requests.is_empty(), "device request (--gpus)"),
         (!host.links.is_empty(), "link to another container (--link)"),
-        (!host.hugetlbs.is_empty(), "huge page limit (--hugetlb-limit)"),
-        (host.files_limit != 0, "open files limit (--files-limit)"),
-        (!host.hook_spec.is_empty(), "hook file (--hook-spec)"),
-        (!host.user_remap.is_empty(), "user remapping (--user-remap)"),
-        (host.system_container, "system container (--system-container)"),
-        (!host.env_target_file.is_empty(), "environment file inside the container (--env-target-file)"),
-        (!host.ns_change_files.is_empty(), "writable kernel parameters (--ns-change-opt)"),
     ];
     if let Some((_, name)) = rows.iter().find(|(present, _)| *present) {
         return Err(later(name));
@@ -103,11 +88,7 @@ mod tests {
             (r#"{"NetworkMode":"bridge"}"#, "bridge"),
             (r#"{"NetworkMode":"container:"}"#, "container:"),
             (r#"{"Runtime":"kata"}"#, "kata"),
-            (r#"{"BlkioDeviceReadIOps":[{"Path":"/dev/sda","Rate":1}]}"#, "--device-read-iops"),
-            (r#"{"BlkioDeviceReadIops":[{"Path":"/dev/sda","Rate":1}]}"#, "--device-read-iops"),
-            (r#"{"CPURealtimePeriod":5}"#, "--cpu-rt-period"),
             (r#"{"DeviceRequests":[{}]}"#, "--gpus"),
-            (r#"{"SystemContainer":true}"#, "--system-container"),
         ] {
             let e = checked(host).unwrap_err();
             assert!(e.kind() == Kind::Unsupported && e.to_string().contains(part), "{host}: {e}");

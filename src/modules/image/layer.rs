@@ -91,8 +91,8 @@ impl Directories {
     }
 
     /// How ids in what is packed follow from those on the disk.
-    pub(super) fn ids(&self) -> Ids<'_> {
-        self.remap.as_ref().map_or(Ids::Same, Ids::Inside)
+    pub(super) fn ids(&self) -> Ids {
+        self.remap.map_or(Ids::Same, Ids::Inside)
     }
 
     /// Gives what was made just now to root of the containers.

@@ -25,7 +25,7 @@ pub enum Form {
 ///
 /// # Errors
 /// What reading the tree or writing the archive gives. What vanishes meanwhile is left out.
-pub fn pack<W: Write>(root: OwnedFd, form: Form, ids: Ids<'_>, mut out: W) -> Result<W> {
+pub fn pack<W: Write>(root: OwnedFd, form: Form, ids: Ids, mut out: W) -> Result<W> {
     match form {
         Form::Root => pack::pack(Source::Directory(root), b"", &ids, &mut out)?,
         Form::Layer { opaque } => pack::pack(Source::Directory(root), b"", &Layer { ids, opaque }, &mut out)?,
@@ -33,7 +33,7 @@ pub fn pack<W: Write>(root: OwnedFd, form: Form, ids: Ids<'_>, mut out: W) -> Re
     Ok(out)
 }
 
-impl View for Ids<'_> {
+impl View for Ids {
     fn adapt(&self, member: &mut Member) {
         (member.uid, member.gid) = (self.uid(member.uid), self.gid(member.gid));
         for (name, value) in &mut member.xattrs {
@@ -42,12 +42,12 @@ impl View for Ids<'_> {
     }
 }
 
-struct Layer<'a> {
-    ids: Ids<'a>,
+struct Layer {
+    ids: Ids,
     opaque: bool,
 }
 
-impl View for Layer<'_> {
+impl View for Layer {
     fn adapt(&self, member: &mut Member) {
         self.ids.adapt(member);
     }

@@ -45,7 +45,7 @@ impl Remap {
     }
 }
 
-impl Ids<'_> {
+impl Ids {
     /// An attribute's value as it is to be in an archive.
     pub fn attribute(&self, name: &[u8], mut value: Vec<u8>) -> Vec<u8> {
         if matches!(self, Ids::Same) {
@@ -107,7 +107,7 @@ mod tests {
         let plain = [&0x0200_0001u32.to_le_bytes()[..], &(1u32 << 13).to_le_bytes(), &[0; 12]].concat();
         let owned = [&0x0300_0001u32.to_le_bytes()[..], &plain[4..], &100_000u32.to_le_bytes()].concat();
         assert_eq!(REMAP.attribute(CAPABILITY, &plain).unwrap(), plain);
-        for ids in [Ids::Inside(&REMAP), Ids::Shared(&REMAP)] {
+        for ids in [Ids::Inside(REMAP), Ids::Shared(REMAP)] {
             assert_eq!(ids.attribute(CAPABILITY, owned.clone()), plain);
             assert_eq!(ids.attribute(CAPABILITY, plain.clone()), plain);
         }
@@ -115,7 +115,7 @@ mod tests {
         // Of a user namespace inside.
         let nested = |owner: u32| [&owned[..LENGTH_2], &owner.to_le_bytes()].concat();
         assert_eq!(REMAP.attribute(CAPABILITY, &nested(7)).unwrap(), nested(100_007));
-        assert_eq!(Ids::Inside(&REMAP).attribute(CAPABILITY, nested(100_007)), nested(7));
+        assert_eq!(Ids::Inside(REMAP).attribute(CAPABILITY, nested(100_007)), nested(7));
         assert!(REMAP.attribute(CAPABILITY, &nested(100)).is_err());
         for odd in [&b""[..], b"abc", &plain[..12]] {
             assert_eq!(REMAP.attribute(CAPABILITY, odd).unwrap(), odd);
@@ -131,7 +131,7 @@ mod tests {
         };
         for name in ACCESS_LIST {
             assert_eq!(REMAP.attribute(name, &list(5, 6)).unwrap(), list(100_005, 200_006));
-            assert_eq!(Ids::Inside(&REMAP).attribute(name, list(100_005, 200_006)), list(5, 6));
+            assert_eq!(Ids::Inside(REMAP).attribute(name, list(100_005, 200_006)), list(5, 6));
         }
         let e = REMAP.attribute(ACCESS_LIST[0], &list(5, 100)).unwrap_err().to_string();
         assert_eq!(e, "access control list: group 100 is beyond the 100 ids of the user namespace");

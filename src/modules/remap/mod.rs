@@ -5,6 +5,7 @@
 //! unpacked for one map are of no use for another, so each map has a graph and a state directory of its own.
 
 mod attribute;
+mod own;
 mod parse;
 
 use crate::api::oci::runtime::IdMapping;
@@ -71,17 +72,17 @@ impl Remap {
 
 /// How a tree's ids become those of an archive.
 #[derive(Debug, Clone, Copy)]
-pub enum Ids<'a> {
+pub enum Ids {
     /// They are the same.
     Same,
     /// As the user namespace shows them.
-    Inside(&'a Remap),
+    Inside(Remap),
     /// Of a container that shares the layers but not the user namespace: what it made has its own ids, what the image
     /// has those of the map.
-    Shared(&'a Remap),
+    Shared(Remap),
 }
 
-impl Ids<'_> {
+impl Ids {
     /// A user id.
     pub fn uid(&self, id: u32) -> u32 {
         self.id(id, |remap| &remap.uids)
@@ -114,11 +115,11 @@ mod tests {
         let text = REMAP.uids.to_host("user", 65536).unwrap_err().to_string();
         assert_eq!(text, "user 65536 is beyond the 65536 ids of the user namespace");
         assert!(REMAP.gids.to_host("group", 1000).is_err());
-        let all = [(Ids::Same, 5, 100_005), (Ids::Inside(&REMAP), NOBODY, 5), (Ids::Shared(&REMAP), 5, 5)];
+        let all = [(Ids::Same, 5, 100_005), (Ids::Inside(REMAP), NOBODY, 5), (Ids::Shared(REMAP), 5, 5)];
         for (ids, outside, within) in all {
             assert_eq!((ids.uid(5), ids.uid(100_005)), (outside, within), "{ids:?}");
         }
-        assert_eq!(Ids::Inside(&REMAP).gid(201_000), NOBODY);
+        assert_eq!(Ids::Inside(REMAP).gid(201_000), NOBODY);
         assert_eq!(REMAP.directory(), "100000.200000");
     }
 }

@@ -1,5 +1,6 @@
 //! Capability sets (capabilities(7)): the default list, what users add and drop, what privileged means.
 
+use super::system;
 use crate::api::container::HostConfig;
 use crate::error::{Error, Result};
 use crate::utils::capability::NAMES;
@@ -35,6 +36,7 @@ pub(super) fn of_container(host: &HostConfig) -> Result<Vec<String>> {
     let mut set: Vec<&str> = match (add.all, drop.all) {
         (true, _) => bounding(),
         (false, true) => Vec::new(),
+        (false, false) if host.system_container => [&DEFAULT[..], &system::CAPABILITIES].concat(),
         (false, false) => DEFAULT.to_vec(),
     };
     for name in add.names {

@@ -1,6 +1,6 @@
 //! What this kernel and its mounted control groups offer. Probed once: none of it changes while a daemon runs.
 
-use crate::utils::pseudo_file;
+use crate::utils::{kernel, pseudo_file};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -14,9 +14,16 @@ pub(super) struct Controllers {
     pub oom_control: bool,
     pub cpu_shares: bool,
     pub cpu_quota: bool,
+    pub cpu_realtime: bool,
     pub cpuset: bool,
     pub pids: bool,
     pub blkio_weight: bool,
+    pub blkio_weight_device: bool,
+    pub blkio_throttle: bool,
+    pub kernel_memory: bool,
+    pub hugetlb: bool,
+    /// Of the original's own kernel.
+    pub files: bool,
 }
 
 pub(super) fn controllers() -> &'static Controllers {
@@ -77,6 +84,7 @@ fn probe(hierarchies: &[Hierarchy]) -> Controllers {
         oom_control: v1("memory", "memory.oom_control"),
         cpu_shares: v1("cpu", "cpu.shares") || v2("cpu", "cpu.weight"),
         cpu_quota: v1("cpu", "cpu.cfs_quota_us") || v2("cpu", "cpu.max"),
+        cpu_realtime: v1("cpu", "cpu.rt_runtime_us"),
         cpuset: v1("cpuset", "cpuset.cpus") || v2("cpuset", "cpuset.cpus"),
         pids: hierarchies.iter().any(|h| h.controllers.as_ref().is_some_and(|c| c.iter().any(|c| c == "pids")))
             || v2("pids", "pids.max"),
@@ -84,6 +92,16 @@ fn probe(hierarchies: &[Hierarchy]) -> Controllers {
             || v1("blkio", "blkio.bfq.weight")
             || v2("io", "io.weight")
             || v2("io", "io.bfq.weight"),
+        blkio_weight_device: v1("blkio", "blkio.weight_device")
+            || v1("blkio", "blkio.bfq.weight_device")
+            || v2("io", "io.weight")
+            || v2("io", "io.bfq.weight"),
+        blkio_throttle: v1("blkio", "blkio.throttle.read_bps_device") || v2("io", "io.max"),
+        // Linux 5.16 took the limit away; the file came back later, and what is written to it has no effect.
+        kernel_memory: v1("memory", "memory.kmem.limit_in_bytes") && kernel::version() < (5, 16),
+        hugetlb: hierarchies.iter().any(|h| h.controllers.as_ref().is_some_and(|c| c.iter().any(|c| c == "hugetlb")))
+            || v2("hugetlb", ""),
+        files: hierarchies.iter().any(|h| h.controllers.as_ref().is_some_and(|c| c.iter().any(|c| c == "files"))),
     }
 }
 

@@ -3,9 +3,12 @@
 //! Three steps at three times: [`validate`] and [`merge_image`] when a container is created, [`generate`] at each
 //! start, since devices, processors and joined namespaces may have changed by then.
 
+mod block_io;
 mod capability;
 mod command;
 mod device;
+pub mod hook;
+mod hugetlb;
 mod kernel;
 mod limit;
 mod mount;
@@ -15,6 +18,7 @@ mod process;
 mod resource;
 pub mod seccomp_profile;
 mod security;
+mod system;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -30,7 +34,7 @@ pub use validate::validate;
 pub use volume::{Stored, check_driver, destination, stored};
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
-use crate::api::oci::runtime::{Linux, Mount, Root, Spec};
+use crate::api::oci::runtime::{Hooks, Linux, Mount, Root, Spec};
 use crate::api::volume::MountRecord;
 use crate::error::Result;
 use crate::modules::remap::Remap;
@@ -58,6 +62,8 @@ pub struct Input<'a> {
     pub hostname: &'a str,
     /// What the image has mounted in its root; the request's mounts take their places.
     pub image_mounts: &'a [Mount],
+    /// Its own hooks, as they were when the container was made.
+    pub hooks: Option<&'a Hooks>,
     /// What was stored of the mounts when the container was made.
     pub mount_points: &'a BTreeMap<String, MountRecord>,
 }
@@ -105,6 +111,8 @@ pub struct Defaults {
     pub umask: Option<u32>,
     /// A profile in docker's format in place of the built-in one.
     pub seccomp_profile: Option<PathBuf>,
+    /// Hooks of every container, before its own.
+    pub hooks: Option<Hooks>,
     /// The user namespace of containers that do not ask for the host's.
     pub remap: Option<Remap>,
 }
@@ -121,6 +129,7 @@ const OCI_VERSION: &str = "1.0.1";
 pub fn generate(input: &Input<'_>) -> Result<Spec> {
     let (config, host) = (input.config, input.host);
     let remap = remap_of(host, input.defaults)?;
+    let remap = remap.as_ref();
     let security = security::parse(&host.security_opt)?;
     let capabilities = capability::of_container(host)?;
     let devices = device::of_container(host)?;
@@ -133,6 +142,9 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
     let own_uts = namespace::own(&host.uts_mode);
     let mut annotations = config.annotations.clone();
     annotations.extend(host.annotations.iter().map(|(k, v)| (k.clone(), v.clone())));
+    if host.system_container {
+        annotations.insert(system::ANNOTATION.into(), "true".into());
+    }
     Ok(Spec {
         oci_version: OCI_VERSION.into(),
         process: Some(process::of_container(input, &security, &capabilities, &annotations)?),
@@ -140,7 +152,7 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
         hostname: if own_uts { input.hostname.to_owned() } else { String::new() },
         domainname: if own_uts { config.domainname.clone() } else { String::new() },
         mounts: mount::of_container(input, remap, &shown)?,
-        hooks: None,
+        hooks: hook::merge(input.defaults.hooks.as_ref(), input.hooks),
         annotations,
         linux: Some(Linux {
             sysctl: host.sysctls.clone(),

@@ -2,7 +2,7 @@
 
 use super::namespace::{Mode, mode};
 use super::volume::{self, Propagation, Wanted};
-use super::{Input, kernel};
+use super::{Input, kernel, system};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::oci::runtime::{Device, Mount};
 use crate::error::{Context, Error, Result};
@@ -125,6 +125,19 @@ fn template(input: &Input<'_>, remap: Option<&Remap>) -> Result<Vec<Mount>> {
     if remap.is_none_or(|remap| remap.gids.to_host("group", TTY).is_ok()) {
         mounts[2].options.push(format!("gid={TTY}"));
     }
+    if input.host.system_container {
+        let size = system::half_of_memory(input.host);
+        mounts[1].options.retain(|o| size.is_none() || !o.starts_with("size="));
+        mounts[1].options.extend(size);
+        mounts.extend(system::mounts(input.host));
+        mounts.extend(system::writable_parameters(input.host));
+    }
+    let channel = &input.host.host_channel;
+    if !channel.is_none() {
+        let mut mount = bind(&channel.path_in_container, Path::new(&channel.path_on_host))?;
+        mount.options.push(if channel.permissions == "ro" { "ro".into() } else { "rw".into() });
+        mounts.push(mount);
+    }
     mounts.extend(message_queues(input, remap)?);
     mounts.extend(shm(input)?);
     for (destination, source) in [
@@ -176,7 +189,12 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
     config.volumes.keys().try_for_each(|path| volume::destination(path).map(drop))?;
-    check_sources(&volume::of_request(host)?)
+    let wanted = volume::of_request(host)?;
+    let channel = &host.host_channel.path_in_container;
+    if wanted.iter().any(|w| w.mount.destination == *channel) {
+        return Err(Error::invalid(format!("Duplicate mount point: {channel}")));
+    }
+    check_sources(&wanted)
 }
 
 fn check_sources(wanted: &[Wanted]) -> Result<()> {

@@ -114,12 +114,17 @@ pub fn peers(host: &HostConfig) -> impl Iterator<Item = &str> {
 }
 
 /// The map of a container's user namespace; `None` when it has the host's: where the daemon has no map, where it is
-/// asked for, and for privileged containers.
+/// asked for, and for privileged containers. System containers have one of their own or none.
 ///
 /// # Errors
 /// `Kind::Invalid` for namespaces of the host that root of another user namespace could do nothing with.
-pub fn remap_of<'a>(host: &HostConfig, defaults: &'a Defaults) -> Result<Option<&'a Remap>> {
-    let Some(remap) = &defaults.remap else { return Ok(None) };
+pub fn remap_of(host: &HostConfig, defaults: &Defaults) -> Result<Option<Remap>> {
+    let own = Some(host.user_remap.as_str()).filter(|text| host.system_container && !text.is_empty());
+    let remap = match own {
+        Some(text) => Some(Remap::parse(text)?),
+        None => defaults.remap.filter(|_| !host.system_container),
+    };
+    let Some(remap) = remap else { return Ok(None) };
     if host.userns_mode == "host" || host.privileged {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 
 use super::command::{apply_env, command_line, variable};
 use super::security::Security;
-use super::{Input, capability, limit, paths};
+use super::{Input, capability, limit, paths, system};
 use crate::api::exec::ExecCreateRequest;
 use crate::api::oci::runtime::{Capabilities, ConsoleSize, Process, Spec, User};
 use crate::error::{Error, Result};
@@ -28,6 +28,7 @@ pub(super) fn of_container(
         return Err(Error::invalid("No command specified"));
     }
     let mut env = vec![PATH.to_owned(), TERM.to_owned()];
+    env.extend(host.system_container.then(|| system::VARIABLE.to_owned()));
     apply_env(&mut env, &config.env);
     if !env.iter().any(|e| variable(e) == Some("HOSTNAME")) {
         env.push(format!("HOSTNAME={}", input.hostname));

@@ -1,9 +1,9 @@
 //! Limits of the control group: rules for what is asked, and how it is written in the document.
 
 use super::kernel::{self, Controllers};
-use super::{Input, paths};
+use super::{Input, block_io, hugetlb, paths};
 use crate::api::container::HostConfig;
-use crate::api::oci::runtime::{BlockIo, Cpu, DeviceRule, Memory, Pids, Resources};
+use crate::api::oci::runtime::{Cpu, DeviceRule, Memory, Pids, Resources};
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeSet;
 
@@ -12,6 +12,8 @@ const MEMORY_MINIMUM: i64 = 4 << 20;
 pub const CGROUP_PARENT: &str = "/isulad";
 /// Period in microseconds that a number of processors is expressed with.
 const NANO_PERIOD: i64 = 100_000;
+/// The kernel's period of real-time processes in microseconds where none is set.
+const REALTIME_PERIOD: i64 = 1_000_000;
 /// Set sizes beyond this are a mistake; the kernel's own ceiling is 8192 processors.
 const CPUSET_LIMIT: u32 = 65_536;
 
@@ -19,10 +21,11 @@ const CPUSET_LIMIT: u32 = 65_536;
 pub(super) fn validate(host: &HostConfig, warnings: &mut Vec<String>) -> Result<()> {
     validate_memory(host)?;
     validate_cpu(host)?;
+    validate_realtime(host, kernel::controllers())?;
     validate_cpusets(host)?;
-    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
-        return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
-    }
+    block_io::validate(host)?;
+    validate_hugetlbs(host, kernel::controllers())?;
+    validate_files(host.files_limit, kernel::controllers())?;
     if let Some(limit) = host.pids_limit
         && limit < -1
     {
@@ -45,6 +48,8 @@ fn validate_memory(host: &HostConfig) -> Result<()> {
         "Minimum memory limit allowed is 4MB".to_owned()
     } else if host.memory_reservation != 0 && host.memory_reservation < MEMORY_MINIMUM {
         "Minimum memory reservation allowed is 4MB".to_owned()
+    } else if host.kernel_memory != 0 && host.kernel_memory < MEMORY_MINIMUM {
+        "Minimum kernel memory limit allowed is 4MB".to_owned()
     } else if host.memory > 0 && host.memory_reservation > host.memory {
         "Minimum memory limit should be larger than memory reservation limit, see usage.".to_owned()
     } else if host.memory_swap < -1 {
@@ -87,6 +92,46 @@ fn validate_cpu(host: &HostConfig) -> Result<()> {
         return Ok(());
     };
     Err(Error::invalid(text))
+}
+
+/// Refused and not left out where the kernel has none: who asks for it relies on its promptness.
+fn validate_realtime(host: &HostConfig, have: &Controllers) -> Result<()> {
+    let (period, runtime) = (host.cpu_realtime_period, host.cpu_realtime_runtime);
+    if period < 0 || runtime < 0 {
+        return Err(Error::invalid(format!("invalid real-time period {period} or runtime {runtime}: want at least 0")));
+    }
+    if (period != 0 || runtime != 0) && !have.cpu_realtime {
+        let text = "Your kernel does not support CPU real-time scheduling of cgroups (--cpu-rt-period, \
+                    --cpu-rt-runtime): it needs cgroup v1 and CONFIG_RT_GROUP_SCHED";
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    if runtime > if period == 0 { REALTIME_PERIOD } else { period } {
+        return Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
+    }
+    Ok(())
+}
+
+/// Refused where there is no such limit: huge pages are few, and others count on theirs.
+fn validate_hugetlbs(host: &HostConfig, have: &Controllers) -> Result<()> {
+    if host.hugetlbs.is_empty() {
+        return Ok(());
+    }
+    if !have.hugetlb {
+        let text = "Your kernel does not support hugetlb limit or the cgroup is not mounted (--hugetlb-limit)";
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    hugetlb::of_container(&host.hugetlbs).map(drop)
+}
+
+fn validate_files(limit: i64, have: &Controllers) -> Result<()> {
+    if limit < -1 {
+        return Err(Error::invalid(format!("invalid files limit {limit}: want a number, or -1 for none")));
+    }
+    if limit > 0 && !have.files {
+        let text = "Your kernel does not support files limit (--files-limit): it has no cgroup controller \"files\"";
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    Ok(())
 }
 
 fn validate_cpusets(host: &HostConfig) -> Result<()> {
@@ -153,6 +198,10 @@ fn discarded(host: &HostConfig, have: &Controllers) -> Vec<String> {
         host.memory_swappiness.is_some_and(|n| n >= 0) && !have.swappiness,
         format!("memory swappiness {UNMOUNTED} Memory swappiness discarded."),
     );
+    check(
+        host.kernel_memory != 0 && !have.kernel_memory,
+        format!("kernel memory limit {UNMOUNTED} Limitation discarded."),
+    );
     check(host.oom_kill_disable == Some(true) && !have.oom_control, "OomKillDisable. OomKillDisable discarded.".into());
     check(
         host.pids_limit.is_some_and(|n| n > 0) && !have.pids,
@@ -172,12 +221,25 @@ fn discarded(host: &HostConfig, have: &Controllers) -> Vec<String> {
         host.blkio_weight != 0 && !have.blkio_weight,
         "Block I/O weight or the cgroup is not mounted. Weight discarded.".into(),
     );
+    check(
+        !host.blkio_weight_device.is_empty() && !have.blkio_weight_device,
+        "Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.".into(),
+    );
+    for (list, what) in [
+        (&host.blkio_device_read_bps, "BPS Block I/O read"),
+        (&host.blkio_device_write_bps, "BPS Block I/O write"),
+        (&host.blkio_device_read_iops, "IOPS Block read"),
+        (&host.blkio_device_write_iops, "IOPS Block write"),
+    ] {
+        let text = format!("{what} limit or the cgroup is not mounted. {what} limit discarded.");
+        check(!list.is_empty() && !have.blkio_throttle, text);
+    }
     lines
 }
 
 /// The limits of a container, without those that this kernel cannot keep.
 pub(super) fn of_container(host: &HostConfig, devices: Vec<DeviceRule>) -> Result<Resources> {
-    Ok(convert(host, devices, kernel::controllers()))
+    convert(host, devices, kernel::controllers())
 }
 
 /// Limits for a running container: those that `host` has, and nothing of the others.
@@ -189,10 +251,13 @@ pub fn limits(host: &HostConfig) -> Result<Resources> {
     if host.pids_limit.is_some_and(|n| n <= 0) && kernel::controllers().pids {
         resources.pids = Some(Pids { limit: Some(-1) });
     }
+    if host.files_limit == -1 && kernel::controllers().files {
+        resources.files_limit = Some(-1);
+    }
     Ok(resources)
 }
 
-fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> Resources {
+fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> Result<Resources> {
     let some = |n: i64, have: bool| (n != 0 && have).then_some(n);
     let swap = match (host.memory_swap, host.memory) {
         (0, memory) if memory > 0 => memory.saturating_mul(2),
@@ -202,7 +267,7 @@ fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> R
         limit: some(host.memory, have.memory),
         reservation: some(host.memory_reservation, have.memory),
         swap: some(swap, host.memory > 0 && have.memory && have.swap),
-        kernel: None,
+        kernel: some(host.kernel_memory, have.kernel_memory),
         swappiness: host.memory_swappiness.and_then(|n| u64::try_from(n).ok()).filter(|_| have.swappiness),
         disable_oom_killer: host.oom_kill_disable == Some(true) && have.oom_control,
     };
@@ -218,18 +283,19 @@ fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> R
         period: some(period, have.cpu_quota).map(unsigned),
         cpus: set(&host.cpuset_cpus),
         mems: set(&host.cpuset_mems),
-        ..Cpu::default()
+        realtime_period: some(host.cpu_realtime_period, have.cpu_realtime).map(unsigned),
+        realtime_runtime: some(host.cpu_realtime_runtime, have.cpu_realtime),
     };
-    let weight = (host.blkio_weight != 0 && have.blkio_weight).then_some(host.blkio_weight);
-    Resources {
+    Ok(Resources {
         devices,
         memory: Some(memory).filter(|m| *m != Memory::default()),
         cpu: Some(cpu).filter(|c| *c != Cpu::default()),
         pids: host.pids_limit.filter(|n| *n > 0 && have.pids).map(|n| Pids { limit: Some(n) }),
-        block_io: weight.map(|w| BlockIo { weight: Some(w), ..BlockIo::default() }),
-        hugepage_limits: Vec::new(),
+        block_io: block_io::of_container(host, have)?,
+        hugepage_limits: hugetlb::of_container(&host.hugetlbs)?,
+        files_limit: Some(host.files_limit).filter(|n| *n > 0 && have.files),
         unified: host.unified.clone(),
-    }
+    })
 }
 
 /// The container's cgroup: its own parent, else the daemon's, else `/isulad`; absolute.
@@ -278,6 +344,7 @@ fn list_text(set: &BTreeSet<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::container::ThrottleDevice;
 
     const ALL: Controllers = Controllers {
         unified: false,
@@ -290,6 +357,12 @@ mod tests {
         cpuset: true,
         pids: true,
         blkio_weight: true,
+        cpu_realtime: true,
+        blkio_weight_device: true,
+        blkio_throttle: true,
+        kernel_memory: true,
+        hugetlb: true,
+        files: true,
     };
 
     #[test]
@@ -322,6 +395,9 @@ mod tests {
             (HostConfig { cpuset_cpus: "60000".into(), ..host() }, "Requested CPUs are not available"),
             (HostConfig { cpuset_mems: "600".into(), ..host() }, "Requested memory nodes are not available"),
             (HostConfig { blkio_weight: 9, ..host() }, "Range of blkio weight is from 10 to 1000"),
+            (HostConfig { kernel_memory: m, ..host() }, "Minimum kernel memory limit allowed is 4MB"),
+            (HostConfig { cpu_realtime_period: -1, ..host() }, "invalid real-time period -1"),
+            (HostConfig { files_limit: -2, ..host() }, "invalid files limit -2"),
             (HostConfig { pids_limit: Some(-2), ..host() }, "invalid pids limit"),
             (HostConfig { oom_score_adj: 1001, ..host() }, "range for oom score adj"),
             (HostConfig { cgroup_parent: "/a/../..".into(), ..host() }, "climbs"),
@@ -335,28 +411,77 @@ mod tests {
     fn conversion() {
         let host = HostConfig {
             memory: 64 << 20,
+            kernel_memory: 8 << 20,
+            files_limit: 100,
+            cpu_realtime_period: 20_000,
+            cpu_realtime_runtime: 10_000,
             nano_cpus: 1_500_000_000,
             cpu_shares: 512,
             pids_limit: Some(-1),
             memory_swappiness: Some(-1),
             ..HostConfig::default()
         };
-        let r = convert(&host, Vec::new(), &ALL);
-        assert_eq!(r.memory, Some(Memory { limit: Some(64 << 20), swap: Some(128 << 20), ..Memory::default() }));
-        let cpu = Cpu { shares: Some(512), quota: Some(150_000), period: Some(100_000), ..Cpu::default() };
+        let r = convert(&host, Vec::new(), &ALL).unwrap();
+        let memory =
+            Memory { limit: Some(64 << 20), swap: Some(128 << 20), kernel: Some(8 << 20), ..Memory::default() };
+        assert_eq!((r.memory, r.files_limit), (Some(memory), Some(100)));
+        let cpu = Cpu {
+            shares: Some(512),
+            quota: Some(150_000),
+            period: Some(100_000),
+            realtime_period: Some(20_000),
+            realtime_runtime: Some(10_000),
+            ..Cpu::default()
+        };
         assert_eq!((r.cpu, r.pids, r.block_io), (Some(cpu), None, None));
         let unlimited = HostConfig { memory_swap: -1, ..host };
-        assert_eq!(convert(&unlimited, Vec::new(), &ALL).memory.unwrap().swap, Some(-1));
-        assert_eq!(convert(&HostConfig::default(), Vec::new(), &ALL), Resources::default());
+        assert_eq!(convert(&unlimited, Vec::new(), &ALL).unwrap().memory.unwrap().swap, Some(-1));
+        assert_eq!(convert(&HostConfig::default(), Vec::new(), &ALL).unwrap(), Resources::default());
+    }
+
+    #[test]
+    fn limits_that_cannot_be_left_out_are_refused() {
+        let host = HostConfig::default;
+        let lacking = Controllers { cpu_realtime: false, hugetlb: false, files: false, ..ALL };
+        let realtime =
+            |period, runtime| HostConfig { cpu_realtime_period: period, cpu_realtime_runtime: runtime, ..host() };
+        for (period, runtime) in [(1000, 1001), (0, 1_000_001)] {
+            let e = validate_realtime(&realtime(period, runtime), &ALL).unwrap_err();
+            assert_eq!(e.to_string(), "cpu real-time runtime cannot be higher than cpu real-time period");
+        }
+        validate_realtime(&realtime(0, 1_000_000), &ALL).unwrap();
+        validate_realtime(&host(), &lacking).unwrap();
+        assert_eq!(validate_realtime(&realtime(1000, 0), &lacking).unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(validate_files(5, &lacking).unwrap_err().kind(), Kind::Unsupported);
+        validate_files(-1, &lacking).unwrap();
+        validate_files(5, &ALL).unwrap();
+        let huge = HostConfig { hugetlbs: vec![Default::default()], ..host() };
+        assert_eq!(validate_hugetlbs(&huge, &lacking).unwrap_err().kind(), Kind::Unsupported);
+        validate_hugetlbs(&host(), &lacking).unwrap();
     }
 
     #[test]
     fn what_the_kernel_lacks_is_left_out_with_a_warning() {
-        let host = HostConfig { memory: 64 << 20, pids_limit: Some(5), ..HostConfig::default() };
-        let have = Controllers { swap: false, pids: false, ..ALL };
-        assert_eq!(discarded(&host, &have).len(), 2);
-        let r = convert(&host, Vec::new(), &have);
-        assert_eq!((r.memory.unwrap().swap, r.pids), (None, None));
+        let device = ThrottleDevice { path: "/dev/nosuch".into(), rate: 5 };
+        let host = HostConfig {
+            memory: 64 << 20,
+            pids_limit: Some(5),
+            kernel_memory: 8 << 20,
+            blkio_device_read_bps: vec![device.clone()],
+            blkio_device_write_iops: vec![device],
+            ..HostConfig::default()
+        };
+        let have = Controllers { swap: false, pids: false, kernel_memory: false, blkio_throttle: false, ..ALL };
+        let lines = discarded(&host, &have);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert_eq!(
+            lines[3],
+            "Your kernel does not support BPS Block I/O read limit or the cgroup is not mounted. BPS Block I/O read \
+             limit discarded."
+        );
+        let r = convert(&host, Vec::new(), &have).unwrap();
+        let memory = r.memory.unwrap();
+        assert_eq!((memory.swap, memory.kernel, r.pids, r.block_io), (None, None, None, None));
         assert!(discarded(&host, &ALL).is_empty());
     }
 }

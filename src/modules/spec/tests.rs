@@ -39,6 +39,7 @@ impl Case {
     fn try_spec(&self) -> Result<Spec> {
         let hostname = host_name(ID, &self.config, &self.host);
         generate(&Input {
+            hooks: None,
             id: ID,
             config: &self.config,
             host: &self.host,
@@ -240,6 +241,7 @@ fn missing_sources() {
 fn the_daemons_defaults_and_the_requests_own() {
     let mut c = case();
     c.defaults = Defaults {
+        hooks: None,
         cgroup_parent: "boards".into(),
         ulimits: vec![Ulimit { name: "nofile".into(), soft: 10, hard: 20 }],
         umask: Some(0o077),

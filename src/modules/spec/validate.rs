@@ -1,7 +1,7 @@
 //! Checks of a creation request, before anything is made.
 
 use super::namespace::{self, Mode, mode};
-use super::{capability, device, limit, mount, process, resource, security, volume};
+use super::{capability, device, limit, mount, process, resource, security, system, volume};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::policy::Policy;
@@ -23,6 +23,7 @@ pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<Strin
     validate_lengths(host, config)?;
     validate_restart(host)?;
     refuse_unknown_ground(host)?;
+    system::validate(host, config)?;
     process::validate_env(&config.env)?;
     process::working_directory(&config.working_dir)?;
     process::validate_umask(&config.annotations)?;
@@ -67,6 +68,9 @@ fn validate_lengths(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
         ("supplementary groups", host.group_add.len(), LIST),
         ("device rules", host.device_cgroup_rules.len(), DEVICES),
         ("devices", host.devices.len(), DEVICES),
+        ("huge page limits", host.hugetlbs.len(), LIST),
+        ("device weights", host.blkio_weight_device.len(), DEVICES),
+        ("device rates", super::block_io::rates(host).map(|(_, list)| list.len()).iter().sum(), DEVICES),
         ("environment variables", config.env.len(), ENVIRONMENT),
     ] {
         if length > most {

@@ -1,6 +1,6 @@
 //! Sizes, processors, resource limits and devices.
 
-use crate::api::container::{DeviceMapping, Ulimit};
+use crate::api::container::{DeviceMapping, Hugetlb, ThrottleDevice, Ulimit, WeightDevice};
 use crate::cmd::isula::failure::Failure;
 
 fn bad(value: &str, flag: &str) -> Failure {
@@ -106,6 +106,68 @@ pub fn device_rules(list: &[String]) -> Result<Vec<String>, Failure> {
     }
 }
 
+/// `DEVICE:VALUE`. A device's name may have colons of its own.
+fn device_value<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
+    let parts = text.rsplit_once(':').filter(|(device, value)| !device.is_empty() && !value.is_empty());
+    let (device, value) = parts.ok_or_else(|| Failure::usage(format!("bad format for {flag}: {text:?}")))?;
+    if device.starts_with("/dev/") {
+        return Ok((device, value));
+    }
+    Err(Failure::usage(format!("bad format for device path of {flag}: {device:?}, it should start with /dev/")))
+}
+
+/// `DEVICE:WEIGHT`, 10 to 1000, or 0 for none.
+pub fn weights(list: &[String]) -> Result<Vec<WeightDevice>, Failure> {
+    let one = |text: &String| {
+        let (path, value) = device_value("--blkio-weight-device", text)?;
+        match value.parse() {
+            Ok(weight @ (0 | 10..=1000)) => Ok(WeightDevice { path: path.to_owned(), weight }),
+            _ => Err(Failure::usage(format!("Invalid weight for device: {text:?}, want 10 to 1000"))),
+        }
+    };
+    list.iter().map(one).collect()
+}
+
+/// `DEVICE:RATE[UNIT]`.
+pub fn byte_rates(flag: &str, list: &[String]) -> Result<Vec<ThrottleDevice>, Failure> {
+    let one = |text: &String| {
+        let (path, value) = device_value(flag, text)?;
+        let rate = crate::utils::size::parse(value).map_err(|_| {
+            Failure::usage(format!("invalid rate for device: {text:?} ({flag}), want DEVICE:NUMBER[kb|mb|gb]"))
+        })?;
+        Ok(ThrottleDevice { path: path.to_owned(), rate })
+    };
+    list.iter().map(one).collect()
+}
+
+/// `DEVICE:NUMBER`.
+pub fn operation_rates(flag: &str, list: &[String]) -> Result<Vec<ThrottleDevice>, Failure> {
+    let one = |text: &String| {
+        let (path, value) = device_value(flag, text)?;
+        let rate = Some(value).filter(|v| v.bytes().all(|b| b.is_ascii_digit())).and_then(|v| v.parse().ok());
+        let bad = || {
+            let text = format!("invalid rate for device: {text:?} ({flag}). Number must be unsigned 64 bytes integer");
+            Failure::usage(text)
+        };
+        Ok(ThrottleDevice { path: path.to_owned(), rate: rate.ok_or_else(bad)? })
+    };
+    list.iter().map(one).collect()
+}
+
+/// `[PAGESIZE:]LIMIT`. Which sizes there are is the daemon's to know.
+pub fn hugetlbs(list: &[String]) -> Result<Vec<Hugetlb>, Failure> {
+    let one = |text: &String| {
+        let (page_size, limit) = match text.split_once(':') {
+            Some(("", _)) => return Err(bad(text, "--hugetlb-limit")),
+            Some(parts) => parts,
+            None => ("", text.as_str()),
+        };
+        let limit = crate::utils::size::parse(limit).map_err(|_| bad(text, "--hugetlb-limit"))?;
+        Ok(Hugetlb { page_size: page_size.to_owned(), limit })
+    };
+    list.iter().map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +218,36 @@ mod tests {
         assert!(rules("c 1:3 rwm") && rules("a *:* m"));
         for text in ["d 1:3 r", "c 1 r", "c 1:3", "c 1:3 rwmr", "c 1:x r", "c  1:3 r", "c 1:3 r "] {
             assert!(!rules(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn weights_and_rates() {
+        let list = |text: &str| [text.to_owned()];
+        let path = "/dev/disk/by-path/pci-0:1";
+        let got = weights(&list(&format!("{path}:500"))).unwrap();
+        assert_eq!(got, [WeightDevice { path: path.into(), weight: 500 }]);
+        for text in ["", "/dev/x", "/dev/x:", ":5", "dev/x:10", "/dev/x:9", "/dev/x:1001", "/dev/x:x", "/dev/x:-1"] {
+            assert!(weights(&list(text)).is_err(), "{text}");
+        }
+        let rate = |rate| vec![ThrottleDevice { path: "/dev/x".into(), rate }];
+        assert_eq!(byte_rates("--device-read-bps", &list("/dev/x:1mb")).unwrap(), rate(1 << 20));
+        let text = byte_rates("--device-read-bps", &list("/dev/x:-1")).unwrap_err().text;
+        assert!(text.starts_with("invalid rate for device: \"/dev/x:-1\" (--device-read-bps)"), "{text}");
+        let operations = |text: &str| operation_rates("--device-read-iops", &list(text));
+        assert_eq!(operations("/dev/x:18446744073709551615").unwrap(), rate(u64::MAX));
+        for text in ["/dev/x:18446744073709551616", "/dev/x:1k", "/dev/x:+1"] {
+            assert!(operations(text).unwrap_err().text.ends_with("Number must be unsigned 64 bytes integer"), "{text}");
+        }
+    }
+
+    #[test]
+    fn huge_pages() {
+        let one = |text: &str| hugetlbs(&[text.to_owned()]).map(|mut list| list.remove(0));
+        assert_eq!(one("2M:4M").unwrap(), Hugetlb { page_size: "2M".into(), limit: 4 << 20 });
+        assert_eq!(one("1g").unwrap(), Hugetlb { page_size: String::new(), limit: 1 << 30 });
+        for text in ["", ":1m", "2M:", "2M:x", "2M:-1", "2M:1:1"] {
+            assert!(one(text).is_err(), "{text}");
         }
     }
 }

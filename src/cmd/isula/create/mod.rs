@@ -6,6 +6,7 @@ mod health;
 pub mod limits;
 mod mount;
 mod security;
+mod system;
 mod volume;
 
 use super::failure::Failure;
@@ -97,6 +98,16 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         ulimits: limits::ulimits(&flags.ulimit)?,
         devices: limits::devices(&flags.device)?,
         device_cgroup_rules: limits::device_rules(&flags.device_cgroup_rule)?,
+        kernel_memory: limits::size("--kernel-memory", flags.kernel_memory.as_deref())?,
+        files_limit: flags.files_limit.unwrap_or(0),
+        cpu_realtime_period: flags.cpu_rt_period.unwrap_or(0),
+        cpu_realtime_runtime: flags.cpu_rt_runtime.unwrap_or(0),
+        blkio_weight_device: limits::weights(&flags.blkio_weight_device)?,
+        blkio_device_read_bps: limits::byte_rates("--device-read-bps", &flags.device_read_bps)?,
+        blkio_device_write_bps: limits::byte_rates("--device-write-bps", &flags.device_write_bps)?,
+        blkio_device_read_iops: limits::operation_rates("--device-read-iops", &flags.device_read_iops)?,
+        blkio_device_write_iops: limits::operation_rates("--device-write-iops", &flags.device_write_iops)?,
+        hugetlbs: limits::hugetlbs(&flags.hugetlb_limit)?,
         security_opt: security.passed_on,
         masked_paths: security.unmask.then(Vec::new),
         readonly_paths: security.unmask.then(Vec::new),
@@ -104,6 +115,12 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         log_config: LogConfig { driver: text(&flags.log_driver), config: pairs("log-opt", &flags.log_opt)? },
         volumes_from: flags.volumes_from.clone(),
         external_rootfs: external_root(flags),
+        system_container: flags.system_container,
+        env_target_file: text(&flags.env_target_file),
+        ns_change_files: system::parameters(flags.ns_change_opt.as_deref())?,
+        user_remap: text(&flags.user_remap),
+        host_channel: system::channel(flags.host_channel.as_deref())?,
+        hook_spec: hook_spec(flags.hook_spec.as_deref())?,
         storage_opt: pairs("storage-opt", &flags.storage_opt)?,
         ..HostConfig::default()
     };
@@ -180,6 +197,7 @@ fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
         ("--volumes-from", flags.volumes_from.len()),
         ("--ulimit", flags.ulimit.len()),
         ("--annotation", flags.annotation.len()),
+        ("--hugetlb-limit", flags.hugetlb_limit.len()),
         ("--sysctl", flags.sysctl.len()),
     ];
     match lists.iter().find(|(_, n)| *n > MAX_LIST) {
@@ -239,6 +257,15 @@ fn working_directory(path: Option<&str>) -> Result<String, Failure> {
     match path {
         Some(path) if !path.is_empty() && !path.starts_with('/') => {
             Err(Failure::usage(format!("The working directory '{path}' is invalid. It needs to be an absolute path.")))
+        }
+        path => Ok(path.unwrap_or_default().to_owned()),
+    }
+}
+
+fn hook_spec(path: Option<&str>) -> Result<String, Failure> {
+    match path {
+        Some(path) if !path.starts_with('/') => {
+            Err(Failure::usage(format!("Hook spec file {path:?} must be an absolute path")))
         }
         path => Ok(path.unwrap_or_default().to_owned()),
     }

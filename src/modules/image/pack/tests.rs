@@ -93,7 +93,7 @@ fn shifted_ids_are_shifted_back() {
         vec![0; 1024],
     ]
     .concat();
-    let packed = |ids: Ids<'_>, at: &str| pack(open(&graph.0.join(at)), Form::Layer { opaque: false }, ids, Vec::new());
+    let packed = |ids: Ids, at: &str| pack(open(&graph.0.join(at)), Form::Layer { opaque: false }, ids, Vec::new());
     unpack(&mut Reader::new(&lines[..]), open(&graph.0.join("plain")), Rules::default()).unwrap();
     unpack(&mut Reader::new(&lines[..]), open(&graph.0.join("shifted")), Rules { remap: Some(&remap), limit: None })
         .unwrap();
@@ -106,7 +106,7 @@ fn shifted_ids_are_shifted_back() {
     assert_eq!(owner("link"), (100_000, 200_008, 0o777));
     assert_eq!(owner("pipe"), (100_001, 200_000, 0o600));
     let plain = packed(Ids::Same, "plain").unwrap();
-    for ids in [Ids::Inside(&remap), Ids::Shared(&remap)] {
+    for ids in [Ids::Inside(remap), Ids::Shared(remap)] {
         let back = packed(ids, "shifted").unwrap();
         assert!(plain == back, "{:#?}\n{:#?}", listing(&plain), listing(&back));
     }
