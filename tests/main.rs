@@ -2,6 +2,7 @@
 
 mod api;
 mod archives;
+mod authz;
 mod bad_input;
 mod cp;
 mod cp_traps;
@@ -19,6 +20,7 @@ mod images;
 mod isolation;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod mounts;
 mod multicall;
 mod proof;
@@ -27,6 +29,7 @@ mod pull_faults;
 #[cfg(feature = "registry")]
 mod registry;
 mod remap;
+mod remote;
 mod resources;
 mod restart;
 mod restore;
@@ -89,6 +92,9 @@ fn main() -> ExitCode {
         bad_input::TESTS,
         api::TESTS,
         docker_client::TESTS,
+        remote::TESTS,
+        authz::TESTS,
+        metrics::TESTS,
     ];
     support::runner::main(&tests.concat(), MAY_SKIP)
 }

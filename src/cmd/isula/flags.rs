@@ -298,7 +298,6 @@ impl ArgsInfo for Create {
 /// Flags that are known and refused by name, with the command they belong to; an empty command stands for all.
 #[rustfmt::skip]
 pub static REFUSED: &[(&[&str], &[&str])] = &[
-    (&[], &["--tls", "--tlsverify", "--tlscacert", "--tlscert", "--tlskey"]),
     (&["update"], &["--cpu-rt-period", "--cpu-rt-runtime", "--kernel-memory"]),
     (&["run", "create"], &[
         "--hook-spec", "--env-target-file", "--user-remap",

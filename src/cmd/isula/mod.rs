@@ -31,6 +31,7 @@ mod registry;
 mod run;
 #[cfg(feature = "registry")]
 mod search;
+mod secure;
 mod stats;
 mod stream;
 mod system;
@@ -61,6 +62,21 @@ pub struct Top {
     /// log what the client does to standard error
     #[argh(switch, short = 'D')]
     debug: bool,
+    /// speak TLS with a tcp:// daemon, whoever it is; also $ISULAD_TLS
+    #[argh(switch)]
+    tls: bool,
+    /// speak TLS and verify the daemon's certificate; also $ISULAD_TLS_VERIFY
+    #[argh(switch)]
+    tlsverify: bool,
+    /// authority of the daemon's certificate; ca.pem in $ISULAD_CERT_PATH or ~/.iSulad by default
+    #[argh(option, arg_name = "file")]
+    tlscacert: Option<String>,
+    /// certificate to show; cert.pem there by default
+    #[argh(option, arg_name = "file")]
+    tlscert: Option<String>,
+    /// its key; key.pem there by default
+    #[argh(option, arg_name = "file")]
+    tlskey: Option<String>,
     /// print the version of the client
     #[argh(switch)]
     version: bool,
@@ -129,6 +145,7 @@ const REFUSED_COMMANDS: &[&str] = &["network"];
 /// What a verb works with.
 struct Session {
     host: String,
+    secure: secure::Secure,
     client: OnceCell<Client>,
 }
 
@@ -138,7 +155,8 @@ impl Session {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::connect(&self.host).map_err(|e| Failure::local(e.to_string()))?;
+        let tls = if self.host.starts_with("tcp:") { self.secure.load()? } else { None };
+        let client = Client::connect(&self.host, tls).map_err(|e| Failure::local(e.to_string()))?;
         Ok(self.client.get_or_init(|| client))
     }
 }
@@ -180,7 +198,9 @@ fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         return output::print(&argv::help("isula", &[&Top::get_args_info()])).map(|()| 0);
     };
     let host = top.host.or_else(|| std::env::var("ISULAD_HOST").ok().filter(|h| !h.is_empty()));
-    let session = Session { host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()), client: OnceCell::new() };
+    let host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
+    let secure = secure::Secure::new([top.tls, top.tlsverify], [top.tlscacert, top.tlscert, top.tlskey])?;
+    let session = Session { host, secure, client: OnceCell::new() };
     command.run(&session)
 }
 
@@ -318,7 +338,7 @@ mod tests {
             ("run", "\"run\" requires a minimum of 1 argument."),
             ("run --nosuchflag busybox", "Unknown flag found:'--nosuchflag'"),
             ("ps --nosuch", "Unknown flag found:'--nosuch'"),
-            ("ps --tls", "flag --tls is not available in this release"),
+            ("update --kernel-memory 1", "flag --kernel-memory is not available in this release"),
             ("run --rm --restart always x", "Conflicting options: --restart and --rm"),
             ("exec c", "\"exec\" requires a minimum of 2 arguments."),
             ("version x", "\"version\" requires 0 arguments."),
