@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_directory_is_named_or_at_home() {
         assert_eq!(directory(Some("x".into()), None), Path::new("x"));
-        assert_eq!(directory(None, Some("/home/a".into())), Path::new("/home/a/.iSulad"));
+        assert_eq!(directory(None, Some("/users/a".into())), Path::new("/users/a/.iSulad"));
         assert_eq!(directory(None, Some("rel".into())), Path::new("/root/.iSulad"));
     }
 }

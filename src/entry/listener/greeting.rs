@@ -43,10 +43,11 @@ impl Listener {
             log::debug!("{peer}: turned away, {GREETINGS} others are being greeted");
             return;
         };
-        let (shared, slots, performer) = (self.shared.clone(), slots.clone(), performer.clone());
+        let shared = self.shared.clone();
+        let inside = Inside { shared, slots: slots.clone(), performer: performer.clone() };
         let run = move || {
             let client = peer.to_string();
-            match serve(fd, peer, &server, place, &shared, &slots, &performer) {
+            match inside.serve(&server, fd, peer, place) {
                 Ok(()) => {}
                 // Anybody can make these lines.
                 Err(e) if matches!(e.kind(), Kind::Remote | Kind::Timeout) => log::debug!("{client}: {e}"),
@@ -59,51 +60,53 @@ impl Listener {
     }
 }
 
-fn serve(
-    fd: OwnedFd,
-    peer: Peer,
-    server: &tls::Server,
-    place: Greeting,
-    shared: &Arc<Shared>,
-    slots: &Arc<Slots>,
-    performer: &Arc<dyn Perform>,
-) -> Result<()> {
-    let session = server.accept(fd, Instant::now() + shared.patience.head)?;
-    let peer = match peer {
-        Peer::Remote(address) if server.verifies() => {
-            Peer::Certified { user: session.user().unwrap_or_default().into(), address }
-        }
-        other => other,
-    };
-    let (near, far) = UnixStream::pair().context(|| "socketpair()".into())?;
-    let Some(_slot) = Slot::take(slots, shared) else {
-        log::debug!("{peer}: refused, {} connections are open", slots.limit);
-        let _ = net::send(near.as_fd(), &[IoSlice::new(&refusal())], &[]); // it fits into a new socket's buffer
-        drop(near);
-        return session.relay(far.into(), None);
-    };
-    drop(place);
-    // Set when nobody serves requests any more: then the connection has ended, or belongs to a container.
-    let served = Arc::new(AtomicBool::new(false));
-    let connection = Arc::new(Mutex::new(Some(Connection::new(near.into(), peer, shared.clone()))));
-    let run = {
-        let (taken, served, performer) = (connection.clone(), served.clone(), performer.clone());
-        move || {
-            if let Some(connection) = lock(&taken).take() {
-                rest::serve(connection, &*performer);
+/// Where a client comes to that was greeted.
+struct Inside {
+    shared: Arc<Shared>,
+    slots: Arc<Slots>,
+    performer: Arc<dyn Perform>,
+}
+
+impl Inside {
+    /// Greets a client and serves it to its end.
+    fn serve(&self, server: &tls::Server, fd: OwnedFd, peer: Peer, place: Greeting) -> Result<()> {
+        let session = server.accept(fd, Instant::now() + self.shared.patience.head)?;
+        let peer = match peer {
+            Peer::Remote(address) if server.verifies() => {
+                Peer::Certified { user: session.user().unwrap_or_default().into(), address }
             }
-            served.store(true, Ordering::Release);
+            other => other,
+        };
+        let (near, far) = UnixStream::pair().context(|| "socketpair()".into())?;
+        let Some(_slot) = Slot::take(&self.slots, &self.shared) else {
+            log::debug!("{peer}: refused, {} connections are open", self.slots.limit);
+            let _ = net::send(near.as_fd(), &[IoSlice::new(&refusal())], &[]); // it fits into a new socket's buffer
+            drop(near);
+            return session.relay(far.into(), None);
+        };
+        drop(place);
+        // Set when nobody serves requests any more: then the connection has ended, or belongs to a container.
+        let served = Arc::new(AtomicBool::new(false));
+        let connection = Arc::new(Mutex::new(Some(Connection::new(near.into(), peer, self.shared.clone()))));
+        let run = {
+            let (taken, served, performer) = (connection.clone(), served.clone(), self.performer.clone());
+            move || {
+                if let Some(connection) = lock(&taken).take() {
+                    rest::serve(connection, &*performer);
+                }
+                served.store(true, Ordering::Release);
+            }
+        };
+        let spawned = std::thread::Builder::new().name("rest".into()).stack_size(STACK).spawn(run);
+        if let Err(e) = spawned
+            && let Some(connection) = lock(&connection).take()
+        {
+            log::warn!("a client is refused, no thread: {e}");
+            let (near, ..) = connection.into_parts();
+            let _ = net::send(near.as_fd(), &[IoSlice::new(&refusal())], &[]); // as above
         }
-    };
-    let spawned = std::thread::Builder::new().name("rest".into()).stack_size(STACK).spawn(run);
-    if let Err(e) = spawned
-        && let Some(connection) = lock(&connection).take()
-    {
-        log::warn!("a client is refused, no thread: {e}");
-        let (near, ..) = connection.into_parts();
-        let _ = net::send(near.as_fd(), &[IoSlice::new(&refusal())], &[]); // as above
+        // A stop waits for requests, but not for those who follow a container.
+        let leave = tls::Leave { from: self.shared.stop.as_fd(), now: &|| served.load(Ordering::Acquire) };
+        session.relay(far.into(), Some(&leave))
     }
-    // A stop waits for requests, but not for those who follow a container.
-    let leave = tls::Leave { from: shared.stop.as_fd(), now: &|| served.load(Ordering::Acquire) };
-    session.relay(far.into(), Some(&leave))
 }

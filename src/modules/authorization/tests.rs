@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
+/// Status and body of an answer to a request; `None` is silence.
+type Answer = fn(&str) -> Option<(u16, &'static str)>;
+
 /// Serves requests by a function of head and body until it is dropped.
 struct Fake {
     directory: PathBuf,
@@ -12,7 +15,7 @@ struct Fake {
 }
 
 impl Fake {
-    fn start(name: &str, socket: &str, answer: fn(&str) -> Option<(u16, &'static str)>) -> Fake {
+    fn start(name: &str, socket: &str, answer: Answer) -> Fake {
         let directory = std::env::temp_dir().join(format!("authorization-{name}-{}", std::process::id()));
         let path = directory.join(socket);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -101,7 +104,7 @@ fn a_plugin_is_activated_once_and_asked_each_time() {
 
 #[test]
 fn whoever_does_not_say_yes_has_said_no() {
-    let cases: [(&str, fn(&str) -> Option<(u16, &'static str)>, &str); 5] = [
+    let cases: [(&str, Answer, &str); 5] = [
         ("hangs", |_| None, "in time"),
         ("other", |_| Some((200, r#"{"Implements":["VolumeDriver"]}"#)), "authz"),
         ("error", |_| Some((500, "{}")), "status 500"),

@@ -217,7 +217,8 @@ pub(super) fn failure(e: &rustls::Error) -> Error {
     let text = match e {
         rustls::Error::InvalidMessage(_) => "it does not speak TLS".into(),
         rustls::Error::NoCertificatesPresented => "it shows no certificate".into(),
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // The latter is what an authority of the same name gives.
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "its certificate is not of the authority that is trusted here".into()
         }
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
