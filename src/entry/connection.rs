@@ -168,6 +168,8 @@ pub enum Next {
     Refused(Error),
 }
 
+/// The first byte of a greeting in TLS, which may have no end of a line in it to wait for.
+const TLS: u8 = 22;
 /// Bytes read from the socket at a time.
 const READ: usize = 8 * 1024;
 
@@ -196,6 +198,9 @@ impl Connection {
         let mut deadline = None;
         loop {
             let unread = &self.buffer[self.start..];
+            if unread.first() == Some(&TLS) {
+                return self.refuse(Error::invalid("this is TLS, which is not spoken on this socket"));
+            }
             match h1::head_end(unread, searched) {
                 Ok(Some(n)) => {
                     let parsed = h1::parse_request(&unread[..n]);

@@ -177,7 +177,12 @@ impl Session {
             wanted.set(PollFlags::POLLIN, self.tls.is_handshaking());
             if wanted.contains(PollFlags::POLLIN) {
                 match self.tls.read_tls(&mut wire) {
-                    Ok(0) => return Err(Error::new(Kind::Remote, "the connection ended during the TLS greeting")),
+                    Ok(0) => {
+                        return Err(Error::new(
+                            Kind::Remote,
+                            "the connection ended during the TLS greeting; is TLS spoken there?",
+                        ));
+                    }
                     Ok(_) => {
                         if let Err(e) = self.tls.process_new_packets() {
                             let _ = self.tls.write_tls(&mut wire); // the alert; the other side may be gone
