@@ -5,7 +5,7 @@
 //!
 //! | applet | law | does |
 //! | --- | --- | --- |
-//! | `isula` | one thread | client: words on a command line become requests |
+//! | `isula` | one thread, and one that speaks TLS with a daemon on the network | client: words on a command line become requests |
 //! | `isulad` | threads; never enters a namespace, never forks by hand | REST server, images, container policy |
 //! | `isulad-shim` | one poll loop, no thread, one per container | parent of the container: its stdio, log, exit |
 //! | `lcr` | one thread until exec | the engine as an OCI runtime |
@@ -23,6 +23,7 @@
 //! | `signals` | signalfd of SIGTERM, SIGINT, SIGHUP | with the process |
 //! | `monitor` | the sockets of all shims, clients that wait for a start | with the process |
 //! | `rest` | one connection | with its connection; there is a bound on their number |
+//! | `tls` | a client that is greeted, then both sides of its connection | with its connection; with the daemon also those that follow a container |
 //! | `pull` | a layer of one pull: a registry, the disk; two a pull unless set otherwise | with its pull |
 //! | `pull-watch` | the client for whom a registry is asked | with the request |
 //! | `worker` | its queue: exits, removals; four at most | after two seconds without work |

@@ -2,6 +2,7 @@
 
 mod api;
 mod archives;
+mod authz;
 mod bad_input;
 mod completion;
 mod cp;
@@ -21,6 +22,7 @@ mod images;
 mod isolation;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod mounts;
 mod multicall;
 mod proof;
@@ -29,6 +31,7 @@ mod pull_faults;
 #[cfg(feature = "registry")]
 mod registry;
 mod remap;
+mod remote;
 mod resources;
 mod restart;
 mod restore;
@@ -97,6 +100,9 @@ fn main() -> ExitCode {
         bad_input::TESTS,
         api::TESTS,
         docker_client::TESTS,
+        remote::TESTS,
+        authz::TESTS,
+        metrics::TESTS,
     ];
     support::runner::main(&tests.concat(), MAY_SKIP)
 }

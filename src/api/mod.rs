@@ -2,6 +2,7 @@
 //! parsing. No layer is imported here.
 
 pub mod archive;
+pub mod authorization;
 pub mod container;
 pub mod error;
 pub mod event;

@@ -10,6 +10,7 @@ use crate::utils::http::media;
 use crate::utils::http::query::Target;
 use crate::utils::json;
 use crate::utils::sys::net;
+use crate::utils::tls;
 use nix::poll::{PollFd, PollFlags};
 #[cfg(feature = "image-tools")]
 use std::io::Write;
@@ -17,6 +18,7 @@ use std::io::{self, IoSlice, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes read at a time.
@@ -27,16 +29,23 @@ const MAX_DOCUMENT: u64 = 256 << 20;
 const TRUSTED: u64 = 4 << 20;
 /// How long a network connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Stack of the thread that speaks TLS.
+const STACK: usize = 256 * 1024;
 
 /// A connection.
 pub struct Connection {
     socket: OwnedFd,
+    /// Why TLS on it ended, once it did.
+    trouble: Option<Trouble>,
     host: String,
     /// `buffer[start..end]` is received and not dealt with.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
+
+/// What went wrong on a thread of its own.
+type Trouble = Arc<Mutex<Option<Error>>>;
 
 /// What a request carries.
 pub enum Payload<'a> {
@@ -78,23 +87,39 @@ enum Left {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects, over the network with TLS where there is a way for it.
     ///
     /// # Errors
-    /// `Kind::Remote` with the text of [`UNREACHABLE`], `Kind::Denied` without permission.
-    pub fn open(host: &Host) -> Result<Connection> {
+    /// `Kind::Remote` with the text of [`UNREACHABLE`] or with what is wrong with TLS, `Kind::Denied` without
+    /// permission.
+    pub fn open(host: &Host, tls: Option<&tls::Client>) -> Result<Connection> {
         let (socket, name): (io::Result<OwnedFd>, &str) = match host {
             Host::Unix(path) => (UnixStream::connect(path).map(Into::into), "localhost"),
             Host::Tcp(address) => (connect_tcp(address).map(Into::into), address),
             Host::Passed => return Err(Error::invalid("a client cannot connect to fd://")),
         };
         match socket {
-            Ok(socket) => Ok(Connection { socket, host: name.into(), buffer: Vec::new(), start: 0, end: 0 }),
+            Ok(socket) => {
+                let (socket, trouble) = match (tls, host) {
+                    (Some(tls), Host::Tcp(address)) => {
+                        let (plain, trouble) = secure(tls, socket, address).context(|| host.to_string())?;
+                        (plain, Some(trouble))
+                    }
+                    _ => (socket, None),
+                };
+                Ok(Connection { socket, trouble, host: name.into(), buffer: Vec::new(), start: 0, end: 0 })
+            }
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Error::new(Kind::Denied, format!("permission denied while connecting to the daemon at {host}")))
             }
             Err(_) => Err(unreachable()),
         }
+    }
+
+    /// The daemon is not there any more, or TLS says why.
+    fn gone(&self) -> Error {
+        let trouble = self.trouble.as_ref().and_then(|t| t.lock().unwrap_or_else(PoisonError::into_inner).take());
+        trouble.unwrap_or_else(unreachable)
     }
 
     /// Whether the daemon has closed it, or sent what nobody asked for.
@@ -156,7 +181,9 @@ impl Connection {
         // A daemon that refuses early answers and closes: its answer is worth more than the failure to send.
         let head = match (self.read_head(), sent) {
             (Ok(head), _) => head,
-            (Err(_), Err(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Err(unreachable()),
+            (Err(said), Err(e)) if e.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(if self.trouble.is_some() { said } else { unreachable() });
+            }
             (Err(e), _) => return Err(e),
         };
         let left = match head.length {
@@ -225,8 +252,8 @@ impl Connection {
             match self.fill(8 * 1024) {
                 Ok(1..) => {}
                 // A daemon that dies with bytes unread resets the connection.
-                Ok(0) => return Err(unreachable()),
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(unreachable()),
+                Ok(0) => return Err(self.gone()),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(self.gone()),
                 Err(e) => return Err(lost(Error::io("read response", e))),
             }
         }
@@ -432,6 +459,31 @@ fn lost(e: Error) -> Error {
     e.with_kind(Kind::Remote)
 }
 
+/// Greets the daemon, and gives the plain end of a relay that runs until either side ends, on a thread that leaves all
+/// signals to this one.
+fn secure(tls: &tls::Client, socket: OwnedFd, address: &str) -> Result<(OwnedFd, Trouble)> {
+    use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+    let name = address.rsplit_once(':').map_or(address, |(name, _)| name);
+    let session = tls.connect(socket, name, Instant::now() + CONNECT)?;
+    let (near, far) = UnixStream::pair().context(|| "socketpair()".into())?;
+    // Held until what went wrong is written down: only then does this thread see the end.
+    let held = far.try_clone().context(|| "dup()".into())?;
+    let trouble = Trouble::default();
+    let noted = Arc::clone(&trouble);
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))
+        .context(|| "sigprocmask()".into())?;
+    let spawned = std::thread::Builder::new().name("tls".into()).stack_size(STACK).spawn(move || {
+        if let Err(e) = session.relay(far.into(), None) {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+        }
+        drop(held);
+    });
+    let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None); // a mask of the kernel's own making
+    spawned.context(|| "start the TLS thread".into())?;
+    Ok((near.into(), trouble))
+}
+
 fn connect_tcp(address: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in address.to_socket_addrs()? {
@@ -468,7 +520,7 @@ mod tests {
     #[test]
     fn unreachable_daemons_have_the_known_text() {
         for host in ["unix:///nonexistent/s.sock", "tcp://127.0.0.1:1"] {
-            let e = Connection::open(&Host::parse(host).unwrap()).err().unwrap();
+            let e = Connection::open(&Host::parse(host).unwrap(), None).err().unwrap();
             assert_eq!((e.kind(), e.to_string()), (Kind::Remote, UNREACHABLE.to_owned()));
         }
     }

@@ -30,6 +30,7 @@ use crate::utils::http::h1::Method;
 use crate::utils::http::host::Host;
 use crate::utils::http::query::Target;
 use crate::utils::json;
+use crate::utils::tls;
 use connection::{Ask, Connection, Payload, Response};
 use serde::de::DeserializeOwned;
 use std::sync::{Mutex, PoisonError};
@@ -40,19 +41,20 @@ pub const UNREACHABLE: &str = "Can not connect with server.Is the iSulad daemon 
 /// A way to one daemon.
 pub struct Client {
     host: Host,
+    tls: Option<tls::Client>,
     /// The connection that the next request takes.
     idle: Mutex<Option<Connection>>,
 }
 
 impl Client {
-    /// Connects to `unix:///PATH` or `tcp://HOST:PORT`.
+    /// Connects to `unix:///PATH` or `tcp://HOST:PORT`; the latter by TLS if that is given.
     ///
     /// # Errors
     /// `Kind::Invalid` for another form, `Kind::Remote` when nobody answers, `Kind::Denied` without permission.
-    pub fn connect(host: &str) -> Result<Client> {
+    pub fn connect(host: &str, tls: Option<tls::Client>) -> Result<Client> {
         let host = Host::parse(host)?;
-        let connection = Connection::open(&host)?;
-        Ok(Client { host, idle: Mutex::new(Some(connection)) })
+        let connection = Connection::open(&host, tls.as_ref())?;
+        Ok(Client { host, tls, idle: Mutex::new(Some(connection)) })
     }
 
     /// Whether descriptors can be handed to the daemon ([`Client::attach_handed`], [`Client::exec_start_handed`]).
@@ -120,7 +122,7 @@ impl Client {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let connection = match idle.filter(|c| !c.is_stale()) {
             Some(connection) => connection,
-            None => Connection::open(&self.host)?,
+            None => Connection::open(&self.host, self.tls.as_ref())?,
         };
         log::debug!("{} {} {}", self.host, method.as_str(), target.as_str());
         let response = connection.request(method, target, payload, ask)?;

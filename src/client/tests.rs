@@ -39,7 +39,7 @@ impl Server {
             }
             seen
         });
-        let client = Client::connect(&format!("unix://{}", path.display())).unwrap();
+        let client = Client::connect(&format!("unix://{}", path.display()), None).unwrap();
         (Server { path, thread }, client)
     }
 
@@ -248,7 +248,7 @@ fn imports_are_sent_in_chunks_and_an_early_answer_counts() {
         stream.read_exact(&mut [0; 10_000]).unwrap();
         stream.write_all(refusal.as_bytes()).unwrap();
     });
-    let client = Client::connect(&format!("unix://{}", path.display())).unwrap();
+    let client = Client::connect(&format!("unix://{}", path.display()), None).unwrap();
     let e = client.image_import(&request, &mut std::io::repeat(0)).unwrap_err();
     assert_eq!((e.kind(), e.to_string().as_str()), (Kind::Invalid, "not a tar archive"));
     thread.join().unwrap();
@@ -266,7 +266,7 @@ fn a_source_that_cannot_be_read_is_its_own_error() {
     let path = std::env::temp_dir().join(format!("client-broken-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let _listener = UnixListener::bind(&path).unwrap();
-    let client = Client::connect(&format!("unix://{}", path.display())).unwrap();
+    let client = Client::connect(&format!("unix://{}", path.display()), None).unwrap();
     let e = client.image_import(&ImportRequest::default(), &mut Broken).unwrap_err();
     assert_eq!(e.kind(), Kind::Os(libc::EIO));
     std::fs::remove_file(&path).unwrap();

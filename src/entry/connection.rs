@@ -4,6 +4,7 @@
 //! No socket option is set and no mode changed, so that the socket can be handed to a shim as it is.
 
 use crate::error::{Context, Error, Result};
+use crate::modules::authorization::Authorizer;
 use crate::utils::http::chunked::Decoder;
 use crate::utils::http::h1::{self, Length, RequestHead};
 use crate::utils::sys::net;
@@ -53,6 +54,10 @@ pub struct Shared {
     pub document_bytes: AtomicUsize,
     /// Deadlines.
     pub patience: Patience,
+    /// Who is asked about requests.
+    pub authorizer: Option<Authorizer>,
+    /// Requests for metrics so far.
+    pub metrics_asked: AtomicUsize,
 }
 
 impl Shared {
@@ -70,6 +75,8 @@ impl Shared {
             crowded: AtomicBool::new(false),
             document_bytes: AtomicUsize::new(0),
             patience,
+            authorizer: None,
+            metrics_asked: AtomicUsize::new(0),
         })
     }
 
@@ -80,7 +87,7 @@ impl Shared {
 }
 
 /// Who is at the other end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Peer {
     /// A process of this host, as the kernel vouches (SO_PEERCRED).
     Local {
@@ -91,6 +98,13 @@ pub enum Peer {
     },
     /// A network address.
     Remote(std::net::SocketAddr),
+    /// Somebody with a certificate.
+    Certified {
+        /// Common name of the certificate, which an authority of ours vouches for; empty when it has none.
+        user: Arc<str>,
+        /// A network address.
+        address: std::net::SocketAddr,
+    },
     /// The kernel did not tell.
     Unknown,
 }
@@ -100,6 +114,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Local { uid, pid } => write!(f, "uid={uid} pid={pid}"),
             Peer::Remote(address) => write!(f, "address={address}"),
+            Peer::Certified { user, address } => write!(f, "user={user:?} address={address}"),
             Peer::Unknown => f.write_str("peer unknown"),
         }
     }
@@ -112,6 +127,10 @@ pub struct Connection {
     pub peer: Peer,
     /// What all connections share.
     pub shared: Arc<Shared>,
+    /// What may be asked here.
+    pub scope: Scope,
+    /// The head of the current request as it came, where an authorizer is to see it.
+    pub head: Vec<u8>,
     /// Bytes received and not dealt with: `buffer[start..]`.
     buffer: Vec<u8>,
     start: usize,
@@ -122,6 +141,15 @@ pub struct Connection {
     owes_continue: bool,
     /// Whether another request may follow on this connection.
     keep: bool,
+}
+
+/// What may be asked on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// Metrics.
+    Metrics,
 }
 
 #[derive(Debug)]
@@ -140,6 +168,8 @@ pub enum Next {
     Refused(Error),
 }
 
+/// The first byte of a greeting in TLS, which may have no end of a line in it to wait for.
+const TLS: u8 = 22;
 /// Bytes read from the socket at a time.
 const READ: usize = 8 * 1024;
 
@@ -150,6 +180,8 @@ impl Connection {
             socket,
             peer,
             shared,
+            scope: Scope::All,
+            head: Vec::new(),
             buffer: Vec::new(),
             start: 0,
             fds: Vec::new(),
@@ -166,9 +198,15 @@ impl Connection {
         let mut deadline = None;
         loop {
             let unread = &self.buffer[self.start..];
+            if unread.first() == Some(&TLS) {
+                return self.refuse(Error::invalid("this is TLS, which is not spoken on this socket"));
+            }
             match h1::head_end(unread, searched) {
                 Ok(Some(n)) => {
                     let parsed = h1::parse_request(&unread[..n]);
+                    if self.shared.authorizer.is_some() {
+                        self.head = unread[..n].to_vec();
+                    }
                     self.start += n;
                     return match parsed {
                         Ok(head) => self.begin(head),
@@ -263,6 +301,13 @@ impl Connection {
             Body::Known(n) => Some(*n),
             Body::Chunked(_) => None,
         }
+    }
+
+    /// Gives back a body that was read to its end, for the next who reads it.
+    pub fn put_back(&mut self, mut body: Vec<u8>) {
+        self.body = Body::Known(body.len() as u64);
+        body.extend_from_slice(&self.buffer[self.start..]);
+        (self.buffer, self.start) = (body, 0);
     }
 
     /// Whether another request may follow.

@@ -1,6 +1,7 @@
 //! One request and its response on a connection.
 
 use super::connection::{Connection, Watch};
+use super::rest::authorize::Asked;
 use super::rest::status::status_of;
 use crate::api::error::ErrorBody;
 use crate::error::{Context, Error, Kind, Result};
@@ -33,6 +34,8 @@ pub struct Exchange {
     pub head: RequestHead,
     /// The version of the API it speaks.
     pub version: (u32, u32),
+    /// What an authorizer was asked, who is asked about the response too.
+    pub asked: Option<Box<Asked>>,
     fds: Vec<OwnedFd>,
 }
 
@@ -73,7 +76,7 @@ pub enum Framing {
 impl Exchange {
     /// A request that came on `connection`.
     pub fn new(connection: Connection, head: RequestHead, fds: Vec<OwnedFd>) -> Exchange {
-        Exchange { connection, head, version: super::rest::route::NEWEST, fds }
+        Exchange { connection, head, version: super::rest::route::NEWEST, asked: None, fds }
     }
 
     /// Answers with a document.
@@ -108,6 +111,12 @@ impl Exchange {
 
     /// Answers.
     pub fn respond(mut self, status: u16, media_type: &str, fields: &[(&str, &str)], body: &[u8]) -> Outcome {
+        if let Some(asked) = self.asked.take()
+            && let Err(e) = asked.check_response(status, media_type, body)
+            && status < 400
+        {
+            return self.fail(e);
+        }
         let mut head = self.begin(status, media_type);
         for (name, value) in fields {
             head = head.field(name, value);
@@ -233,7 +242,9 @@ impl Exchange {
                 .field("Upgrade", media::UPGRADE_TCP),
             (_, false) => preamble.field("Content-Type", stream_type),
         };
-        let Exchange { connection, head, version, fds } = self;
+        // Of what travels on the stream, and of its end, nobody is asked.
+        let Exchange { connection, head, version, fds, asked } = self;
+        let scope = connection.scope;
         let (socket, early, peer, shared) = connection.into_parts();
         let handover = take(Upgrade {
             connection: socket,
@@ -248,7 +259,8 @@ impl Exchange {
                 let mut connection = Connection::new(upgrade.connection, peer, shared);
                 // What came behind the request was meant for the stream.
                 connection.close_after();
-                Exchange { connection, head, version, fds: Vec::new() }.fail(error)
+                connection.scope = scope;
+                Exchange { connection, head, version, asked, fds: Vec::new() }.fail(error)
             }
         }
     }
@@ -310,10 +322,23 @@ impl BodyWriter<'_> {
         self.send([b"", b""], end)
     }
 
+    /// Answers with an error in place of the body; gives that error.
+    fn refuse(&mut self, error: Error) -> Result<()> {
+        self.exchange.connection.close_after();
+        let body = json::to_vec(&error_body(&error));
+        let head = self.exchange.begin(status_of(error.kind()), media::JSON);
+        let head = head.length(Length::Known(body.len() as u64)).finish();
+        self.exchange.connection.send(&mut [IoSlice::new(&head), IoSlice::new(&body)])?;
+        Err(error)
+    }
+
     fn send(&mut self, parts: [&[u8]; 2], end: &[u8]) -> Result<()> {
         let head = if std::mem::replace(&mut self.begun, true) {
             Vec::new()
         } else {
+            if let Some(asked) = self.exchange.asked.take() {
+                asked.check_response(200, self.media_type, b"").or_else(|e| self.refuse(e))?;
+            }
             if !self.chunked {
                 self.exchange.connection.close_after(); // the end of the connection ends the body
             }

@@ -1,15 +1,19 @@
 //! Listening sockets and the accept loop: one named thread per connection, a bound on their number, an orderly end.
 
-use super::connection::{Connection, Patience, Peer, Shared};
+mod greeting;
+
+use super::connection::{Connection, Patience, Peer, Scope, Shared};
 use super::rest::{self, Perform};
 use crate::api::error::ErrorBody;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Daemon;
+use crate::modules::authorization::Authorizer;
 use crate::utils::http::h1::{HeadWriter, Length};
 use crate::utils::http::host::Host;
 use crate::utils::http::media;
 use crate::utils::json;
 use crate::utils::sys::{net, pages, socket};
+use crate::utils::tls;
 use nix::poll::{PollFd, PollFlags};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,12 +23,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where and how to listen.
-#[derive(Debug, Clone)]
 pub struct Options {
     /// `unix:///PATH`, `tcp://IP:PORT`, `fd://` (only sockets passed by the service manager).
     pub hosts: Vec<String>,
@@ -32,11 +35,24 @@ pub struct Options {
     pub group: String,
     /// Most connections at a time.
     pub connections: usize,
+    /// On TCP sockets, if at all.
+    pub tls: Option<tls::Server>,
+    /// Who is asked about requests.
+    pub authorizer: Option<Authorizer>,
+    /// Port on loopback where metrics are, and nothing else.
+    pub metrics_port: Option<u16>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { hosts: vec!["unix:///var/run/isulad.sock".into()], group: "isula".into(), connections: 256 }
+        Options {
+            hosts: vec!["unix:///var/run/isulad.sock".into()],
+            group: "isula".into(),
+            connections: 256,
+            tls: None,
+            authorizer: None,
+            metrics_port: None,
+        }
     }
 }
 
@@ -57,6 +73,8 @@ pub struct Listener {
     sockets: Vec<Socket>,
     shared: Arc<Shared>,
     limit: usize,
+    tls: Option<tls::Server>,
+    greetings: Arc<AtomicUsize>,
     /// Connections that were refused since the last that was served: kept for a while, because a client that finds its
     /// connection closed while it sends does not read the answer.
     refused: RefCell<VecDeque<OwnedFd>>,
@@ -68,8 +86,17 @@ pub struct Stopper(Arc<Shared>);
 
 struct Socket {
     fd: OwnedFd,
+    /// How its clients are served.
+    service: Service,
     /// Removed at the end, when it is still this one.
     file: Option<SocketFile>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Service {
+    Plain,
+    Tls,
+    Metrics,
 }
 
 struct SocketFile {
@@ -83,31 +110,49 @@ impl Listener {
     ///
     /// # Errors
     /// `Kind::Invalid` for a malformed host, `Kind::Exists` when somebody answers there, otherwise the failing call.
-    pub fn open(options: &Options) -> Result<Listener> {
+    pub fn open(options: Options) -> Result<Listener> {
         let passed = net::take_passed()?;
         Listener::open_with(options, passed, Patience::default())
     }
 
-    fn open_with(options: &Options, passed: Vec<OwnedFd>, patience: Patience) -> Result<Listener> {
+    fn open_with(options: Options, passed: Vec<OwnedFd>, patience: Patience) -> Result<Listener> {
         let hosts: Vec<Host> = options.hosts.iter().map(|h| Host::parse(h)).collect::<Result<_>>()?;
         if passed.is_empty() && hosts.contains(&Host::Passed) {
             return Err(Error::invalid("no socket was passed for fd:// (LISTEN_FDS, LISTEN_PID)"));
         }
-        let shared = Arc::new(Shared::new(patience)?);
-        let limit = options.connections.max(1);
-        let mut listener = Listener { sockets: Vec::new(), shared, limit, refused: RefCell::default() };
+        let shared = Arc::new(Shared { authorizer: options.authorizer, ..Shared::new(patience)? });
+        let mut listener = Listener {
+            sockets: Vec::new(),
+            shared,
+            limit: options.connections.max(1),
+            tls: options.tls,
+            greetings: Arc::default(),
+            refused: RefCell::default(),
+        };
+        let remote = if listener.tls.is_some() { Service::Tls } else { Service::Plain };
         let mut passed_paths = Vec::new();
         for fd in passed {
+            let service = if is_unix(&fd) { Service::Plain } else { remote };
+            if service == remote {
+                warn_of("a socket passed by the service manager", listener.tls.as_ref());
+            }
             passed_paths.extend(unix_path(&fd));
-            listener.sockets.push(Socket { fd, file: None });
+            listener.sockets.push(Socket { fd, service, file: None });
         }
         for host in &hosts {
             match host {
                 Host::Unix(path) if passed_paths.contains(path) => {}
                 Host::Unix(path) => listener.sockets.push(listen_unix(path, &options.group)?),
-                Host::Tcp(address) => listener.sockets.push(listen_tcp(address)?),
+                Host::Tcp(address) => {
+                    listener.sockets.push(listen_tcp(address, remote)?);
+                    warn_of(&host.to_string(), listener.tls.as_ref());
+                }
                 Host::Passed => {}
             }
+        }
+        if let Some(port) = options.metrics_port {
+            let address = format!("127.0.0.1:{port}");
+            listener.sockets.push(listen_tcp(&address, Service::Metrics).context(|| "metrics-port".into())?);
         }
         for socket in &listener.sockets {
             set_nonblocking(&socket.fd)?;
@@ -161,7 +206,8 @@ impl Listener {
             idle = Some(IDLE);
             for (socket, _) in self.sockets.iter().zip(&fds).filter(|(_, ready)| ready.any() == Some(true)) {
                 match socket::accept(socket.fd.as_fd()) {
-                    Ok(fd) => self.serve(fd, slots, performer),
+                    Ok(fd) if socket.service == Service::Tls => self.greet(fd, slots, performer),
+                    Ok(fd) => self.serve(fd, socket.service, slots, performer),
                     // The client left again, or another thread of events was faster.
                     Err(e) if matches!(e.errno(), Some(libc::EAGAIN | libc::ECONNABORTED | libc::EINTR)) => {}
                     Err(e) => {
@@ -178,7 +224,7 @@ impl Listener {
     }
 
     /// Gives the connection a thread, or refuses it.
-    fn serve(&self, fd: OwnedFd, slots: &Arc<Slots>, performer: &Arc<dyn Perform>) {
+    fn serve(&self, fd: OwnedFd, service: Service, slots: &Arc<Slots>, performer: &Arc<dyn Perform>) {
         let peer = peer_of(&fd);
         let Some(slot) = Slot::take(slots, &self.shared) else {
             return self.refuse(fd, peer, &format!("{} connections are open", self.limit));
@@ -186,7 +232,11 @@ impl Listener {
         self.refused.borrow_mut().clear();
         // In a place that both this function and the thread reach, so that a thread that does not start can be
         // answered for.
-        let connection = Arc::new(Mutex::new(Some(Connection::new(fd, peer, self.shared.clone()))));
+        let mut connection = Connection::new(fd, peer.clone(), self.shared.clone());
+        if service == Service::Metrics {
+            connection.scope = Scope::Metrics;
+        }
+        let connection = Arc::new(Mutex::new(Some(connection)));
         let (taken, performer) = (connection.clone(), performer.clone());
         let run = move || {
             let _slot = slot;
@@ -209,21 +259,28 @@ impl Listener {
         if refused.is_empty() {
             log::warn!("{peer}: refused, {why}"); // a flood is one line
         }
-        let message = "too many connections, try again later".into();
-        let body = json::to_vec(&ErrorBody { message, exit_code: None });
-        let head = HeadWriter::response(503)
-            .field("Content-Type", media::JSON)
-            .field("Connection", "close")
-            .field("Retry-After", "1")
-            .length(Length::Known(body.len() as u64))
-            .finish();
-        let _ = net::send(fd.as_fd(), &[IoSlice::new(&head), IoSlice::new(&body)], &[]); // the client left already
+        let answer = refusal();
+        let _ = net::send(fd.as_fd(), &[IoSlice::new(&answer)], &[]); // the client left already
         let _ = shutdown(fd.as_raw_fd(), Shutdown::Write);
         if refused.len() == REFUSED {
             refused.pop_front();
         }
         refused.push_back(fd);
     }
+}
+
+/// The answer to a connection for which there is no place.
+fn refusal() -> Vec<u8> {
+    let message = "too many connections, try again later".into();
+    let body = json::to_vec(&ErrorBody { message, exit_code: None });
+    let mut answer = HeadWriter::response(503)
+        .field("Content-Type", media::JSON)
+        .field("Connection", "close")
+        .field("Retry-After", "1")
+        .length(Length::Known(body.len() as u64))
+        .finish();
+    answer.extend(body);
+    answer
 }
 
 impl Stopper {
@@ -298,9 +355,8 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn peer_of(fd: &OwnedFd) -> Peer {
-    use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname, setsockopt, sockopt};
-    let family = getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok().and_then(|a| a.family());
-    if family == Some(AddressFamily::Unix) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    if is_unix(fd) {
         return match socket::peer_credentials(fd.as_fd()) {
             Ok(c) => Peer::Local { uid: c.uid(), pid: c.pid() },
             Err(_) => Peer::Unknown,
@@ -311,6 +367,12 @@ fn peer_of(fd: &OwnedFd) -> Peer {
     let _ = stream.set_nodelay(true);
     let _ = setsockopt(fd, sockopt::KeepAlive, &true);
     stream.peer_addr().map_or(Peer::Unknown, Peer::Remote)
+}
+
+fn is_unix(fd: &OwnedFd) -> bool {
+    use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+    let family = getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok().and_then(|a| a.family());
+    family == Some(AddressFamily::Unix)
 }
 
 fn unix_path(fd: &OwnedFd) -> Option<PathBuf> {
@@ -339,7 +401,7 @@ fn listen_unix(path: &Path, group: &str) -> Result<Socket> {
     bind(fd.as_raw_fd(), &address).context(|| format!("bind({path:?})"))?;
     let meta = std::fs::symlink_metadata(path).context(|| format!("lstat({path:?})"))?;
     let file = Some(SocketFile { path: path.to_owned(), device: meta.dev(), inode: meta.ino() });
-    let socket = Socket { fd, file }; // from here on an error removes the file
+    let socket = Socket { fd, service: Service::Plain, file }; // from here on an error removes the file
     match group_id(group) {
         Some(gid) => {
             std::os::unix::fs::chown(path, None, Some(gid)).context(|| format!("chown({path:?}, group {group:?})"))?
@@ -393,14 +455,27 @@ fn group_id(name: &str) -> Option<u32> {
     })
 }
 
-fn listen_tcp(address: &str) -> Result<Socket> {
+fn listen_tcp(address: &str, service: Service) -> Result<Socket> {
     let listener = TcpListener::bind(address).map_err(|e| {
         let taken = e.kind() == std::io::ErrorKind::AddrInUse;
         let error = Error::io(format!("listen on tcp://{address}"), e);
         if taken { error.with_kind(Kind::Exists) } else { error }
     })?;
-    log::warn!("tcp://{address} is open to everybody who reaches it: requests have the rights of root");
-    Ok(Socket { fd: listener.into(), file: None })
+    Ok(Socket { fd: listener.into(), service, file: None })
+}
+
+/// What is open to everybody is told at each start.
+fn warn_of(host: &str, tls: Option<&tls::Server>) {
+    match tls {
+        Some(server) if server.verifies() => {}
+        Some(_) => log::warn!(
+            "{host} is open to everybody who reaches it: clients are not verified without tlsverify, and requests have the \
+             rights of root"
+        ),
+        None => {
+            log::warn!("{host} is open to everybody who reaches it, without TLS: requests have the rights of root");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listener    sockets, accept loop, bound on connections, end
+//! listener/…  TLS: greetings, and threads that relay to a plain connection
 //! connection  one client: bytes become heads and bodies; deadlines; descriptors sent along
 //! exchange    one request and its response
 //! rest/route  a request becomes a Call; pure

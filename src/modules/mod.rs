@@ -1,5 +1,6 @@
 //! The domain: state and rules.
 
+pub mod authorization;
 pub mod container;
 #[cfg(feature = "image-tools")]
 pub mod copy;

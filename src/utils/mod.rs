@@ -28,4 +28,5 @@ pub mod signal;
 pub mod size;
 pub mod sys;
 pub mod time;
+pub mod tls;
 pub mod workers;

@@ -1,5 +1,6 @@
 //! What the integration tests stand on.
 
+pub mod authority;
 pub mod bed;
 pub mod bundle;
 pub mod cgroup;

@@ -1,6 +1,7 @@
 //! A registry of a test's own: Debian's docker-registry on loopback, plain or with TLS, open or with passwords or
 //! tokens, filled by skopeo. Tests that use it begin with `requires!(registry)`.
 
+use super::authority::certificate;
 use super::{PATIENCE, eventually};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -304,25 +305,8 @@ fn base64(form: &str, bytes: &[u8]) -> String {
     }
 }
 
-/// `NAME.key` and `NAME.pem` for loopback, signed by the authority `ca.pem`, which is made when there is none.
-fn certificate(dir: &Path, name: &str) {
-    let at = |name: &str| dir.join(name).display().to_string();
-    let openssl = |line: String| run(Command::new("openssl").args(line.split(' ')));
-    if !dir.join("ca.pem").exists() {
-        let (key, out) = (at("ca.key"), at("ca.pem"));
-        openssl(format!("req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=tests -keyout {key} -out {out}"));
-    }
-    let (key, request, out) = (at(&format!("{name}.key")), at("request"), at(&format!("{name}.pem")));
-    openssl(format!("req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {key} -out {request}"));
-    fs::write(dir.join("extensions"), "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test\n").expect("a file");
-    let (ca, ca_key, extensions) = (at("ca.pem"), at("ca.key"), at("extensions"));
-    openssl(format!(
-        "x509 -req -days 30 -CA {ca} -CAkey {ca_key} -CAcreateserial -in {request} -extfile {extensions} -out {out}"
-    ));
-}
-
 /// A port that nobody had a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 

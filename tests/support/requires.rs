@@ -92,6 +92,12 @@ pub fn registry() -> Condition {
     ["docker-registry", "skopeo", "openssl", "htpasswd", "base64"].into_iter().try_for_each(program)
 }
 
+/// TLS, an optional part of the build, and the program that makes certificates.
+pub fn tls() -> Condition {
+    built_with(cfg!(feature = "tls"), "tls")?;
+    program("openssl")
+}
+
 /// The registry client, an optional part of the build.
 pub fn registry_client() -> Condition {
     built_with(cfg!(feature = "registry"), "registry")

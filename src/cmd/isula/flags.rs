@@ -346,7 +346,6 @@ impl ArgsInfo for Create {
 /// Flags that are known and refused by name, with the command they belong to; an empty command stands for all.
 #[rustfmt::skip]
 pub static REFUSED: &[(&[&str], &[&str])] = &[
-    (&[], &["--tls", "--tlsverify", "--tlscacert", "--tlscert", "--tlskey"]),
     (&["run", "create"], &[
         "--no-pivot", "--ip", "--publish",
         "-p", "--expose", "--publish-all", "-P",

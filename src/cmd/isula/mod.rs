@@ -33,6 +33,7 @@ mod registry;
 mod run;
 #[cfg(feature = "registry")]
 mod search;
+mod secure;
 #[cfg(feature = "image-tools")]
 mod space;
 mod stats;
@@ -65,6 +66,21 @@ pub struct Top {
     /// log what the client does to standard error
     #[argh(switch, short = 'D')]
     debug: bool,
+    /// speak TLS with a tcp:// daemon, whoever it is; also $ISULAD_TLS
+    #[argh(switch)]
+    tls: bool,
+    /// speak TLS and verify the daemon's certificate; also $ISULAD_TLS_VERIFY
+    #[argh(switch)]
+    tlsverify: bool,
+    /// authority of the daemon's certificate; ca.pem in $ISULAD_CERT_PATH or ~/.iSulad by default
+    #[argh(option, arg_name = "file")]
+    tlscacert: Option<String>,
+    /// certificate to show; cert.pem there by default
+    #[argh(option, arg_name = "file")]
+    tlscert: Option<String>,
+    /// its key; key.pem there by default
+    #[argh(option, arg_name = "file")]
+    tlskey: Option<String>,
     /// print the version of the client
     #[argh(switch)]
     version: bool,
@@ -160,6 +176,7 @@ fn spelling(group: &str, word: &str) -> Option<&'static str> {
 /// What a verb works with.
 struct Session {
     host: String,
+    secure: secure::Secure,
     client: OnceCell<Client>,
 }
 
@@ -169,7 +186,8 @@ impl Session {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::connect(&self.host).map_err(|e| Failure::local(e.to_string()))?;
+        let tls = if self.host.starts_with("tcp:") { self.secure.load()? } else { None };
+        let client = Client::connect(&self.host, tls).map_err(|e| Failure::local(e.to_string()))?;
         Ok(self.client.get_or_init(|| client))
     }
 }
@@ -203,7 +221,8 @@ fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     #[cfg(feature = "completion")]
     if words.first().is_some_and(|word| word == completion::ASK) {
         let words: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-        let session = Session { host: default_host(), client: OnceCell::new() };
+        let secure = secure::Secure::new([false; 2], [const { None }; 3])?;
+        let session = Session { host: default_host(), secure, client: OnceCell::new() };
         return output::print(&completion::answer(&session, &words)).map(|()| 0);
     }
     let top = match argv::parse::<Top>("isula", words, DIALECT) {
@@ -221,7 +240,9 @@ fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     let Some(command) = top.command else {
         return output::print(&argv::help("isula", &[&Top::get_args_info()])).map(|()| 0);
     };
-    let session = Session { host: top.host.unwrap_or_else(default_host), client: OnceCell::new() };
+    let secure = secure::Secure::new([top.tls, top.tlsverify], [top.tlscacert, top.tlscert, top.tlskey])?;
+    let host = top.host.unwrap_or_else(default_host);
+    let session = Session { host, secure, client: OnceCell::new() };
     command.run(&session)
 }
 
@@ -369,7 +390,7 @@ mod tests {
             ("run", "\"run\" requires a minimum of 1 argument."),
             ("run --nosuchflag busybox", "Unknown flag found:'--nosuchflag'"),
             ("ps --nosuch", "Unknown flag found:'--nosuch'"),
-            ("ps --tls", "flag --tls is not available in this release"),
+            ("update --kernel-memory 1", "flag --kernel-memory is not available in this release"),
             ("run --rm --restart always x", "Conflicting options: --restart and --rm"),
             ("exec c", "\"exec\" requires a minimum of 2 arguments."),
             ("version x", "\"version\" requires 0 arguments."),

@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_refused_before_the_daemon_is() {
-        let session = Session { host: "unix:///nosuch/socket".into(), client: Default::default() };
+        let session =
+            Session { host: "unix:///nosuch/socket".into(), secure: Default::default(), client: Default::default() };
         for (words, text) in [
             (&["--limit", "0", "x"][..], "Limit 0 is outside the range of [1, 100]"),
             (&["--limit", "101", "x"], "Limit 101 is outside the range of [1, 100]"),

@@ -41,6 +41,14 @@ pub struct File {
     pub storage_opts: Option<Vec<String>>,
     /// `image-layer-check`.
     pub image_layer_check: Option<bool>,
+    /// `tls`.
+    pub tls: Option<bool>,
+    /// `tls-verify`, and docker's `tlsverify`.
+    pub tls_verify: Option<bool>,
+    /// `authorization-plugin`, and docker's `authorization-plugins`.
+    pub authorization_plugins: Option<Vec<String>>,
+    /// `metrics-port`.
+    pub metrics_port: Option<u16>,
 }
 
 /// Keys whose value is one string.
@@ -58,11 +66,13 @@ const WORDS: &[&str] = &[
     "userns-remap",
     "max-layer-size",
     "hook-spec",
+    "tlscacert",
+    "tlscert",
+    "tlskey",
 ];
 
 /// Keys of later releases. A value that asks for nothing passes.
 const LATER: &[&str] = &[
-    "authorization-plugin",
     "cdi-spec-dirs",
     "cni-bin-dir",
     "cni-conf-dir",
@@ -75,7 +85,6 @@ const LATER: &[&str] = &[
     "enable-cri-v1",
     "enable-plugins",
     "enable-pod-events",
-    "metrics-port",
     "network-plugin",
     "nri-support",
     "plugin-config-path",
@@ -88,9 +97,6 @@ const LATER: &[&str] = &[
     "storage-enable-remote-layer",
     "sup-groups",
     "systemd-cgroup",
-    "tls",
-    "tls-config",
-    "tls-verify",
     "use-decrypted-key",
     "websocket-server-listening-port",
 ];
@@ -140,6 +146,31 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
             "image-layer-check" => file.image_layer_check = Some(boolean(&key, &value)?),
             "max-concurrent-downloads" => file.max_concurrent_downloads = Some(number(&key, &value)?),
             "max-download-attempts" => file.max_download_attempts = Some(number(&key, &value)?),
+            "tls" => file.tls = Some(boolean(&key, &value)?),
+            "tls-verify" | "tlsverify" => file.tls_verify = Some(boolean(&key, &value)?),
+            "tls-config" => {
+                for (name, path) in options(&key, value)? {
+                    // The original's names for docker's keys.
+                    let word = match name.as_str() {
+                        "CAFile" => "tlscacert",
+                        "CertFile" => "tlscert",
+                        "KeyFile" => "tlskey",
+                        _ => return Err(Error::invalid(format!("unknown key {:?}", format!("{key}.{name}")))),
+                    };
+                    file.words.insert(word, path);
+                }
+            }
+            "authorization-plugin" | "authorization-plugins" => {
+                file.authorization_plugins = Some(match value {
+                    Value::String(name) if name.is_empty() => Vec::new(),
+                    Value::String(name) => vec![name],
+                    list => strings(&key, list)?,
+                });
+            }
+            "metrics-port" => {
+                let port = value.as_u64().and_then(|n| u16::try_from(n).ok());
+                file.metrics_port = Some(port.ok_or_else(|| wrong(&key, "a port, 0 to 65535"))?);
+            }
             "default-ulimits" => file.default_ulimits = Some(ulimits(value)?),
             _ => other(&key, value)?,
         }
@@ -269,12 +300,17 @@ mod tests {
             "storage-driver":"overlay2",
             "default-ulimits":{"nofile":{"Name":"nofile","Hard":10,"Soft":5}},
             "storage-opts":["overlay2.override_kernel_check=true"],
-            "registry-mirrors":[],"hook-spec":"","image-layer-check":false,"use-decrypted-key":true,"metrics-port":0}"#,
+            "registry-mirrors":[],"hook-spec":"","image-layer-check":false,"use-decrypted-key":true,"metrics-port":9090,
+            "tls":true,"tls-verify":false,"tls-config":{"CAFile":"/ca","CertFile":"/cert","KeyFile":"/key"},
+            "authorization-plugin":"authz-broker"}"#,
         )
         .unwrap();
         assert_eq!(f.hosts.unwrap(), ["unix:///a"]);
         assert_eq!((f.words.len(), f.words["graph"].as_str()), (WORDS.len(), "/g"));
         assert_eq!((f.storage_opts.unwrap().len(), f.image_layer_check), (1, Some(false)));
+        assert_eq!((f.tls, f.tls_verify, f.metrics_port), (Some(true), Some(false), Some(9090)));
+        assert_eq!(["tlscacert", "tlscert", "tlskey"].map(|w| f.words[w].as_str()), ["/ca", "/cert", "/key"]);
+        assert_eq!(f.authorization_plugins.unwrap(), ["authz-broker"]);
         assert_eq!(f.log_opts["max-size"], "30KB");
         assert_eq!(f.container_log.config["max-size"], "10k");
         assert_eq!(f.default_ulimits.unwrap(), [Ulimit { name: "nofile".into(), hard: 10, soft: 5 }]);
@@ -300,6 +336,10 @@ mod tests {
             (r#"{"default-runtime":"runc"}"#, "default-runtime"),
             (r#"{"hook-spec":true}"#, "key \"hook-spec\": want a string"),
             (r#"{"enable-cri-v1":true}"#, "enable-cri-v1"),
+            (r#"{"tls":"yes"}"#, "key \"tls\": want true or false"),
+            (r#"{"tls-config":{"CA":"/x"}}"#, "\"tls-config.CA\""),
+            (r#"{"metrics-port":70000}"#, "key \"metrics-port\": want a port"),
+            (r#"{"authorization-plugins":{"a":1}}"#, "key \"authorization-plugins\": want a list"),
             ("[]", "object"),
             ("{", "invalid JSON"),
             ("", "invalid JSON"),

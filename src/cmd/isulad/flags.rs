@@ -1,6 +1,7 @@
 //! The daemon's command line: exactly what was typed. No I/O happens here.
 
 use crate::error::{Error, Kind, Result};
+use crate::utils::tls;
 use argh::{ArgsInfo, FromArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -87,6 +88,27 @@ pub struct Flags {
     /// bytes that a layer of an image may unpack to, such as 2g (default no limit)
     #[argh(option)]
     pub max_layer_size: Option<String>,
+    /// TLS on TCP sockets, for clients whoever they are
+    #[argh(switch)]
+    pub tls: bool,
+    /// the same, for clients with a certificate of the authority
+    #[argh(switch)]
+    pub tlsverify: bool,
+    /// certificates of the authority of clients (default /etc/isulad/ca.pem)
+    #[argh(option)]
+    pub tlscacert: Option<PathBuf>,
+    /// certificate of the daemon (default /etc/isulad/cert.pem)
+    #[argh(option)]
+    pub tlscert: Option<PathBuf>,
+    /// its key (default /etc/isulad/key.pem)
+    #[argh(option)]
+    pub tlskey: Option<PathBuf>,
+    /// who is asked about each request: a plugin's name, its socket, or authz-broker; repeatable
+    #[argh(option, long = "authorization-plugin")]
+    pub authorization_plugins: Vec<String>,
+    /// port on 127.0.0.1 for metrics; 0 (default) for none
+    #[argh(option)]
+    pub metrics_port: Option<u16>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -129,13 +151,19 @@ The daemon of the container engine.
       --userns-remap MAP         user namespace of containers: UID:GID:LENGTH, USER[:GROUP] or default (the latter
                                  two by /etc/subuid and /etc/subgid); graph and state get a directory for it
       --max-layer-size SIZE      that a layer of an image may unpack to, such as 2g (default no limit)
+      --tls                      TLS on TCP sockets; anybody may be a client
+      --tlsverify                the same; clients need a certificate of the authority
+      --tlscacert FILE           the clients' authority (default /etc/isulad/ca.pem)
+      --tlscert FILE             certificate of the daemon (default /etc/isulad/cert.pem)
+      --tlskey FILE              its key (default /etc/isulad/key.pem)
+      --authorization-plugin P   asked about each request: a name, the path of a socket, or authz-broker; repeatable
+      --metrics-port PORT        on 127.0.0.1, for metrics only (default 0, none)
   -V, --version                  print the version
   -h, --help                     print this
 ";
 
 /// Flags of the original that later releases bring.
 const LATER: &[&str] = &[
-    "authorization-plugin",
     "cni-bin-dir",
     "cni-conf-dir",
     "cpu-rt-period",
@@ -143,20 +171,17 @@ const LATER: &[&str] = &[
     "cri-runtime",
     "default-runtime",
     "enable-plugins",
-    "metrics-port",
     "network-plugin",
     "pod-sandbox-image",
     "selinux-enabled",
     "sup-groups",
     "systemd-cgroup",
-    "tls",
-    "tlscacert",
-    "tlscert",
-    "tlskey",
-    "tlsverify",
     "use-decrypted-key",
     "websocket-server-listening-port",
 ];
+
+/// Flags without a value, which take one all the same: `--debug=false`.
+const SWITCHES: &[&str] = &["debug", "version", "image-layer-check", "tls", "tlsverify"];
 
 /// What the words ask for.
 #[derive(Debug)]
@@ -213,6 +238,9 @@ fn split(word: String, out: &mut Vec<String>) -> Result<()> {
     if LATER.contains(&name) {
         return Err(Error::new(Kind::Unsupported, format!("flag --{name} comes with a later release")));
     }
+    if name.starts_with("tls") && !tls::AVAILABLE {
+        return Err(Error::new(Kind::Unsupported, format!("flag --{name}: {}", tls::UNAVAILABLE)));
+    }
     let name = match name {
         "root" => "graph",
         "native.umask" => "native-umask",
@@ -222,9 +250,9 @@ fn split(word: String, out: &mut Vec<String>) -> Result<()> {
         name => name,
     };
     match (name, value) {
-        ("debug" | "version" | "image-layer-check", Some("false")) => return Ok(()),
-        ("debug" | "version" | "image-layer-check", Some("true")) => out.push(format!("--{name}")),
-        ("debug" | "version" | "image-layer-check", Some(other)) => {
+        (name, Some("false")) if SWITCHES.contains(&name) => return Ok(()),
+        (name, Some("true")) if SWITCHES.contains(&name) => out.push(format!("--{name}")),
+        (name, Some(other)) if SWITCHES.contains(&name) => {
             return Err(Error::invalid(format!("Invalid boolean value {other:?} for flag --{name}")));
         }
         (name, value) => {
@@ -281,12 +309,31 @@ mod tests {
         for (words, part) in [
             (&["--nosuch"][..], "--nosuch"),
             (&["--graph"], "--graph"),
-            (&["--tls"], "--tls"),
+            (&["--cni-bin-dir"], "--cni-bin-dir"),
+            (&["--tlsverify=perhaps"], "--tlsverify"),
+            (&["--metrics-port", "70000"], "--metrics-port"),
             (&["--debug=perhaps"], "perhaps"),
             (&["word"], "word"),
         ] {
             let e = run(words).unwrap_err().to_string();
             assert!(e.contains(part), "{e}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn switches_take_a_value() {
+        let f = run(&["--tls=true", "--tlsverify=false", "--tlscacert=/a", "--authorization-plugin=x"]).unwrap();
+        assert!(f.tls && !f.tlsverify);
+        assert_eq!((f.tlscacert, f.authorization_plugins), (Some("/a".into()), vec!["x".to_owned()]));
+    }
+
+    #[test]
+    #[cfg(not(feature = "tls"))]
+    fn flags_for_tls_are_refused_by_name() {
+        for flag in ["--tls", "--tlsverify", "--tlscacert=/a", "--tlscert", "--tlskey"] {
+            let e = run(&[flag]).unwrap_err();
+            assert!(e.kind() == Kind::Unsupported && e.to_string().contains(flag.split('=').next().unwrap()), "{e}");
         }
     }
 

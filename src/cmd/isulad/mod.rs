@@ -12,7 +12,7 @@ use crate::entry::Listener;
 use crate::error::{Context, Result};
 use crate::executor::Daemon;
 use crate::utils::sys::{descriptor, net};
-use crate::utils::{log as daemon_log, sd_notify};
+use crate::utils::{log as daemon_log, sd_notify, tls};
 use flags::{Flags, Parsed};
 use options::Options;
 use std::ffi::OsString;
@@ -72,9 +72,12 @@ fn run(options: Options) -> Result<()> {
     daemon_log::install("isulad", options.log_level, options.log_sink)?;
     temporary::prepare(std::env::var_os("ISULAD_TMPDIR").as_deref())?;
     log::info!("isulad {VERSION} (commit {COMMIT}) starts on {:?}", options.settings.graph);
-    let listener = Listener::open(&crate::entry::Options {
+    let listener = Listener::open(crate::entry::Options {
         hosts: options.hosts,
         group: options.group,
+        tls: options.tls.map(|files| tls::Server::load(&files)).transpose().context(|| "tls".into())?,
+        authorizer: options.authorizer,
+        metrics_port: options.metrics_port,
         ..crate::entry::Options::default()
     })?;
     let daemon = Daemon::open(options.settings).context(|| "cannot start".into())?;

@@ -6,6 +6,7 @@ use super::flags::Flags;
 use crate::api::container::{LogConfig, Ulimit};
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Settings;
+use crate::modules::authorization::Authorizer;
 use crate::modules::container::logging::Logging;
 #[cfg(feature = "registry")]
 use crate::modules::image::credentials;
@@ -15,7 +16,7 @@ use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::remap::Remap;
 use crate::modules::spec::{CGROUP_PARENT, Defaults, hook, validate_cgroup_parent};
 use crate::utils::log::{Sink, parse_level};
-use crate::utils::{size, time};
+use crate::utils::{size, time, tls};
 use log::LevelFilter;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,12 @@ pub struct Options {
     pub log_level: LevelFilter,
     /// Where the daemon's log goes.
     pub log_sink: Sink,
+    /// TLS on TCP sockets.
+    pub tls: Option<tls::Files>,
+    /// Who is asked about requests.
+    pub authorizer: Option<Authorizer>,
+    /// Port for metrics on loopback.
+    pub metrics_port: Option<u16>,
     /// The rest.
     pub settings: Settings,
 }
@@ -41,6 +48,8 @@ const HOST: &str = "unix:///var/run/isulad.sock";
 const GROUP: &str = "isula";
 const GRAPH: &str = "/var/lib/isulad";
 const STATE: &str = "/var/run/isulad";
+/// Where certificates are looked for.
+const CERTIFICATES: &str = "/etc/isulad";
 const PIDFILE: &str = "/var/run/isulad.pid";
 /// Most sockets.
 const MOST_HOSTS: usize = 10;
@@ -132,6 +141,23 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let container_options =
         pick.map("--container-log-opts", "container-log.opts", &flags.container_log_opts, &file.container_log.config)?;
     let logging = LogConfig { driver: container_driver.unwrap_or_default(), config: container_options };
+    let plugins = pick.list(
+        "--authorization-plugin",
+        "authorization-plugin",
+        flags.authorization_plugins,
+        &file.authorization_plugins,
+    )?;
+    let metrics_port = match (flags.metrics_port, file.metrics_port) {
+        (Some(a), Some(b)) if a != b => return Err(pick.twice("--metrics-port", "metrics-port")),
+        (a, b) => a.or(b).filter(|port| *port != 0),
+    };
+    let secure = Secure {
+        on: [flags.tls, flags.tlsverify],
+        files: [path(&flags.tlscacert), path(&flags.tlscert), path(&flags.tlskey)],
+        environment: ["ISULAD_TLS", "ISULAD_TLS_VERIFY"]
+            .map(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())),
+    };
+    let tls = secure.resolve(&pick, &hosts)?;
     #[cfg(feature = "registry")]
     let credentials = credentials_of(std::env::var_os("HOME"));
     Ok(Options {
@@ -140,6 +166,10 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         pidfile,
         log_level: level.map_or(Ok(LevelFilter::Info), |word| parse_level(&word)).context(|| "log-level".into())?,
         log_sink: sink(log_driver.as_deref(), &log_opts, &graph)?,
+        tls,
+        // A map of users has a state directory of its own; the plugin is the host's.
+        authorizer: Authorizer::new(&plugins, &state)?,
+        metrics_port,
         settings: Settings {
             logging: Logging::default().refine(&logging).context(|| "log of containers".into())?,
             defaults: Defaults {
@@ -179,6 +209,54 @@ fn credentials_of(home: Option<std::ffi::OsString>) -> credentials::Store {
     let home = home.map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
     let home = home.unwrap_or_else(|| "/root".into());
     credentials::Store::new(home.join(".isulad")).with_docker(home.join(".docker/config.json"))
+}
+
+/// What is asked about TLS outside of the file: off and on, with and without verification of clients.
+struct Secure {
+    on: [bool; 2],
+    files: [Option<String>; 3],
+    environment: [bool; 2],
+}
+
+impl Secure {
+    fn resolve(self, pick: &Pick<'_>, hosts: &[String]) -> Result<Option<tls::Files>> {
+        let file = pick.file;
+        for ((flag, key), (typed, stored)) in [("--tls", "tls"), ("--tlsverify", "tls-verify")]
+            .into_iter()
+            .zip(self.on.into_iter().zip([file.tls, file.tls_verify]))
+        {
+            if typed && stored == Some(false) {
+                return Err(pick.twice(flag, key));
+            }
+        }
+        let verify = self.on[1] || file.tls_verify.unwrap_or(self.environment[1]);
+        let on = verify || self.on[0] || file.tls.unwrap_or(self.environment[0]);
+        let named = self.files.iter().any(Option::is_some);
+        let names = [("--tlscacert", "tlscacert"), ("--tlscert", "tlscert"), ("--tlskey", "tlskey")];
+        let mut files = tls::Files::usual(Path::new(CERTIFICATES));
+        for ((place, (flag, key)), typed) in files.iter_mut().zip(names).zip(self.files) {
+            if let Some(path) = pick.word(flag, key, typed)? {
+                *place = absolute(key, &Some(path), "")?;
+            }
+        }
+        if !on {
+            // Who names certificates must not end up with a socket that is open to everybody.
+            return if named {
+                Err(Error::invalid("certificates are given, but neither --tls nor --tlsverify"))
+            } else {
+                Ok(None)
+            };
+        }
+        if !hosts.iter().any(|host| host.starts_with("tcp:") || host.starts_with("fd:")) {
+            log::debug!("TLS has no effect: no host is a TCP socket");
+            return Ok(None);
+        }
+        if !tls::AVAILABLE {
+            return Err(Error::new(Kind::Unsupported, format!("tls: {}", tls::UNAVAILABLE)));
+        }
+        let [authorities, certificate, key] = files;
+        Ok(Some(tls::Files { authorities: verify.then_some(authorities), own: Some((certificate, key)) }))
+    }
 }
 
 fn cgroup_parent(word: Option<String>) -> Result<String> {
@@ -374,6 +452,38 @@ mod tests {
         assert_eq!(resolve(flags(""), &file(&[])).unwrap().settings.graph, Path::new("/g"));
         let e = resolve(flags("1:2"), &file(&[("userns-remap", "1:2:3")])).err().unwrap().to_string();
         assert!(e.contains("--userns-remap") && e.contains("\"userns-remap\""), "{e}");
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn tls_is_asked_for_by_flag_file_or_environment() {
+        let hosts = ["tcp://127.0.0.1:2376".to_owned()];
+        let secure = |on, environment| Secure { on, environment, files: [None, None, None] };
+        let resolve = |secure: Secure, file: &File| secure.resolve(&Pick { file }, &hosts);
+        let none = file(&[]);
+        let usual = tls::Files::usual(Path::new(CERTIFICATES));
+        assert_eq!(resolve(secure([false; 2], [false; 2]), &none).unwrap(), None);
+        let plain = resolve(secure([true, false], [false; 2]), &none).unwrap().unwrap();
+        assert_eq!((plain.authorities, plain.own), (None, Some((usual[1].clone(), usual[2].clone()))));
+        let verified = resolve(secure([false, true], [false; 2]), &none).unwrap().unwrap();
+        assert_eq!(verified.authorities, Some(usual[0].clone()));
+        assert_eq!(resolve(secure([false; 2], [false, true]), &none).unwrap(), Some(verified));
+        assert!(resolve(secure([false; 2], [true, false]), &none).unwrap().is_some());
+        // The file is worth more than the environment, and files of its own are taken.
+        let off = File { tls: Some(false), ..file(&[]) };
+        assert_eq!(resolve(secure([false; 2], [true, false]), &off).unwrap(), None);
+        let e = resolve(secure([true, false], [false; 2]), &off).unwrap_err().to_string();
+        assert!(e.contains("--tls") && e.contains("/d.json"), "{e}");
+        let on = File { tls_verify: Some(true), ..file(&[("tlscacert", "/c"), ("tlscert", "/d"), ("tlskey", "/e")]) };
+        let got = resolve(secure([false; 2], [false; 2]), &on).unwrap().unwrap();
+        assert_eq!(got, tls::Files { authorities: Some("/c".into()), own: Some(("/d".into(), "/e".into())) });
+        // Only TCP sockets have it.
+        let here = ["unix:///s".to_owned()];
+        assert_eq!(secure([true; 2], [false; 2]).resolve(&Pick { file: &none }, &here).unwrap(), None);
+        let named = Secure { files: [None, Some("/d".into()), None], ..secure([false; 2], [false; 2]) };
+        assert!(resolve(named, &none).unwrap_err().to_string().contains("--tlsverify"));
+        let relative = Secure { files: [None, Some("d".into()), None], ..secure([true, false], [false; 2]) };
+        assert!(resolve(relative, &none).unwrap_err().to_string().contains("absolute"));
     }
 
     #[test]

@@ -57,7 +57,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(options: &Options) -> Running {
+    fn start(options: Options) -> Running {
         let listener = Listener::open(options).unwrap();
         let (stopper, fake) = (listener.stopper(), Arc::new(Fake { left: AtomicUsize::new(0) }));
         let performer = fake.clone();
@@ -86,7 +86,7 @@ fn serves_unix_and_tcp_and_removes_its_file() {
     // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     options.hosts.push(format!("tcp://127.0.0.1:{port}"));
-    let running = Running::start(&options);
+    let running = Running::start(options);
     let mode = std::fs::symlink_metadata(d.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o660);
     assert!(ask(UnixStream::connect(d.socket()).unwrap(), "/_ping").ends_with("OK"));
@@ -99,14 +99,14 @@ fn serves_unix_and_tcp_and_removes_its_file() {
 fn a_stale_file_is_replaced_and_a_live_one_is_not() {
     let d = Directory::new("stale");
     drop(std::os::unix::net::UnixListener::bind(d.socket()).unwrap());
-    let first = Listener::open(&d.options()).unwrap();
-    let e = Listener::open(&d.options()).err().unwrap();
+    let first = Listener::open(d.options()).unwrap();
+    let e = Listener::open(d.options()).err().unwrap();
     assert_eq!(e.kind(), Kind::Exists);
     assert!(e.to_string().contains("somebody listens on"), "{e}");
     drop(first);
     assert!(!d.socket().exists());
     std::fs::write(d.socket(), b"precious").unwrap();
-    assert_eq!(Listener::open(&d.options()).err().unwrap().kind(), Kind::Exists);
+    assert_eq!(Listener::open(d.options()).err().unwrap().kind(), Kind::Exists);
     assert_eq!(std::fs::read(d.socket()).unwrap(), b"precious");
 }
 
@@ -114,14 +114,14 @@ fn a_stale_file_is_replaced_and_a_live_one_is_not() {
 fn a_taken_port_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let hosts = vec![format!("tcp://{}", taken.local_addr().unwrap())];
-    let e = Listener::open(&Options { hosts, ..Options::default() }).err().unwrap();
+    let e = Listener::open(Options { hosts, ..Options::default() }).err().unwrap();
     assert_eq!(e.kind(), Kind::Exists);
 }
 
 #[test]
 fn anothers_file_is_left_alone_at_the_end() {
     let d = Directory::new("newer");
-    let old = Listener::open(&d.options()).unwrap();
+    let old = Listener::open(d.options()).unwrap();
     std::fs::remove_file(d.socket()).unwrap();
     let _new = std::os::unix::net::UnixListener::bind(d.socket()).unwrap();
     drop(old);
@@ -134,7 +134,7 @@ fn one_bad_host_opens_none() {
     for bad in ["tcp://127.0.0.1:x".to_owned(), format!("unix:///{}", "a".repeat(200)), "fd://".into()] {
         let mut options = d.options();
         options.hosts.push(bad);
-        assert_eq!(Listener::open(&options).err().unwrap().kind(), Kind::Invalid);
+        assert_eq!(Listener::open(options).err().unwrap().kind(), Kind::Invalid);
         assert!(!d.socket().exists());
     }
 }
@@ -143,7 +143,7 @@ fn one_bad_host_opens_none() {
 fn passed_sockets_are_served_and_their_file_stays() {
     let d = Directory::new("passed");
     let passed = std::os::unix::net::UnixListener::bind(d.socket()).unwrap();
-    let listener = Listener::open_with(&d.options(), vec![passed.into()], Patience::default()).unwrap();
+    let listener = Listener::open_with(d.options(), vec![passed.into()], Patience::default()).unwrap();
     assert_eq!(listener.sockets.len(), 1);
     drop(listener);
     assert!(d.socket().exists());
@@ -152,7 +152,7 @@ fn passed_sockets_are_served_and_their_file_stays() {
 #[test]
 fn connections_beyond_the_bound_get_503_and_places_come_back() {
     let d = Directory::new("bound");
-    let running = Running::start(&Options { connections: 2, ..d.options() });
+    let running = Running::start(Options { connections: 2, ..d.options() });
     let connect = || UnixStream::connect(d.socket()).unwrap();
     let held: Vec<UnixStream> = (0..2)
         .map(|_| {
@@ -175,7 +175,7 @@ fn connections_beyond_the_bound_get_503_and_places_come_back() {
 #[test]
 fn a_stop_wakes_requests_that_wait_and_does_not_linger() {
     let d = Directory::new("stop");
-    let running = Running::start(&d.options());
+    let running = Running::start(d.options());
     let mut waiting = UnixStream::connect(d.socket()).unwrap();
     waiting.write_all(b"GET /info HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let idle = UnixStream::connect(d.socket()).unwrap();
@@ -193,7 +193,7 @@ fn a_stop_wakes_requests_that_wait_and_does_not_linger() {
 #[test]
 fn clients_that_leave_are_noticed() {
     let d = Directory::new("leave");
-    let running = Running::start(&d.options());
+    let running = Running::start(d.options());
     let mut waiting = UnixStream::connect(d.socket()).unwrap();
     waiting.write_all(b"GET /info HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     drop(waiting);

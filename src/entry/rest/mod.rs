@@ -1,9 +1,11 @@
 //! The Docker Engine API: requests become calls of the executor, their results become responses.
 
+pub mod authorize;
 mod container;
 mod events;
 mod exec;
 mod image;
+mod metrics;
 mod registry;
 pub mod route;
 mod stats;
@@ -12,8 +14,9 @@ mod system;
 mod tool;
 mod volume;
 
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Scope};
 use super::exchange::{Exchange, Outcome};
+use crate::error::Error;
 use crate::executor::Daemon;
 use crate::utils::http::h1::{Length, Method, RequestHead};
 use crate::utils::http::media;
@@ -31,9 +34,10 @@ pub trait Perform: Send + Sync {
 impl Perform for Arc<Daemon> {
     fn perform(&self, call: Call, exchange: Exchange) -> Outcome {
         match call {
-            Call::Ping => exchange.fail(crate::error::Error::internal("a ping is answered before")),
+            Call::Ping => exchange.fail(Error::internal("a ping is answered before")),
             Call::Version => system::version(self, exchange),
             Call::Info => system::info(self, exchange),
+            Call::Metrics(kinds) => metrics::perform(self, kinds, exchange),
             Call::Container(ContainerCall { id, verb }) => container::perform(self, &id, verb, exchange),
             Call::ContainerCreate { name } => container::create(self, name.as_deref(), exchange),
             Call::Events(query) => events::perform(self, query, exchange),
@@ -103,6 +107,12 @@ fn answer(mut exchange: Exchange, performer: &dyn Perform) -> Outcome {
     match route::parse(&exchange.head, Timestamp::now()) {
         Ok((version, call)) => {
             exchange.version = version;
+            if exchange.connection.scope == Scope::Metrics && !matches!(call, Call::Metrics(_)) {
+                return exchange.fail(Error::not_found("page not found"));
+            }
+            if let Err(failure) = authorize::check(&mut exchange, &call) {
+                return exchange.fail(failure);
+            }
             match call {
                 Call::Ping => ping(exchange),
                 call => performer.perform(call, exchange),

@@ -30,6 +30,8 @@ pub enum Call {
     Version,
     /// `/info`
     Info,
+    /// `GET /metrics` and `GET /metrics/type/{type}`
+    Metrics(MetricKinds),
     /// `GET /events`
     Events(EventQuery),
     /// `POST /containers/create`
@@ -64,6 +66,29 @@ pub enum Call {
     Tool(ToolCall),
     /// `/volumes/…`
     Volume(VolumeCall),
+}
+
+/// Which metrics are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricKinds {
+    /// Memory of containers.
+    pub memory: bool,
+    /// Processor time of containers.
+    pub cpu: bool,
+    /// Processes of containers.
+    pub pids: bool,
+    /// The daemon's own.
+    pub system: bool,
+}
+
+impl MetricKinds {
+    const NONE: MetricKinds = MetricKinds { memory: false, cpu: false, pids: false, system: false };
+    const ALL: MetricKinds = MetricKinds { memory: true, cpu: true, pids: true, system: true };
+
+    /// Whether containers are asked.
+    pub fn of_containers(&self) -> bool {
+        self.memory || self.cpu || self.pids
+    }
 }
 
 /// What can be asked about volumes.
@@ -288,6 +313,8 @@ fn route(method: &Method, path: &[&str], q: &Query, now: Timestamp) -> Option<Re
         (Get, ["version"]) => Ok(Call::Version),
         (Get, ["info"]) => Ok(Call::Info),
         (Get, ["events"]) => events(q, now),
+        (Get, ["metrics"]) => Ok(Call::Metrics(MetricKinds::ALL)),
+        (Get, ["metrics", "type", kind]) => metrics(kind).map(Call::Metrics),
 
         (Post, ["containers", "create"]) => container_create(q),
         (Get, ["containers", "json"]) => container_list(q),
@@ -456,6 +483,21 @@ fn disk_usage(q: &Query) -> Result<Call> {
 fn events(q: &Query, now: Timestamp) -> Result<Call> {
     let (since, until) = (time(q, "since", now)?, time(q, "until", now)?);
     Ok(Call::Events(EventQuery { since, until, filters: q.filters("filters")? }))
+}
+
+fn metrics(kind: &str) -> Result<MetricKinds> {
+    let none = MetricKinds::NONE;
+    Ok(match kind {
+        "all" => MetricKinds::ALL,
+        "mem" => MetricKinds { memory: true, ..none },
+        "cpu" => MetricKinds { cpu: true, ..none },
+        "pids" => MetricKinds { pids: true, ..none },
+        "sys" => MetricKinds { system: true, ..none },
+        other => {
+            let text = format!("no metrics of type {other:?}: want mem, cpu, pids, sys or all");
+            return Err(Error::not_found(text));
+        }
+    })
 }
 
 fn wait_condition(q: &Query) -> Result<WaitCondition> {

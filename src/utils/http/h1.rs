@@ -187,6 +187,20 @@ pub fn parse_request(head: &[u8]) -> Result<RequestHead> {
     })
 }
 
+/// All fields of a whole request head, in order; none of one that [`parse_request`] refuses for its form.
+pub fn fields(head: &[u8]) -> Vec<(String, String)> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => owned(request.headers),
+        _ => Vec::new(),
+    }
+}
+
+fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
+    headers.iter().map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into_owned())).collect()
+}
+
 /// Parses a whole response head, as [`head_end`] delimits it.
 ///
 /// # Errors
@@ -207,8 +221,7 @@ pub fn parse_response(head: &[u8]) -> Result<ResponseHead> {
         100..=199 | 204 | 304 => Length::Known(0),
         _ => seen.length.unwrap_or(Length::UntilClose),
     };
-    let headers =
-        response.headers.iter().map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into_owned())).collect();
+    let headers = owned(response.headers);
     let keep_alive = seen.keep_alive(minor) && length != Length::UntilClose;
     Ok(ResponseHead { status, length, keep_alive, headers })
 }

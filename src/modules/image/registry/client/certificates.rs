@@ -2,10 +2,8 @@
 
 use crate::error::{Context, Error, Result};
 use crate::utils::order;
+use crate::utils::tls::pem;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
@@ -18,9 +16,6 @@ const BUNDLES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/ca-bundle.pem",
 ];
-
-/// Larger than any bundle.
-const FILE_LIMIT: u64 = 4 << 20;
 
 type Roots = Vec<Certificate<'static>>;
 
@@ -92,43 +87,18 @@ pub(super) fn config(provider: &Arc<CryptoProvider>, system: Option<Arc<Roots>>,
 
 /// All certificates of a file in PEM form.
 fn certificates(path: &Path) -> Result<Roots> {
-    let bytes = read(path)?;
-    let roots: Roots = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|e| Error::invalid(format!("{path:?} is not a certificate in PEM form: {e}")))?
-        .iter()
-        .map(|der| Certificate::from_der(der).to_owned())
-        .collect();
-    if roots.is_empty() {
-        return Err(Error::invalid(format!("{path:?} holds no certificate in PEM form")));
-    }
-    Ok(roots)
+    Ok(pem::certificates(path)?.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
 }
 
-/// A certificate with the key beside it. Checked here, because the TLS library takes it on trust and panics.
+/// A certificate with the key beside it.
 fn client(path: &Path, provider: &CryptoProvider) -> Result<ClientCert> {
     let key_path = path.with_extension("key");
     if !key_path.exists() {
         let rule = "certificates of authorities end in .crt";
         return Err(Error::invalid(format!("{path:?} has no key: want {key_path:?} ({rule})")));
     }
-    let chain = certificates(path)?;
-    let pem = read(&key_path)?;
+    let own = pem::pair(path, &key_path, provider)?;
     let bad = |e: &dyn std::fmt::Display| Error::invalid(format!("{key_path:?} is not the key of {path:?}: {e}"));
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| bad(&e))?;
-    let ders = chain.iter().map(|c| CertificateDer::from(c.der().to_vec())).collect();
-    CertifiedKey::from_der(ders, key, provider).map_err(|e| bad(&e))?;
-    let key = PrivateKey::from_pem(&pem).map_err(|e| bad(&e))?;
-    Ok(ClientCert::new_with_certs(&chain, key))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).context(|| format!("open({path:?})"))?;
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).context(|| format!("read({path:?})"))?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(Error::invalid(format!("{path:?} is larger than {FILE_LIMIT} bytes")));
-    }
-    Ok(bytes)
+    let chain: Roots = own.chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    Ok(ClientCert::new_with_certs(&chain, PrivateKey::from_pem(&own.key_file).map_err(|e| bad(&e))?))
 }
