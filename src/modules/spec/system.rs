@@ -153,7 +153,7 @@ mod tests {
         validate(&HostConfig::default(), &config).unwrap();
         validate(&system(), &config).unwrap();
         let files = |path: &str| vec![path.to_owned()];
-        for (host, part) in [
+        for (host, part) in vec![
             (HostConfig { external_rootfs: String::new(), ..system() }, "needs an external root file system"),
             (HostConfig { env_target_file: "/etc/e".into(), ..HostConfig::default() }, "--env-target-file is for"),
             (HostConfig { user_remap: "1:1:1".into(), ..HostConfig::default() }, "--user-remap is for system"),
