@@ -197,3 +197,25 @@ fn descriptors_belong_to_the_request_they_came_with() {
     let Next::Request(_, fds) = c.next() else { panic!("no request") };
     assert!(fds.is_empty());
 }
+
+#[test]
+fn a_greeting_in_tls_is_answered_at_once() {
+    let (mut client, mut c) = pair();
+    client.write_all(b"\x16\x03\x01\x02\x00\x01\x00").unwrap();
+    assert!(matches!(c.next(), Next::Refused(e) if e.to_string().contains("TLS")));
+}
+
+#[test]
+fn a_body_that_was_read_can_be_read_again() {
+    let (mut client, mut c) = pair();
+    let second = "GET /b HTTP/1.1\r\nHost: x\r\n\r\n";
+    write!(client, "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n{second}")
+        .unwrap();
+    assert_eq!(request(&mut c).unwrap().target, "/a");
+    let read = body(&mut c).unwrap();
+    c.put_back(read);
+    assert_eq!((c.body_left(), body(&mut c).unwrap()), (Some(3), b"abc".to_vec()));
+    c.put_back(Vec::new());
+    assert!(c.body_is_done());
+    assert_eq!(request(&mut c).unwrap().target, "/b");
+}

@@ -31,6 +31,7 @@ mod tests {
             let bytes = noise(seed, (seed % 97) as usize);
             let _ = h1::head_end(&bytes, 0);
             let _ = h1::parse_request(&bytes);
+            let _ = h1::fields(&bytes);
             let _ = h1::parse_response(&bytes);
             for start in ["GET / HTTP/1.1\r\nHost: a\r\n", "HTTP/1.1 200 OK\r\n"] {
                 let whole = [start.as_bytes(), &bytes, b"\r\n\r\n"].concat();
