@@ -122,6 +122,7 @@ fn send(bed: &Bed, head: &str, body: &[u8]) -> Response {
 }
 
 fn a_plugin_sees_requests_and_responses(bed: &mut Bed) {
+    requires!(tls);
     let plugin = Plugin::start(&bed.dir.join("p.sock"), |target, _| match target {
         "/Plugin.Activate" => activate(),
         _ => yes(),
@@ -171,6 +172,7 @@ fn a_plugin_sees_requests_and_responses(bed: &mut Bed) {
 }
 
 fn what_a_plugin_denies_is_not_done(bed: &mut Bed) {
+    requires!(tls);
     // Two of them: the second is not asked about what the first denies.
     let first = Plugin::start(&bed.dir.join("p1.sock"), |target, body| match target {
         "/Plugin.Activate" => activate(),
@@ -197,6 +199,7 @@ fn what_a_plugin_denies_is_not_done(bed: &mut Bed) {
 }
 
 fn a_response_that_is_denied_is_not_sent(bed: &mut Bed) {
+    requires!(tls);
     let plugin = Plugin::start(&bed.dir.join("p.sock"), |target, body| match target {
         "/Plugin.Activate" => activate(),
         "/AuthZPlugin.AuthZRes" if body.contains("/aa/json\"") || body.contains("/aa/logs") => no("not for you"),
@@ -214,6 +217,7 @@ fn a_response_that_is_denied_is_not_sent(bed: &mut Bed) {
 }
 
 fn large_bodies_cannot_hide(bed: &mut Bed) {
+    requires!(tls);
     let plugin = Plugin::start(&bed.dir.join("p.sock"), |target, _| match target {
         "/Plugin.Activate" => activate(),
         _ => yes(),
@@ -235,6 +239,7 @@ fn large_bodies_cannot_hide(bed: &mut Bed) {
 }
 
 fn a_plugin_that_hangs_or_is_gone_denies(bed: &mut Bed) {
+    requires!(tls);
     let plugin = Plugin::start(&bed.dir.join("p.sock"), |target, body| match target {
         "/Plugin.Activate" => activate(),
         _ if body.contains("/containers/aa/pause") => None,
@@ -300,6 +305,7 @@ fn the_broker_is_asked_about_users_with_certificates(bed: &mut Bed) {
 }
 
 fn names_that_cannot_be_are_refused(bed: &mut Bed) {
+    requires!(tls);
     for name in ["a/b", "", "../x", ".hidden"] {
         let text = refused(bed, &bed.daemon_words(&["--authorization-plugin", name]));
         contains(&text, "invalid authorization plugin");
