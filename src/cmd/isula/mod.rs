@@ -390,7 +390,7 @@ mod tests {
             ("run", "\"run\" requires a minimum of 1 argument."),
             ("run --nosuchflag busybox", "Unknown flag found:'--nosuchflag'"),
             ("ps --nosuch", "Unknown flag found:'--nosuch'"),
-            ("update --kernel-memory 1", "flag --kernel-memory is not available in this release"),
+            ("run --ip 1 x", "flag --ip is not available in this release"),
             ("run --rm --restart always x", "Conflicting options: --restart and --rm"),
             ("exec c", "\"exec\" requires a minimum of 2 arguments."),
             ("version x", "\"version\" requires 0 arguments."),
