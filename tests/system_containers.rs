@@ -123,6 +123,8 @@ fn environment_goes_to_a_file(bed: &mut Bed) {
     assert_eq!(fs::read_to_string(root.join("etc/environment")).unwrap(), want);
     bed.isula("restart aa").ok();
     assert_eq!(fs::read_to_string(root.join("etc/environment")).unwrap(), want);
+    // Both write into one log: the next may begin when this one has.
+    eventually("it boots again", || log(&root).matches(BOOTED).count() == 2);
     // Links lead nowhere.
     let outside = bed.dir.join("untouched");
     fs::write(&outside, "mine\n").unwrap();
