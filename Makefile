@@ -105,7 +105,8 @@ install: build ## Binary and a link per applet into DESTDIR and PREFIX
 	set -e; for a in $(APPLETS); do ln -sf isulabox $(DESTDIR)$(PREFIX)/bin/$$a; done
 
 man: ## Manual pages of all programs, in target/man
-	cargo run --locked --quiet --example man -- target/man
+	rm -rf target/man
+	cargo run --locked --quiet --example man $(FEATURES) -- target/man
 
 install-man: man ## The same into DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/share/man

@@ -63,6 +63,16 @@ fn without_a_daemon(bed: &mut Bed) {
         assert!(got.iter().all(|line| line == ":files"), "{got:?}");
     }
     assert_eq!(ask(bed, &["vers"]), ["version"]);
+    // Those of the daemon that is named are offered.
+    let socket = format!("unix://{}", bed.socket().display());
+    bed.start();
+    bed.isula(&format!("create --name made {IMAGE} true")).ok();
+    let ask = |words: &[&str]| {
+        let mut command = bed.applet("isula");
+        let out = command.arg("__complete").args(words).env("ISULAD_HOST", "unix:///nowhere").output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert_eq!((ask(&["rm", ""]).as_str(), ask(&["-H", &socket, "rm", ""]).as_str()), ("", "made\n"));
 }
 
 /// A real shell's tab key, as the line editor calls what is registered.
@@ -73,13 +83,23 @@ fn bash_completes(bed: &mut Bed) {
     for script in ["bash", "sh"] {
         let path = bed.dir.join("script");
         fs::write(&path, bed.isula(&format!("completion {script}")).ok() + "\n").unwrap();
+        // Nothing is cut where the shell does not cut.
+        let whole = format!(
+            "isula() {{ {} isula \"$@\"; }}\n. {}\nCOMP_WORDBREAKS=' '\nCOMP_LINE='isula run box:lat' COMP_POINT=17\n_isula\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            crate::support::bed::binary().display(),
+            path.display()
+        );
+        let socket = format!("unix://{}", bed.socket().display());
+        let out = Command::new("bash").arg("-c").arg(whole).env("ISULAD_HOST", socket).output().unwrap();
+        assert_eq!(out.stdout, b"box:latest\n", "{}", String::from_utf8_lossy(&out.stderr));
         for (line, want) in
             [("isula rm -f ma", "made"), ("isula run box:lat", "latest"), ("isula ima", "images\nimage")]
         {
             // The words as bash cuts them, at colons as well.
             let words: Vec<String> = line.replace(':', " : ").split(' ').map(|word| format!("'{word}'")).collect();
             let text = format!(
-                "isula() {{ {} isula \"$@\"; }}\n. {}\nCOMP_LINE='{line}' COMP_POINT={} COMP_WORDS=({}) COMP_CWORD={}\n\
+                "isula() {{ {} isula \"$@\"; }}\n. {}\nCOMP_WORDBREAKS=$' \\t\\n:='\nCOMP_LINE='{line}' COMP_POINT={} COMP_WORDS=({}) COMP_CWORD={}\n\
                  _isula\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
                 crate::support::bed::binary().display(),
                 path.display(),

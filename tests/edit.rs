@@ -147,10 +147,12 @@ fn updates_that_fail_are_undone(bed: &mut Bed) {
     assert_eq!(limits(bed), before);
     // What is in use cannot be taken away with v1; v2 ends processes for it.
     if !value(bed, "aa", &["memory.limit_in_bytes"]).is_empty() {
-        let o = bed.isula("update -m 16m --restart always aa");
+        let shares = value(bed, "aa", &["cpu.shares"]);
+        let o = bed.isula("update --cpu-shares 512 --pids-limit 77 -m 16m --restart always aa");
         assert_ne!(o.code, 0, "{}", o.show());
         contains(&o.err, "memory.limit_in_bytes");
         assert_eq!(limits(bed), before);
+        assert_eq!((value(bed, "aa", &["cpu.shares"]), value(bed, "aa", &["pids.max"])), (shares, "max".into()));
     }
     bed.restart();
     assert_eq!(limits(bed), before);

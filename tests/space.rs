@@ -11,6 +11,7 @@ tests![
     containers_that_do_not_run_are_pruned,
     containers_are_chosen_by_filters,
     everything_has_its_size,
+    a_copied_root_has_its_size_once,
     a_system_is_pruned,
     questions_are_asked,
     bad_words_are_refused,
@@ -142,6 +143,15 @@ fn everything_has_its_size(bed: &mut Bed) {
     }
 }
 
+fn a_copied_root_has_its_size_once(bed: &mut Bed) {
+    requires!(image_tools, storage);
+    bed.start_with(&["-s", "vfs"]);
+    bed.isula(&format!("create --name aa {IMAGE} true")).ok();
+    let row = bed.get("/v1.44/containers/json?all=1&size=1").expect(200).json()[0].clone();
+    assert_eq!(row["SizeRootFs"], row["SizeRw"]);
+    assert!(row["SizeRw"].as_i64().unwrap() > 1 << 20, "{row}");
+}
+
 fn a_system_is_pruned(bed: &mut Bed) {
     requires!(image_tools);
     bed.start();
@@ -218,6 +228,12 @@ fn docker_spellings(bed: &mut Bed) {
     assert_eq!(bed.isula("container ls -q").ok().lines().count(), 1);
     assert_eq!(bed.isula(&format!("container run --rm {IMAGE} sh -c 'echo ls'")).ok(), "ls");
     contains(&bed.isula("container inspect aa").ok(), "\"Running\": true");
+    // Each group means its own.
+    bed.isula(&format!("tag {IMAGE} aa")).ok();
+    contains(&bed.isula("image inspect aa").ok(), "\"RepoTags\"");
+    bed.isula("rmi aa").ok();
+    assert_ne!(bed.isula("image inspect aa").code, 0);
+    assert_ne!(bed.isula(&format!("container inspect {IMAGE}")).code, 0);
     bed.isula("container rm -f aa").ok();
     contains(&bed.isula("image ls").ok(), "box");
     bed.isula(&format!("image tag {IMAGE} two")).ok();

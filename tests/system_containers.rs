@@ -14,6 +14,8 @@ tests![
     network_files_are_written_inside,
     environment_goes_to_a_file,
     kernel_parameters_are_opened,
+    other_parameters_of_the_host_are_not,
+    ids_of_two_maps_do_not_meet,
     a_user_namespace_of_its_own,
     a_channel_is_shared_with_the_host,
     channels_that_are_refused,
@@ -173,6 +175,46 @@ fn kernel_parameters_are_opened(bed: &mut Bed) {
     o.fails(125, "want net, ipc or net,ipc");
 }
 
+/// Not even for somebody who asks for the file itself.
+fn other_parameters_of_the_host_are_not(bed: &mut Bed) {
+    bed.start();
+    for path in ["/proc/sys/kernel/core_pattern", "/proc/sys", "/proc/sys/kernel"] {
+        let o = bed.isula(&format!("run --rm -v {path}:{path} {IMAGE} true"));
+        assert_ne!(o.code, 0, "{path}: {}", o.show());
+    }
+    // The host's, by way of another container.
+    bed.run_detached("host", "--net host", "payload ready 1000");
+    let root = root(bed);
+    let line =
+        |options: &str| format!("create --system-container --external-rootfs {} {options} none init", root.display());
+    bed.isula(&line("--net container:host --ns-change-opt net")).fails(1, "is not allowed in the host's net namespace");
+    bed.isula(&line("--net container:host --ns-change-opt ipc")).ok();
+}
+
+fn ids_of_two_maps_do_not_meet(bed: &mut Bed) {
+    bed.start();
+    let root = root(bed);
+    // What is bound into the tree is not a part of it.
+    let outside = bed.dir.join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "").unwrap();
+    fs::create_dir(root.join("bound")).unwrap();
+    nix::mount::mount(Some(&outside), &root.join("bound"), None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>)
+        .unwrap();
+    boot(bed, &root, "aa", "--user-remap 300000:300000:65536");
+    assert_eq!((outside.metadata().unwrap().uid(), outside.join("file").metadata().unwrap().uid()), (0, 0));
+    nix::mount::umount2(&root.join("bound"), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    // Nor does another container join who has other ids.
+    let second = bed.dir.join("second");
+    fs::create_dir(&second).unwrap();
+    let line = format!(
+        "create --system-container --external-rootfs {} --user-remap 500000:500000:65536 --net container:aa none init",
+        second.display()
+    );
+    bed.isula(&line).fails(1, "a user namespace of other ids");
+    assert_eq!(second.metadata().unwrap().uid(), 0, "nothing was given away for it");
+}
+
 fn a_user_namespace_of_its_own(bed: &mut Bed) {
     bed.start();
     let root = root(bed);
@@ -200,6 +242,7 @@ fn a_user_namespace_of_its_own(bed: &mut Bed) {
         ("--user-remap x:1:1", "want UID:GID:LENGTH"),
         ("--user-remap 1:1", "want UID:GID:LENGTH"),
         ("--user-remap 0:0:5", "without the host's root"),
+        ("--user-remap 1000:300000:65536", "must not be among those inside"),
         ("--user-remap 1:1:1 --privileged", "--user-remap and --privileged"),
         ("--user-remap 1:1:1 --userns host", "--user-remap and --userns=host"),
     ] {
@@ -220,7 +263,9 @@ fn a_channel_is_shared_with_the_host(bed: &mut Bed) {
     assert_eq!(bed.isula("exec aa cat /channel/out").ok(), "from outside");
     assert_eq!(host.metadata().unwrap().mode() & 0o7777, 0o1777);
     let line = leaks::mounts().into_iter().find(|m| m.contains("/channel")).expect("a mount");
-    contains(&line, "channel");
+    for part in ["nosuid", "nodev", "noexec", "size=1024k", " tmpfs "] {
+        contains(&line, part);
+    }
     let full = bed.isula("exec aa sh -c 'dd if=/dev/zero of=/channel/big bs=1M count=2'");
     assert_ne!(full.code, 0, "{}", full.show());
     assert_eq!(bed.inspect("aa", "/HostConfig/HostChannel/Size"), 1 << 20);
@@ -245,6 +290,30 @@ fn a_channel_is_shared_with_the_host(bed: &mut Bed) {
     // One that goes by itself.
     bed.run(&format!("--host-channel {}:/channel", host.display()), "touch /channel/x");
     eventually("it is gone", || !host.exists());
+    // One that is somebody's stays so, also where a reboot has taken it away.
+    bed.isula(&format!("create --name cc --host-channel {}:/channel {IMAGE} true", host.display())).ok();
+    nix::mount::umount(&host).unwrap();
+    fs::remove_dir(&host).unwrap();
+    let o = bed.isula(&format!("create --host-channel {}:/channel {IMAGE} true", host.display()));
+    o.fails(1, "is that of container");
+    assert!(!host.exists());
+    bed.isula("start cc").ok();
+    bed.await_state("cc", "exited");
+    bed.isula("rm cc").ok();
+    assert!(!host.exists());
+    // It wins over what an image only declares.
+    let body = serde_json::json!({"Image": IMAGE, "Cmd": ["true"], "Volumes": {"/channel": {}},
+        "HostConfig": {"HostChannel": {"PathOnHost": host, "PathInContainer": "/channel"}}});
+    assert_eq!(bed.post("/v1.44/containers/create?name=dd", &body).status, 201);
+    assert_eq!(bed.inspect("dd", "/Mounts").as_array().unwrap().len(), 0);
+    bed.isula("rm dd").ok();
+    // Nothing is left of a creation that fails, whenever it does.
+    let before = fs::read_dir(bed.graph().join("engines/lcr")).unwrap().count();
+    let nowhere = bed.dir.join("nowhere/below");
+    bed.isula(&format!("create --host-channel {}:/channel -v /own {IMAGE} true", nowhere.display()))
+        .fails(1, "no such file or directory");
+    assert_eq!(fs::read_dir(bed.graph().join("engines/lcr")).unwrap().count(), before);
+    assert_eq!(bed.isula("volume ls -q").ok(), "");
 }
 
 fn channels_that_are_refused(bed: &mut Bed) {

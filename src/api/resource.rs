@@ -53,3 +53,18 @@ impl HostChannel {
         *self == HostChannel::default()
     }
 }
+
+/// Kernel parameters that belong to namespaces which a container can have of its own: the namespace, and the file or
+/// directory (namespaces(7), proc_sys_net(5), proc_sys_kernel(5)).
+pub const NAMESPACED_PARAMETERS: [(&str, &str); 10] = [
+    ("net", "/proc/sys/net"),
+    ("ipc", "/proc/sys/fs/mqueue"),
+    ("ipc", "/proc/sys/kernel/msgmax"),
+    ("ipc", "/proc/sys/kernel/msgmnb"),
+    ("ipc", "/proc/sys/kernel/msgmni"),
+    ("ipc", "/proc/sys/kernel/sem"),
+    ("ipc", "/proc/sys/kernel/shm_rmid_forced"),
+    ("ipc", "/proc/sys/kernel/shmall"),
+    ("ipc", "/proc/sys/kernel/shmmax"),
+    ("ipc", "/proc/sys/kernel/shmmni"),
+];

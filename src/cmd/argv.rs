@@ -122,8 +122,9 @@ impl From<Fault> for Stop {
 pub struct Dialect<'a> {
     /// Which flags a command of this name knows of but does not have; the words are as typed, `--restart` or `-p`.
     pub refused: &'a dyn Fn(&str, &str) -> bool,
-    /// A command of the program that a group of commands has under another word: group and word.
-    pub spelling: &'a dyn Fn(&str, &str) -> Option<&'static str>,
+    /// A command of the program that a group of commands has under another word, and flags that it then has: group and
+    /// word.
+    pub spelling: &'a dyn Fn(&str, &str) -> Option<&'static [&'static str]>,
 }
 
 impl Dialect<'_> {
@@ -309,14 +310,21 @@ impl<'a> Walk<'a, '_> {
     /// Of the command that the rest of the words name.
     fn help_of_words(&mut self) -> Stop {
         while let Some(word) = self.words.next() {
-            let info = self.last().info;
-            match info.commands.iter().find(|c| c.name == word) {
-                Some(sub) => self.levels.push(Level::new(&sub.command)),
-                None if word.starts_with('-') => {}
-                None => return Fault::UnknownCommand { program: self.path(), command: word.to_owned() }.into(),
+            if !word.starts_with('-') && !self.descend(word) {
+                return Fault::UnknownCommand { program: self.path(), command: word.to_owned() }.into();
             }
         }
         self.help()
+    }
+
+    /// Goes to the command of this word, when there is one.
+    fn descend(&mut self, word: &str) -> bool {
+        let info = self.last().info;
+        let sub = info.commands.iter().find(|c| c.name == word);
+        if let Some(sub) = sub {
+            self.levels.push(Level::new(&sub.command));
+        }
+        sub.is_some()
     }
 
     fn long(&mut self, word: &str) -> Result<(), Stop> {
@@ -387,20 +395,19 @@ impl<'a> Walk<'a, '_> {
     /// Takes a word that is no flag; true when all words are used up.
     fn positional(&mut self, word: &str) -> Result<bool, Stop> {
         let info = self.last().info;
-        if let Some(sub) = info.commands.iter().find(|c| c.name == word) {
-            self.levels.push(Level::new(&sub.command));
+        if self.descend(word) {
             return Ok(false);
         }
         if self.levels.len() == 1 && word == "help" && !info.commands.is_empty() {
             return Err(self.help_of_words());
         }
         if self.levels.len() > 1
-            && let Some(other) = (self.dialect.spelling)(info.name, word)
-            && let Some(sub) = self.levels[0].info.commands.iter().find(|c| c.name == other)
+            && let Some([other, flags @ ..]) = (self.dialect.spelling)(info.name, word)
+            && let Some(sub) = self.levels[0].info.commands.iter().find(|c| c.name == *other)
         {
             self.levels.truncate(1);
             self.levels.push(Level::new(&sub.command));
-            return Ok(false);
+            return flags.iter().try_for_each(|flag| self.long(flag)).map(|()| false);
         }
         if !info.commands.is_empty() && info.positionals.is_empty() {
             let (program, command) = (self.path(), word.to_owned());

@@ -31,14 +31,15 @@ fn implement(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
         return Err(Error::new_spanned(&input.generics, "Object is for structs without parameters"));
     }
     let case = Case::of(input)?;
-    let (mut names, mut arms) = (Vec::new(), Vec::new());
+    let (mut names, mut firsts, mut arms) = (Vec::new(), Vec::new(), Vec::new());
     for field in &fields.named {
         let member = Member::of(field, case)?;
         if member.skip {
             continue;
         }
-        let indices = names.len()..names.len() + member.names.len();
-        let indices = indices.map(proc_macro2::Literal::usize_unsuffixed);
+        let literal = proc_macro2::Literal::usize_unsuffixed;
+        let index = literal(names.len());
+        firsts.extend(member.names.iter().map(|_| literal(names.len())));
         names.extend(member.names);
         let (name, kind) = (&field.ident, &field.ty);
         let take = match member.with {
@@ -53,7 +54,7 @@ fn implement(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
                 from.next_value().map(|Value(value)| self.#name = value)
             }},
         };
-        arms.push(quote! { #(#indices)|* => #take });
+        arms.push(quote! { #index => #take });
     }
     let name = &input.ident;
     if names.len() > 256 {
@@ -62,6 +63,7 @@ fn implement(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
     Ok(quote! {
         impl crate::utils::json::object::Object for #name {
             const NAMES: &'static [&'static str] = &[#(#names),*];
+            const FIRSTS: &'static [u8] = &[#(#firsts),*];
 
             fn member<'de, A: ::serde::de::MapAccess<'de>>(
                 &mut self,

@@ -65,7 +65,7 @@ fn run(hook: &Hook, state: &[u8]) -> Result<()> {
     sys::child::unblock_signals(&mut command);
     let mut child = Running(command.spawn().map_err(not_run)?);
     drop(command); // and with it the writing ends of the pipe
-    let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s)));
+    let deadline = hook.timeout.filter(|s| *s > 0).map(|s| Instant::now() + Duration::from_secs(u64::from(s)));
     let mut stdin = child.0.stdin.take().expect("asked for above");
     // A hook need not read its input; the document fits any pipe buffer in practice, and its end must come.
     let _ = stdin.write_all(state);

@@ -248,7 +248,10 @@ fn release(daemon: &Daemon, container: &str, volume: &str, garbage: &mut Vec<Pat
         VolumeUser::Container(_) => {}
         // The mark says the same to a start after a power cut.
         VolumeUser::Nobody => match daemon.volumes.take(volume, Durability::Volatile) {
-            Ok(path) => garbage.push(path),
+            Ok(path) => {
+                garbage.push(path);
+                daemon.tell_volume("destroy", volume);
+            }
             Err(e) if e.kind() == Kind::NotFound => {}
             Err(e) => {
                 log::warn!("volume {volume} is left for the next start: {e}");

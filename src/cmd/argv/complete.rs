@@ -20,16 +20,27 @@ pub enum Next {
     Anything,
 }
 
-/// Looks at the words after the program's name, of which the last is not complete; it may be empty.
-pub fn next(info: &CommandInfoWithArgs, words: &[String], dialect: Dialect<'_>) -> Next {
+/// Looks at the words after the program's name, of which the last is not complete; it may be empty. Tells the flags of
+/// the program itself that were given, with their values.
+pub fn next(
+    info: &CommandInfoWithArgs,
+    words: &[String],
+    dialect: Dialect<'_>,
+    mut given: impl FnMut(&str, &str),
+) -> Next {
     let Some((last, before)) = words.split_last() else { return Next::Anything };
     let mut walk = Walk { levels: vec![info], positionals: 0, only_positionals: false };
     let mut words = before.iter();
     while let Some(word) = words.next() {
+        let (name, glued) = word.split_once('=').unwrap_or((word, ""));
         match walk.step(word, dialect) {
+            Step::Done if info.flags.iter().any(|flag| flag.long == name) => given(name, glued),
             Step::Done => {}
-            Step::Wants(flag) if words.len() > 0 => drop((flag, words.next())),
-            Step::Wants(flag) => return walk.value_of(flag),
+            Step::Wants(flag) => match words.next() {
+                Some(value) if info.flags.iter().any(|own| std::ptr::eq(own, flag)) => given(flag.long, value),
+                Some(_) => {}
+                None => return walk.value_of(flag),
+            },
             Step::Foreign => return Next::Anything,
         }
     }
@@ -88,7 +99,7 @@ impl<'a> Walk<'a> {
         if let Some(found) = sub(info, word) {
             self.levels.push(&found.command);
         } else if self.levels.len() > 1
-            && let Some(found) = (dialect.spelling)(info.name, word).and_then(|name| sub(self.levels[0], name))
+            && let Some(found) = (dialect.spelling)(info.name, word).and_then(|words| sub(self.levels[0], words[0]))
         {
             self.levels.truncate(1);
             self.levels.push(&found.command);
@@ -244,11 +255,14 @@ mod tests {
             ("nosuch x ", Next::Anything),
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let spelling = |group: &str, word: &str| (group == "group" && word == "delete").then_some("rm");
+            let spelling = |group: &str, word: &str| (group == "group" && word == "delete").then_some(&["rm"][..]);
             let dialect = Dialect { refused: &|_, _| false, spelling: &spelling };
             let mut info = Top::get_args_info();
             info.name = "Top";
-            assert_eq!(next(&info, &words, dialect), want, "{line:?}");
+            let mut host = None;
+            let got = next(&info, &words, dialect, |name, value| host = Some(format!("{name} {value}")));
+            assert_eq!(got, want, "{line:?}");
+            assert_eq!(host, line.starts_with("-H x").then(|| "--host x:/y".to_owned()));
         }
     }
 }

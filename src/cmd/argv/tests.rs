@@ -119,7 +119,7 @@ struct Tag {
 struct Info {}
 
 fn top(line: &[&str]) -> Result<Top, Stop> {
-    let spelling = |group: &str, word: &str| (group == "info" && word == "delete").then_some("rm");
+    let spelling = |group: &str, word: &str| (group == "info" && word == "delete").then_some(&["rm", "--force"][..]);
     let refused = |command: &str, flag: &str| command == "run" && matches!(flag, "--later" | "-p");
     parse("isula", line.iter().map(OsString::from).collect(), Dialect { refused: &refused, spelling: &spelling })
 }
@@ -149,7 +149,7 @@ fn list(words: &[&str]) -> Vec<String> {
 #[test]
 fn other_spellings_of_a_command() {
     let rm = Sub::Rm(Rm { force: true, containers: vec!["x".into()] });
-    assert_eq!(words("-D info delete -f x").unwrap(), Top { host: None, debug: true, command: rm });
+    assert_eq!(words("-D info delete x").unwrap(), Top { host: None, debug: true, command: rm });
     // Not where no group stands, nor for another word.
     assert!(matches!(words("delete x"), Err(Stop::Fault(Fault::UnknownCommand { .. }))));
     assert!(matches!(words("info other"), Err(Stop::Fault(Fault::TooMany { .. }))));

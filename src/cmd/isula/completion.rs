@@ -1,10 +1,13 @@
 //! `completion`: what a shell asks when the tab key is pressed.
 
 use super::failure::Failure;
-use super::{DIALECT, Session, Top, output};
+use super::secure::Secure;
+use super::{DIALECT, Session, Top, default_host, output};
 use crate::client::{Client, Filters, ImageListRequest, ListRequest};
 use crate::cmd::argv::complete::{Next, next};
 use argh::{ArgsInfo, FromArgs};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 /// The word by which the scripts ask; no command, so that no list shows it.
 pub const ASK: &str = "__complete";
@@ -31,7 +34,9 @@ const BASH: &str = r#"_isula() {
         mapfile -t COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
         return
     fi
-    cut=${current%"${current##*[:=]}"}
+    [[ $COMP_WORDBREAKS == *:* ]] && cut=:
+    [[ $COMP_WORDBREAKS == *=* ]] && cut+==
+    [ -z "$cut" ] || cut=${current%"${current##*[$cut]}"}
     COMPREPLY=("${all[@]#"$cut"}")
 }
 complete -F _isula isula
@@ -42,7 +47,7 @@ const ZSH: &str = r#"_isula() {
     all=("${(@f)$(isula __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     if [[ $all[1] == :files ]]; then _files; elif [[ -n $all[1] ]]; then compadd -- $all; fi
 }
-(( $+functions[compdef] )) && compdef _isula isula
+if (( $+functions[compdef] )); then compdef _isula isula; fi
 "#;
 
 const FISH: &str = r#"function __isula
@@ -61,7 +66,8 @@ impl Completion {
     pub fn run(self, _: &Session) -> Result<u8, Failure> {
         let script = match self.shell.as_str() {
             "bash" => BASH.to_owned(),
-            "zsh" => format!("#compdef isula\n{ZSH}"),
+            // As a file of $fpath it is the body of the function at its first call.
+            "zsh" => format!("#compdef isula\n{ZSH}if [[ $funcstack[1] == _isula ]]; then _isula; fi\n"),
             "fish" => FISH.to_owned(),
             // Others read it too: they must not stumble over what they cannot parse, and busybox's has no such thing.
             "sh" => format!(
@@ -84,16 +90,27 @@ fn quoted(text: &str) -> String {
 }
 
 /// Answers a script: a line for each word that fits. What cannot be asked is not offered.
-pub fn answer(session: &Session, words: &[String]) -> String {
+///
+/// # Errors
+/// Exit code 125 for flags that this build has not.
+pub fn answer(words: &[String]) -> Result<String, Failure> {
     let info = Top::get_args_info();
     let last = words.last().map_or("", String::as_str);
-    let mut found = match next(&info, words, DIALECT) {
+    let mut given = BTreeMap::new();
+    let next = next(&info, words, DIALECT, |flag, value| {
+        given.insert(flag.to_owned(), value.to_owned());
+    });
+    let on = ["--tls", "--tlsverify"].map(|flag| given.contains_key(flag));
+    let files = ["--tlscacert", "--tlscert", "--tlskey"].map(|flag| given.remove(flag));
+    let host = given.remove("--host").unwrap_or_else(default_host);
+    let session = Session { host, secure: Secure::new(on, files)?, client: OnceCell::new() };
+    let mut found = match next {
         Next::Words(words) => words,
         Next::Value { name, command } => {
-            let Some(kind) = Kind::of(name) else { return format!("{FILES}\n") };
+            let Some(kind) = Kind::of(name) else { return Ok(format!("{FILES}\n")) };
             session.client().ok().map(|client| kind.names(client, command)).unwrap_or_default()
         }
-        Next::Anything => return format!("{FILES}\n"),
+        Next::Anything => return Ok(format!("{FILES}\n")),
     };
     // Of an option with its value only the value is sought.
     let (before, sought) = match last.split_once('=') {
@@ -101,7 +118,7 @@ pub fn answer(session: &Session, words: &[String]) -> String {
         _ => (String::new(), last),
     };
     found.retain(|word| word.starts_with(sought));
-    found.iter().map(|word| format!("{before}{word}\n")).collect()
+    Ok(found.iter().map(|word| format!("{before}{word}\n")).collect())
 }
 
 #[derive(Clone, Copy)]

@@ -1,9 +1,9 @@
-//! `history` and `image prune`.
+//! `history`.
 
 use super::failure::Failure;
 use super::ordered::Node;
 use super::template::{Format, JsonStyle};
-use super::{Session, filters, output, space, table};
+use super::{Session, output, table};
 use crate::api::image::{HistoryEntry, NEVER};
 use crate::utils::id::short;
 use crate::utils::size;
@@ -91,65 +91,6 @@ fn shortened(text: &str) -> String {
     match text.char_indices().nth(COMMAND) {
         Some(_) => text.chars().take(COMMAND - 1).chain(['…']).collect(),
         None => text.to_owned(),
-    }
-}
-
-/// look after images
-#[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(subcommand, name = "image")]
-pub struct Image {
-    #[argh(subcommand)]
-    command: ImageCommand,
-}
-
-#[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(subcommand)]
-enum ImageCommand {
-    Prune(Prune),
-}
-
-/// remove the images that have no name, and those that no container has with --all
-#[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(subcommand, name = "prune")]
-pub struct Prune {
-    /// also those that have names
-    #[argh(switch, short = 'a')]
-    all: bool,
-    /// only those that match: until, label, label!
-    #[argh(option, arg_name = "filter")]
-    filter: Vec<String>,
-    /// do not ask
-    #[argh(switch, short = 'f')]
-    force: bool,
-}
-
-impl Image {
-    /// Runs the verb.
-    pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        let ImageCommand::Prune(prune) = self.command;
-        prune.run(session)
-    }
-}
-
-impl Prune {
-    fn run(self, session: &Session) -> Result<u8, Failure> {
-        let mut filters = filters(&self.filter, &["until", "label", "label!"])?;
-        filters.insert("dangling".into(), vec![(!self.all).to_string()]);
-        let which =
-            if self.all { "images without at least one container associated to them" } else { "dangling images" };
-        if !self.force && !output::confirm(&format!("WARNING! This will remove all {which}."))? {
-            return Ok(0);
-        }
-        let answer = session.client()?.image_prune(&filters)?;
-        let mut screen = String::new();
-        for line in answer.images_deleted.iter().flatten().flat_map(space::deletion_lines) {
-            screen.push_str(&format!("{line}\n"));
-        }
-        if !screen.is_empty() {
-            screen = format!("Deleted Images:\n{screen}\n");
-        }
-        output::print(&format!("{screen}Total reclaimed space: {}\n", size::decimal(answer.space_reclaimed)))?;
-        Ok(0)
     }
 }
 

@@ -109,7 +109,7 @@ enum Command {
     #[cfg(feature = "image-tools")]
     History(history::History),
     #[cfg(feature = "image-tools")]
-    Image(history::Image),
+    Image(space::Image),
     Images(images::Images),
     Import(images::Import),
     Info(system::Info),
@@ -156,21 +156,25 @@ const REFUSED_COMMANDS: &[&str] = &["network"];
 const DIALECT: Dialect<'static> = Dialect { refused: &flags::is_refused, spelling: &spelling };
 
 /// Docker's longer spelling of a verb: `container ls` is `ps`.
-fn spelling(group: &str, word: &str) -> Option<&'static str> {
-    const CONTAINER: &[&str] = &[
-        "attach", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "ps", "rename",
-        "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
-    ];
-    const IMAGE: &[&str] = &["history", "import", "inspect", "load", "pull", "save", "tag"];
-    let (same, others): (_, &[_]) = match group {
-        "container" => (CONTAINER, &[("ls", "ps"), ("list", "ps"), ("remove", "rm")]),
-        "image" => (IMAGE, &[("ls", "images"), ("list", "images"), ("rm", "rmi"), ("remove", "rmi")]),
-        "system" => (&["events", "info"][..], &[]),
-        "volume" => (&[][..], &[]),
-        _ => return None,
-    };
-    let other = others.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
-    other.or_else(|| same.iter().find(|verb| **verb == word).copied())
+fn spelling(group: &str, word: &str) -> Option<&'static [&'static str]> {
+    macro_rules! same {
+        ($($verb:literal)*) => { match word { $($verb => Some(&[$verb][..]),)* _ => None } };
+    }
+    match (group, word) {
+        ("container", "ls" | "list") => Some(&["ps"]),
+        ("container", "remove") => Some(&["rm"]),
+        ("container", "inspect") => Some(&["inspect", "--type=container"]),
+        ("container", _) => same!(
+            "attach" "cp" "create" "diff" "exec" "export" "kill" "logs" "pause" "port" "ps" "rename" "restart" "rm" "run"
+            "start" "stats" "stop" "top" "unpause" "update" "wait"
+        ),
+        ("image", "ls" | "list") => Some(&["images"]),
+        ("image", "rm" | "remove") => Some(&["rmi"]),
+        ("image", "inspect") => Some(&["inspect", "--type=image"]),
+        ("image", _) => same!("history" "import" "load" "pull" "save" "tag"),
+        ("system", _) => same!("events" "info"),
+        _ => None,
+    }
 }
 
 /// What a verb works with.
@@ -221,9 +225,7 @@ fn run(words: Vec<OsString>) -> Result<u8, Failure> {
     #[cfg(feature = "completion")]
     if words.first().is_some_and(|word| word == completion::ASK) {
         let words: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-        let secure = secure::Secure::new([false; 2], [const { None }; 3])?;
-        let session = Session { host: default_host(), secure, client: OnceCell::new() };
-        return output::print(&completion::answer(&session, &words)).map(|()| 0);
+        return output::print(&completion::answer(&words)?).map(|()| 0);
     }
     let top = match argv::parse::<Top>("isula", words, DIALECT) {
         Ok(top) => top,

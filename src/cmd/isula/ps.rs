@@ -72,7 +72,7 @@ impl Ps {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let limit = if self.latest { Some(1) } else { self.last.and_then(|n| u64::try_from(n).ok()) };
-        let size = self.size || self.format.as_deref().is_some_and(|format| format.contains(".Size"));
+        let size = !self.quiet && (self.size || self.format.as_deref().is_some_and(|format| format.contains(".Size")));
         let request = ListRequest { all: self.all, limit, size, filters: filters(&self.filter, FILTERS)? };
         let mut rows = self.rows()?;
         let now = Timestamp::now();

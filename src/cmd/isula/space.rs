@@ -1,10 +1,10 @@
-//! What takes room on the disk: `system df`, `system prune`, `container prune`.
+//! What takes room on the disk: `system df`, `system prune`, `container prune`, `image prune`.
 
 use super::failure::Failure;
 use super::ordered::Node;
 use super::template::{Format, JsonStyle};
 use super::{Session, filters, output, ps, table};
-use crate::api::image::{DeleteEntry, ImageSummary};
+use crate::api::image::ImageSummary;
 use crate::api::system::DiskUsage;
 use crate::client::Filters;
 use crate::utils::id::short;
@@ -30,6 +30,35 @@ enum ContainerCommand {
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "prune")]
 struct PruneContainers {
+    /// only those that match: until, label, label!
+    #[argh(option, arg_name = "filter")]
+    filter: Vec<String>,
+    /// do not ask
+    #[argh(switch, short = 'f')]
+    force: bool,
+}
+
+/// prune, or a command for images as docker spells it: image ls, image rm, ...
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "image")]
+pub struct Image {
+    #[argh(subcommand)]
+    command: ImageCommand,
+}
+
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand)]
+enum ImageCommand {
+    Prune(PruneImages),
+}
+
+/// remove the images that have no name, and those that no container has with --all
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "prune")]
+struct PruneImages {
+    /// also those that have names
+    #[argh(switch, short = 'a')]
+    all: bool,
     /// only those that match: until, label, label!
     #[argh(option, arg_name = "filter")]
     filter: Vec<String>,
@@ -100,6 +129,24 @@ impl Container {
     }
 }
 
+impl Image {
+    /// Runs the verb.
+    pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        let ImageCommand::Prune(flags) = self.command;
+        let filters = filters(&flags.filter, FILTERS)?;
+        if !flags.force && !output::confirm(&format!("WARNING! This will remove {}.", which_images(flags.all)))? {
+            return Ok(0);
+        }
+        let mut gone = Gone::default();
+        gone.images(session, filters, flags.all)?;
+        gone.tell()
+    }
+}
+
+fn which_images(all: bool) -> &'static str {
+    if all { "all images without at least one container associated to them" } else { "all dangling images" }
+}
+
 impl System {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
@@ -139,9 +186,14 @@ impl Gone {
         Ok(())
     }
 
-    fn images(&mut self, session: &Session, filters: &Filters) -> Result<(), Failure> {
-        let answer = session.client()?.image_prune(filters)?;
-        self.list("Images", answer.images_deleted.iter().flatten().flat_map(deletion_lines));
+    fn images(&mut self, session: &Session, mut filters: Filters, all: bool) -> Result<(), Failure> {
+        filters.insert("dangling".into(), vec![(!all).to_string()]);
+        let answer = session.client()?.image_prune(&filters)?;
+        let lines = answer.images_deleted.iter().flatten().flat_map(|entry| {
+            let lines = [("untagged", &entry.untagged), ("deleted", &entry.deleted)];
+            lines.into_iter().filter_map(|(what, name)| Some(format!("{what}: {}", name.as_ref()?)))
+        });
+        self.list("Images", lines);
         self.bytes += answer.space_reclaimed;
         Ok(())
     }
@@ -152,15 +204,9 @@ impl Gone {
     }
 }
 
-/// What is told of one entry of an image's removal.
-pub fn deletion_lines(entry: &DeleteEntry) -> Vec<String> {
-    let lines = [("untagged", &entry.untagged), ("deleted", &entry.deleted)];
-    lines.into_iter().filter_map(|(what, name)| Some(format!("{what}: {}", name.as_ref()?))).collect()
-}
-
 impl Prune {
     fn run(self, session: &Session) -> Result<u8, Failure> {
-        let mut filters = filters(&self.filter, FILTERS)?;
+        let filters = filters(&self.filter, FILTERS)?;
         if self.volumes && filters.contains_key("until") {
             return Err(Failure::usage("ERROR: The \"until\" filter is not supported with \"--volumes\""));
         }
@@ -168,28 +214,22 @@ impl Prune {
         if self.volumes {
             what.push("all anonymous volumes not used by at least one container");
         }
-        let images = if self.all {
-            "all images without at least one container associated to them"
-        } else {
-            "all dangling images"
-        };
-        what.push(images);
+        what.push(which_images(self.all));
         let mut warning = String::from("WARNING! This will remove:\n");
         what.iter().for_each(|what| warning.push_str(&format!("  - {what}\n")));
-        for label in &self.filter {
-            warning.push_str(&format!("\n  Items to be pruned will be filtered with:\n  - {label}\n"));
+        if !self.filter.is_empty() {
+            warning.push_str("\n  Items to be pruned will be filtered with:\n");
+            self.filter.iter().for_each(|filter| warning.push_str(&format!("  - {filter}\n")));
         }
         if !self.force && !output::confirm(&warning)? {
             return Ok(0);
         }
         let mut gone = Gone::default();
-        gone.containers(session, &filters)?;
-        if self.volumes {
-            gone.volumes(session, &filters)?;
-        }
-        filters.insert("dangling".into(), vec![(!self.all).to_string()]);
-        gone.images(session, &filters)?;
-        gone.tell()
+        let done = gone.containers(session, &filters);
+        let done = done.and_then(|()| if self.volumes { gone.volumes(session, &filters) } else { Ok(()) });
+        let done = done.and_then(|()| gone.images(session, filters, self.all));
+        // What is gone is told, whatever became of the rest.
+        gone.tell().and_then(|code| done.map(|()| code))
     }
 }
 

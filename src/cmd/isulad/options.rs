@@ -156,6 +156,8 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         files: [path(&flags.tlscacert), path(&flags.tlscert), path(&flags.tlskey)],
         environment: ["ISULAD_TLS", "ISULAD_TLS_VERIFY"]
             .map(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())),
+        // Whatever the hosts say: such a socket may be one of TCP.
+        passed: std::env::var_os("LISTEN_FDS").is_some(),
     };
     let tls = secure.resolve(&pick, &hosts)?;
     #[cfg(feature = "registry")]
@@ -216,6 +218,7 @@ struct Secure {
     on: [bool; 2],
     files: [Option<String>; 3],
     environment: [bool; 2],
+    passed: bool,
 }
 
 impl Secure {
@@ -231,8 +234,9 @@ impl Secure {
         }
         let verify = self.on[1] || file.tls_verify.unwrap_or(self.environment[1]);
         let on = verify || self.on[0] || file.tls.unwrap_or(self.environment[0]);
-        let named = self.files.iter().any(Option::is_some);
         let names = [("--tlscacert", "tlscacert"), ("--tlscert", "tlscert"), ("--tlskey", "tlskey")];
+        let named =
+            self.files.iter().any(Option::is_some) || names.iter().any(|(_, key)| file.words.contains_key(*key));
         let mut files = tls::Files::usual(Path::new(CERTIFICATES));
         for ((place, (flag, key)), typed) in files.iter_mut().zip(names).zip(self.files) {
             if let Some(path) = pick.word(flag, key, typed)? {
@@ -247,7 +251,7 @@ impl Secure {
                 Ok(None)
             };
         }
-        if !hosts.iter().any(|host| host.starts_with("tcp:") || host.starts_with("fd:")) {
+        if !self.passed && !hosts.iter().any(|host| host.starts_with("tcp:") || host.starts_with("fd:")) {
             log::debug!("TLS has no effect: no host is a TCP socket");
             return Ok(None);
         }
@@ -458,7 +462,7 @@ mod tests {
     #[cfg(feature = "tls")]
     fn tls_is_asked_for_by_flag_file_or_environment() {
         let hosts = ["tcp://127.0.0.1:2376".to_owned()];
-        let secure = |on, environment| Secure { on, environment, files: [None, None, None] };
+        let secure = |on, environment| Secure { on, environment, passed: false, files: [None, None, None] };
         let resolve = |secure: Secure, file: &File| secure.resolve(&Pick { file }, &hosts);
         let none = file(&[]);
         let usual = tls::Files::usual(Path::new(CERTIFICATES));

@@ -126,17 +126,28 @@ impl Cgroup {
     /// # Errors
     /// Names the limit, the file and the errno; `Kind::Unsupported` where this layout lacks a limit.
     pub fn apply(&self, resources: &Resources) -> Result<()> {
-        self.limit(resources)?;
+        self.limit(resources, &mut |_| {})?;
         self.devices(&resources.devices, false)
     }
 
     /// Changes limits while processes run. Fields that are unset stay; so do device rules when there are none.
     ///
     /// # Errors
-    /// As [`Cgroup::apply`]. Limits before the failing one are in force.
+    /// As [`Cgroup::apply`]. What was changed before is as it was then, but for lists of devices.
     pub fn update(&self, resources: &Resources) -> Result<()> {
-        self.limit(resources)?;
-        self.devices(&resources.devices, true)
+        let mut before = Vec::new();
+        let changed = self.limit(resources, &mut |path| {
+            // Of one line and no list: that can be written as it is read.
+            let old = file::read(path).filter(|old| !old.trim().is_empty() && !old.contains(':'));
+            before.extend(old.filter(|old| old.lines().count() == 1).map(|old| (path.to_owned(), old)));
+        });
+        changed.and_then(|()| self.devices(&resources.devices, true)).inspect_err(|_| {
+            for (path, old) in before.iter().rev() {
+                if let Err(e) = file::write(path, old.trim()) {
+                    log::warn!("{path:?} is not as it was: {e}");
+                }
+            }
+        })
     }
 
     /// Descriptors with which a new process enters.
@@ -399,7 +410,8 @@ impl Cgroup {
         Ok(out)
     }
 
-    fn limit(&self, resources: &Resources) -> Result<()> {
+    /// `about_to` is told of each file before it is written.
+    fn limit(&self, resources: &Resources, about_to: &mut dyn FnMut(&Path)) -> Result<()> {
         let place = |controller: &str| match controller {
             "" => self.v2(),
             controller => self.with(controller),
@@ -410,6 +422,7 @@ impl Cgroup {
             let hierarchy = place(write.controller).ok_or_else(|| {
                 Error::not_found(format!("limit {}: cgroup {:?} is not in that hierarchy", write.limit, self.path))
             })?;
+            about_to(&self.directory(hierarchy).join(&*write.file));
             match (self.write(hierarchy, &write), write.failure) {
                 (Ok(()), _) => {}
                 (Err(_), Failure::AfterNext) => {

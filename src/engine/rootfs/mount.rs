@@ -5,6 +5,7 @@
 
 use super::Opened;
 use super::option::{Fs, Planned};
+use crate::api::resource::NAMESPACED_PARAMETERS;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::path::{Links, Root};
 use crate::utils::sys::fd::{file_system_of, path_of};
@@ -108,9 +109,9 @@ fn bind_planned(root: &Root, planned: &Planned<'_>, source: &Source<'_>, recursi
     }
     let target = Target::for_bind(root, planned.destination, source)?;
     // A kernel parameter that is shown in its own place is what it was there: each process sees those of its namespaces.
+    let is_namespaced = |path: &Path| NAMESPACED_PARAMETERS.iter().any(|(_, known)| path == Path::new(known));
     let parameter = matches!(&planned.kind, Fs::Bind { source, .. } if *source == planned.destination)
-        && planned.destination.starts_with("/proc/sys")
-        && !planned.destination.components().any(|c| c == std::path::Component::ParentDir)
+        && is_namespaced(planned.destination)
         && source.is_proc();
     if !parameter {
         check_proc(&target, Some(source))?;

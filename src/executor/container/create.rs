@@ -2,10 +2,13 @@
 
 use super::root::Root;
 use super::volumes::{Attached, Plan};
+use crate::api::container::HostChannel;
 use crate::api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig};
 use crate::api::oci::image::ImageConfig;
+use crate::api::resource::NAMESPACED_PARAMETERS;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Daemon;
+use crate::modules::container::disk;
 use crate::modules::container::disk::New;
 use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, Extra, OCI, text};
 use crate::modules::container::external::External;
@@ -16,6 +19,7 @@ use crate::modules::image::driver;
 use crate::modules::image::reference::is_none;
 use crate::modules::image::store::Image;
 use crate::modules::spec;
+use crate::modules::spec::Mode;
 use crate::utils::atomic_file::Durability;
 use crate::utils::time::Timestamp;
 use crate::utils::{id, signal};
@@ -71,6 +75,8 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     merge(&mut config, image.as_deref())?;
     resolve(daemon, &mut host)?;
     check_user_namespace(daemon, &host, image.as_deref(), external.as_ref())?;
+    check_parameters(daemon, &host)?;
+    check_channel(daemon, &host.host_channel)?;
     let mounts = Plan::new(daemon, &host, &config)?;
 
     let reservation = daemon.containers.reserve(&id, name, image.as_ref().map_or("", |image| &image.id))?;
@@ -98,9 +104,15 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     let mut volumes = Attached::new(daemon, &id, &reservation, mounts, host.auto_remove)?;
     volumes.fill(|| Root::find(daemon, &id, &document, &host))?;
     document.common_config.mount_points = volumes.points();
-    let channel = host_channel::Made::new(&host.host_channel)?;
     let needs = [&layer.directories[..], &volumes.directories()].concat();
     daemon.disk.create(&New { id: &id, document: &document, host: &host, needs: &needs }, durability)?;
+    // After it, so that there never is one of which nobody knows.
+    let channel = host_channel::Made::new(&host.host_channel).inspect_err(|_| {
+        match daemon.disk.begin_removal(&id, durability) {
+            Ok(garbage) => disk::remove_tree(&garbage),
+            Err(e) => log::error!("container {id}: what was made of it is left: {e}"),
+        }
+    })?;
     channel.keep();
     volumes.keep();
     layer.keep();
@@ -152,6 +164,40 @@ fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
     Ok(())
 }
 
+/// A namespace that is opened to writing must be some container's own, however it was come to.
+fn check_parameters(daemon: &Daemon, host: &HostConfig) -> Result<()> {
+    for option in ["net", "ipc"] {
+        let is_asked = |path: &String| NAMESPACED_PARAMETERS.iter().any(|(o, known)| *o == option && path == known);
+        if !host.ns_change_files.iter().any(is_asked) {
+            continue;
+        }
+        let of = |host: &HostConfig| if option == "net" { host.network_mode.clone() } else { host.ipc_mode.clone() };
+        let mut mode = of(host);
+        // Each names one that was there before it.
+        while let Mode::Container(other) = spec::mode(&mode) {
+            mode = of(&daemon.disk.host_config(other)?);
+        }
+        if spec::mode(&mode) == Mode::Host {
+            return Err(Error::invalid(format!(
+                "--ns-change-opt {option} is not allowed in the host's {option} namespace"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A channel's place must be nobody's, also where a reboot has unmounted another's.
+fn check_channel(daemon: &Daemon, channel: &HostChannel) -> Result<()> {
+    let path = channel.path_on_host.as_str();
+    if path.is_empty() {
+        return Ok(());
+    }
+    if let Some(other) = daemon.containers.all().iter().find(|c| c.head.host_channel.as_deref() == Some(path)) {
+        return Err(Error::conflict(format!("host channel {path:?} is that of container {}", other.id)));
+    }
+    host_channel::check_free(channel)
+}
+
 /// What a container with a user namespace uses must be of the same.
 fn check_user_namespace(
     daemon: &Daemon,
@@ -162,11 +208,12 @@ fn check_user_namespace(
     let defaults = &daemon.settings.defaults;
     let Some(remap) = spec::remap_of(host, defaults)? else { return Ok(()) };
     for other in spec::peers(host) {
-        if spec::remap_of(&daemon.disk.host_config(other)?, defaults)?.is_none() {
-            return Err(Error::invalid(format!(
-                "cannot join container {other}, which has the host's user namespace: use --userns=host"
-            )));
-        }
+        let text = match spec::remap_of(&daemon.disk.host_config(other)?, defaults)? {
+            None => "the host's user namespace: use --userns=host",
+            Some(theirs) if theirs != remap => "a user namespace of other ids (--user-remap)",
+            Some(_) => continue,
+        };
+        return Err(Error::invalid(format!("cannot join container {other}, which has {text}")));
     }
     if image.is_some_and(|image| image.embedded.is_some()) {
         let text = "the layers of an embedded image have the host's ids: use --userns=host";

@@ -41,7 +41,12 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
         wanted.then(|| {
             let mut row = summary(&container, &name, &run, now);
             if size {
-                (row.size_rw, row.size_root_fs) = sizes(daemon, &container);
+                let own = own_size(daemon, &container).map(bytes);
+                // A copied root has the image in it.
+                let image = daemon.images.find(&container.head.image_id).ok();
+                let image = image.filter(|_| daemon.images.container_copy(&container.id).is_none());
+                let image = image.map_or(0, |image| bytes(image.size));
+                (row.size_rw, row.size_root_fs) = (own, own.map(|own| own.saturating_add(image)));
             }
             row
         })
@@ -79,22 +84,15 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
     }
 }
 
-/// Bytes in the directory that is the container's own, and with those of its image. Of one that cannot be read nothing
-/// is known.
-fn sizes(daemon: &Daemon, container: &Container) -> (Option<i64>, Option<i64>) {
-    let own = || {
-        if let Some(copy) = daemon.images.container_copy(&container.id) {
-            return Ok(Some(copy));
-        }
-        let document = daemon.disk.document(&container.id)?;
-        let host = daemon.disk.host_config(&container.id)?;
-        let root = Root::find(daemon, &container.id, &document, &host)?;
-        crate::error::Result::Ok(root.overlay.map(|overlay| overlay.upper))
-    };
-    let Ok(own) = own() else { return (None, None) };
-    let own = own.map_or(0, |path| bytes(disk::tree_size(&path)));
-    let image = daemon.images.find(&container.head.image_id).map_or(0, |image| bytes(image.size));
-    (Some(own), Some(own.saturating_add(image)))
+/// Bytes in the directory that is the container's own, 0 when it has none; `None` when nobody can tell.
+pub(super) fn own_size(daemon: &Daemon, container: &Container) -> Option<u64> {
+    if let Some(copy) = daemon.images.container_copy(&container.id) {
+        return Some(disk::tree_size(&copy));
+    }
+    let document = daemon.disk.document(&container.id).ok()?;
+    let host = daemon.disk.host_config(&container.id).ok()?;
+    let root = Root::find(daemon, &container.id, &document, &host).ok()?;
+    Some(root.overlay.map_or(0, |overlay| disk::tree_size(&overlay.upper)))
 }
 
 fn bytes(n: u64) -> i64 {

@@ -1,6 +1,7 @@
 //! Removing the containers that do not run.
 
-use super::{Filters, ListQuery, delete, list};
+use super::list::{list, own_size};
+use super::{Filters, ListQuery, delete};
 use crate::api::container::ContainersPruned;
 use crate::error::{Error, Kind, Result};
 use crate::executor::Daemon;
@@ -11,7 +12,7 @@ use crate::utils::time::Timestamp;
 /// nobody knows what they are.
 ///
 /// # Errors
-/// `Kind::Invalid` for an unknown filter or a malformed value; the failing call. What was removed before stays so.
+/// `Kind::Invalid` for an unknown filter or a malformed value. What cannot be removed is logged.
 pub fn prune(daemon: &Daemon, filters: &Filters) -> Result<ContainersPruned> {
     let mut filters = filters.clone();
     let until = filters.remove("until").unwrap_or_default();
@@ -23,7 +24,7 @@ pub fn prune(daemon: &Daemon, filters: &Filters) -> Result<ContainersPruned> {
     if let Some(key) = filters.keys().find(|key| *key != "label") {
         return Err(Error::invalid(format!("invalid filter '{key}'")));
     }
-    let rows: Vec<_> = list(daemon, &ListQuery { all: true, size: true, filters, ..ListQuery::default() })?.collect();
+    let rows: Vec<_> = list(daemon, &ListQuery { all: true, filters, ..ListQuery::default() })?.collect();
     let mut answer = ContainersPruned::default();
     for row in rows {
         let Ok(container) = daemon.find_any(&row.id) else { continue };
@@ -36,13 +37,18 @@ pub fn prune(daemon: &Daemon, filters: &Filters) -> Result<ContainersPruned> {
         if !stopped || kept || until.is_some_and(|until| container.head.created >= until) {
             continue;
         }
+        let size = own_size(daemon, &container).unwrap_or(0);
         match delete(daemon, &row.id, false, false) {
             Ok(()) => {}
             // It runs by now, or somebody was faster.
             Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => continue,
-            Err(e) => return Err(e),
+            // Nothing that is told of is kept back for one that stays.
+            Err(e) => {
+                log::warn!("container {}: it is not pruned: {e}", row.id);
+                continue;
+            }
         }
-        answer.space_reclaimed += row.size_rw.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        answer.space_reclaimed += size;
         answer.containers_deleted.get_or_insert_default().push(row.id);
     }
     Ok(answer)

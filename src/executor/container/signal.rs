@@ -28,13 +28,13 @@ pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> 
         None | Some("" | "0") => libc::SIGKILL,
         Some(word) => signal::parse(word)?,
     };
-    let phase = container.run().phase();
-    permit(Verb::Kill, phase, &container.id)?;
-    log::info!("container {}: signal {number}", container.id);
     let ends = number == libc::SIGKILL || number == stop_signal(&container);
+    // A start by policy may be under way: then the run that it makes is ended.
+    let operation = (ends && container.run().restarting).then(|| container.operate());
+    permit(Verb::Kill, container.run().phase(), &container.id)?;
+    log::info!("container {}: signal {number}", container.id);
     if ends {
-        // A start by policy may be under way: then the run that it makes is ended.
-        let _operation = (phase == Phase::Restarting).then(|| container.operate());
+        let _operation = operation;
         if note_stop(daemon, &container) {
             return Ok(());
         }

@@ -48,8 +48,10 @@ impl Plan {
         for text in &host.volumes_from {
             inherit(daemon, text, &mut plan)?;
         }
-        let tmpfs: Vec<String> = host.tmpfs.keys().map(|path| path::clean(path)).collect();
-        plan.0.retain(|p| !tmpfs.contains(&p.record.destination));
+        // What is no volume, and wins over what is only declared or inherited.
+        let taken = host.tmpfs.keys().chain([&host.host_channel.path_in_container]).filter(|path| !path.is_empty());
+        let taken: Vec<String> = taken.map(|path| path::clean(path)).collect();
+        plan.0.retain(|p| !taken.contains(&p.record.destination));
         for spec::Stored { mut record, copy, labels, options } in spec::stored(host)? {
             if record.is_volume() && record.name.is_empty() {
                 record.name = random_id()?;
@@ -59,7 +61,7 @@ impl Plan {
         for path in config.volumes.keys() {
             // An image may leave the first slash out.
             let destination = spec::destination(&path::clean(path))?;
-            if tmpfs.contains(&destination) || plan.0.iter().any(|p| p.record.destination == destination) {
+            if taken.contains(&destination) || plan.0.iter().any(|p| p.record.destination == destination) {
                 continue;
             }
             let (kind, driver, name) = ("volume".into(), DRIVER.into(), random_id()?);

@@ -26,8 +26,10 @@ pub fn usage(daemon: &Daemon) -> (i64, Vec<ImageSummary>) {
     let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let rows = images.iter().map(|image| {
         let shared = image.layers.iter().filter(|layer| users.get(layer.as_str()).is_some_and(|n| *n > 1));
+        // What lies in the firmware takes no room here.
+        let elsewhere = if image.embedded.is_some() { image.size } else { 0 };
         ImageSummary {
-            shared_size: bytes(shared.filter_map(|layer| sizes.get(layer)).sum()),
+            shared_size: bytes(elsewhere + shared.filter_map(|layer| sizes.get(layer)).sum::<u64>()),
             containers: containers.get(&image.id).copied().unwrap_or(0),
             ..super::summary(image)
         }

@@ -46,6 +46,22 @@ pub fn check(channel: &mut HostChannel) -> Result<()> {
     Ok(())
 }
 
+/// Whether its directory can be made: nothing may be there.
+///
+/// # Errors
+/// `Kind::Conflict`.
+pub fn check_free(channel: &HostChannel) -> Result<()> {
+    let at = Path::new(&channel.path_on_host);
+    if at.symlink_metadata().is_ok() {
+        return Err(exists(at));
+    }
+    Ok(())
+}
+
+fn exists(at: &Path) -> Error {
+    Error::conflict(format!("path {at:?} of a host channel exists already, and must not"))
+}
+
 /// Made directories and a mount; taken away again on drop unless kept.
 pub struct Made<'a>(Option<&'a HostChannel>);
 
@@ -60,9 +76,7 @@ impl<'a> Made<'a> {
         }
         let at = Path::new(&channel.path_on_host);
         std::fs::create_dir(at).map_err(|e| match e.kind() {
-            ErrorKind::AlreadyExists => {
-                Error::conflict(format!("path {at:?} of a host channel exists already, and must not"))
-            }
+            ErrorKind::AlreadyExists => exists(at),
             _ => Error::io(format!("mkdir({at:?}) for a host channel"), e),
         })?;
         let made = Made(Some(channel));

@@ -222,10 +222,10 @@ impl Index {
         users
     }
 
-    /// Whether there is a container of this id, and whether it is removed after its exit.
+    /// Whether there is a container of this id, and whether it is, or may be, removed after its exit.
     pub fn is_auto_removed(&self, id: &str) -> Option<bool> {
         match lock(&self.0).by_id.get(id) {
-            Some(Entry::Present(c)) => Some(c.head.auto_remove),
+            Some(Entry::Present(c)) => Some(c.head.auto_remove || c.head.is_unread),
             Some(Entry::Reserved { .. }) | None => None,
         }
     }

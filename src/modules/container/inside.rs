@@ -94,7 +94,8 @@ impl File<'_> {
 
     /// Writes unless the content is there already; with the permissions of what was there.
     fn write(&self, content: &[u8]) -> Result<()> {
-        if self.read()?.is_some_and(|old| old.as_bytes() == content) {
+        // What cannot be read is replaced.
+        if self.read().is_ok_and(|old| old.is_some_and(|old| old.as_bytes() == content)) {
             return Ok(());
         }
         let path = self.path();

@@ -2,7 +2,7 @@
 
 use super::Remap;
 use crate::error::{Context, Error, Result};
-use crate::utils::entry::{DIRECTORY, NAMES, names, reopen_regular, type_of};
+use crate::utils::entry::{DIRECTORY, NAMES, is_mounted_on, names, reopen_regular, type_of};
 use crate::utils::sys::fd::path_of;
 use crate::utils::sys::xattr;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Deepest directory; each level holds a descriptor.
-const DEEPEST: usize = 400;
+/// Deepest directory; each level holds two descriptors and a piece of a small stack.
+const DEEPEST: usize = 200;
 /// Attributes with ids in them, or that go with a change of the owner.
 const ATTRIBUTES: [&CStr; 3] = [c"security.capability", c"system.posix_acl_access", c"system.posix_acl_default"];
 
@@ -55,6 +55,10 @@ impl Remap {
         let (uid, gid) = (id("user", &self.uids, stat.st_uid)?, id("group", &self.gids, stat.st_gid)?);
         let mut attributes = readable.as_ref().map_or(Ok(Vec::new()), |fd| xattr::all(fd.as_fd()))?;
         attributes.retain(|(name, _)| ATTRIBUTES.contains(&name.as_c_str()));
+        // All of it before the first change, which looks like the whole to a second try.
+        for (name, value) in &mut attributes {
+            *value = self.attribute(name.to_bytes(), value)?;
+        }
         fchownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)
             .context(|| format!("fchownat({uid}, {gid})"))?;
         let Some(readable) = readable else { return Ok(()) };
@@ -63,7 +67,7 @@ impl Remap {
             std::fs::set_permissions(path_of(&readable), mode).context(|| "chmod()".into())?;
         }
         for (name, value) in attributes {
-            xattr::set(readable.as_fd(), &name, &self.attribute(name.to_bytes(), &value)?)?;
+            xattr::set(readable.as_fd(), &name, &value)?;
         }
         Ok(())
     }
@@ -79,7 +83,8 @@ impl Remap {
                 result => result.context(|| format!("open({:?})", String::from_utf8_lossy(&name)))?,
             };
             let stat = fstat(&child).context(|| "fstat()".into())?;
-            if stat.st_dev == device {
+            // Nor what is of the same file system and bound there.
+            if stat.st_dev == device && !is_mounted_on(directory.as_fd(), &name)? {
                 let shown = || String::from_utf8_lossy(&name).into_owned();
                 self.give(&child, &stat, device, depth + 1).context(shown)?;
             }

@@ -1,9 +1,10 @@
 //! System containers: an init boots in them as on a machine. What they have beyond others, and the rules of it.
 
 use super::namespace::{Mode, mode};
-use super::{kernel, paths};
+use super::paths;
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::oci::runtime::Mount;
+use crate::api::resource::NAMESPACED_PARAMETERS;
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -14,20 +15,6 @@ pub(super) const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "SYS_ADMIN", "SYS_BOOT"
 pub(super) const ANNOTATION: &str = "system.container";
 /// How programs see that they are in a container (systemd's container interface).
 pub(super) const VARIABLE: &str = "container=isula";
-/// Files that belong to namespaces of the container, each with the option that opens it.
-const OPENED: [(&str, &str); 10] = [
-    ("net", "/proc/sys/net"),
-    ("ipc", "/proc/sys/fs/mqueue"),
-    ("ipc", "/proc/sys/kernel/msgmax"),
-    ("ipc", "/proc/sys/kernel/msgmnb"),
-    ("ipc", "/proc/sys/kernel/msgmni"),
-    ("ipc", "/proc/sys/kernel/sem"),
-    ("ipc", "/proc/sys/kernel/shm_rmid_forced"),
-    ("ipc", "/proc/sys/kernel/shmall"),
-    ("ipc", "/proc/sys/kernel/shmmax"),
-    ("ipc", "/proc/sys/kernel/shmmni"),
-];
-
 /// Checks what goes with system containers only.
 pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
     if !host.system_container {
@@ -64,7 +51,7 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
         }
     }
     for path in &host.ns_change_files {
-        let known = OPENED.iter().find(|(_, known)| paths::clean(path) == *known);
+        let known = NAMESPACED_PARAMETERS.iter().find(|(_, known)| paths::clean(path) == *known);
         let Some((option, _)) = known else {
             return Err(Error::invalid(format!("{path:?} is not in a namespace of a container (--ns-change-opt)")));
         };
@@ -96,7 +83,14 @@ fn validate_user_remap(host: &HostConfig) -> Result<()> {
     if !Path::new(&host.external_rootfs).is_dir() {
         return Err(Error::invalid("--user-remap needs a directory as the external root file system"));
     }
-    crate::modules::remap::Remap::parse(text).map(drop)
+    let remap = crate::modules::remap::Remap::parse(text)?;
+    if [&remap.uids, &remap.gids].iter().any(|range| range.first < range.count) {
+        // A file of such an id: nobody could tell whether it was given away already.
+        return Err(Error::invalid(format!(
+            "invalid user remap {text:?}: the ids of the host must not be among those inside, 0 to LENGTH - 1"
+        )));
+    }
+    Ok(())
 }
 
 /// Where an init expects to write: `/run`, `/run/lock` and `/tmp`, each as large as half of the memory limit.
@@ -136,7 +130,7 @@ pub(super) fn writable_parameters(host: &HostConfig) -> Vec<Mount> {
     };
     let wanted = host.ns_change_files.iter().filter(|_| host.system_container).map(|path| paths::clean(path));
     // One file system shows each process the parameters of its own namespaces.
-    wanted.filter(|path| kernel::has_file_system("proc") && Path::new(path).exists()).map(bind).collect()
+    wanted.filter(|path| Path::new(path).exists()).map(bind).collect()
 }
 
 #[cfg(test)]

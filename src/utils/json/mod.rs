@@ -260,6 +260,8 @@ mod tests {
         let nulls = br#"{"innerValue":null,"maybe":null,"list":null,"map":null}"#;
         assert_eq!(parse::<Outer>(nulls).unwrap(), Outer::default());
         assert_eq!(parse::<Outer>(b"{}").unwrap(), Outer::default());
+        // As Go reads names.
+        assert_eq!(parse::<Inner>(br#"{"somenumber":6}"#).unwrap(), number(6));
         // Names may be written with escapes.
         assert_eq!(parse::<Inner>(br#"{"Some\u004eumber":6}"#).unwrap(), number(6));
     }
@@ -281,6 +283,8 @@ mod tests {
             ("{\"innerValue\":{\"SomeNumber\":1}", "EOF while parsing an object"),
             ("{\"innerValue\":{\"SomeNumber\"1}}", "expected `:`"),
             ("{7:1}", "key must be a string"),
+            ("{\"MAP\":{},\"map\":{}}", "duplicate field `map`"),
+            ("{\"maybe\":null,\"MAYBE\":{}}", "duplicate field `maybe`"),
             ("{\"list\":[{\"SomeNumber\":1,\"SomeNumber\":1}]}", "list: duplicate field `SomeNumber`"),
         ] {
             let error = parse::<Outer>(text.as_bytes()).unwrap_err().to_string();

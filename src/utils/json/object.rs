@@ -1,7 +1,8 @@
 //! What the structs of `#[derive(Object)]` share: an object is read into a value that is its default, member by member.
 //!
 //! Members that are not known are passed over, and `null` leaves the default, as Go's programs expect, which write most
-//! of the documents. Unlike there, a member that comes twice is an error: others may have checked the other one.
+//! of the documents. As there, a name may be in other letters, capital or small, than it should. Unlike there, a member
+//! that comes twice, by whatever name, is an error: others may have checked the other one.
 
 pub use isulabox_derive::Object;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
@@ -14,7 +15,10 @@ pub trait Object: Default {
     /// What its members are called; at most 256 names.
     const NAMES: &'static [&'static str];
 
-    /// Reads the value of the member with this place in [`Object::NAMES`].
+    /// For each name the place of the first one of the same member.
+    const FIRSTS: &'static [u8];
+
+    /// Reads the value of the member whose first name has this place in [`Object::NAMES`].
     ///
     /// # Errors
     /// That of the value.
@@ -57,13 +61,13 @@ pub fn read<'de, T: Object, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
 
 /// An [`Object`] that is read from one kind of reader: the loop over the members is the same for all objects.
 trait Fill<'de, A: MapAccess<'de>> {
-    fn names(&self) -> &'static [&'static str];
+    fn names(&self) -> (&'static [&'static str], &'static [u8]);
     fn fill(&mut self, index: usize, from: &mut A) -> Result<(), A::Error>;
 }
 
 impl<'de, A: MapAccess<'de>, T: Object> Fill<'de, A> for T {
-    fn names(&self) -> &'static [&'static str] {
-        T::NAMES
+    fn names(&self) -> (&'static [&'static str], &'static [u8]) {
+        (T::NAMES, T::FIRSTS)
     }
 
     fn fill(&mut self, index: usize, from: &mut A) -> Result<(), A::Error> {
@@ -73,17 +77,18 @@ impl<'de, A: MapAccess<'de>, T: Object> Fill<'de, A> for T {
 
 #[inline(never)]
 fn fill<'de, A: MapAccess<'de>>(value: &mut dyn Fill<'de, A>, members: &mut A) -> Result<(), A::Error> {
-    let names = value.names();
+    let (names, firsts) = value.names();
     let mut seen = [0u64; 4];
     while let Some(key) = members.next_key_seed(Key(names))? {
         match key {
-            Some(index) => {
+            Some(name) => {
+                let index = usize::from(firsts[name]);
                 let (word, bit) = (&mut seen[index / 64], 1 << (index % 64));
                 if *word & bit != 0 {
-                    return Err(A::Error::duplicate_field(names[index]));
+                    return Err(A::Error::duplicate_field(names[name]));
                 }
                 *word |= bit;
-                value.fill(index, members).map_err(|e| in_member(names[index], &e))?;
+                value.fill(index, members).map_err(|e| in_member(names[name], &e))?;
             }
             None => drop(members.next_value::<IgnoredAny>()?),
         }
@@ -115,6 +120,7 @@ impl Visitor<'_> for Key {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.iter().position(|known| *known == name))
+        let exactly = self.0.iter().position(|known| *known == name);
+        Ok(exactly.or_else(|| self.0.iter().position(|known| known.eq_ignore_ascii_case(name))))
     }
 }

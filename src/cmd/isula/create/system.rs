@@ -1,36 +1,18 @@
 //! Flags of system containers.
 
 use crate::api::container::HostChannel;
+use crate::api::resource::NAMESPACED_PARAMETERS;
 use crate::cmd::isula::failure::Failure;
-
-/// What each word of `--ns-change-opt` opens.
-const OPENED: [(&str, &[&str]); 2] = [
-    ("net", &["/proc/sys/net"]),
-    (
-        "ipc",
-        &[
-            "/proc/sys/fs/mqueue",
-            "/proc/sys/kernel/msgmax",
-            "/proc/sys/kernel/msgmnb",
-            "/proc/sys/kernel/msgmni",
-            "/proc/sys/kernel/sem",
-            "/proc/sys/kernel/shm_rmid_forced",
-            "/proc/sys/kernel/shmall",
-            "/proc/sys/kernel/shmmax",
-            "/proc/sys/kernel/shmmni",
-        ],
-    ),
-];
 
 /// `net`, `ipc` or both with a comma.
 pub fn parameters(value: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let words: Vec<&str> = value.split(',').collect();
-    if let Some(bad) = words.iter().find(|word| OPENED.iter().all(|(known, _)| known != *word)) {
+    if let Some(bad) = words.iter().find(|word| NAMESPACED_PARAMETERS.iter().all(|(known, _)| known != *word)) {
         return Err(Failure::usage(format!("invalid ns change option {bad:?}: want net, ipc or net,ipc")));
     }
-    let wanted = OPENED.iter().filter(|(word, _)| words.contains(word));
-    Ok(wanted.flat_map(|(_, paths)| paths.iter().map(|path| path.to_string())).collect())
+    let wanted = NAMESPACED_PARAMETERS.iter().filter(|(word, _)| words.contains(word));
+    Ok(wanted.map(|(_, path)| path.to_string()).collect())
 }
 
 /// `HOST:CONTAINER[:ro|rw[:SIZE]]`.
