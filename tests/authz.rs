@@ -21,6 +21,8 @@ tests![
     large_bodies_cannot_hide,
     a_plugin_that_hangs_or_is_gone_denies,
     the_broker_is_asked_about_users_with_certificates,
+    the_broker_is_asked_about_tls_without_certificates,
+    a_plugin_sees_what_is_done,
     names_that_cannot_be_are_refused,
 ];
 
@@ -261,6 +263,44 @@ fn a_plugin_that_hangs_or_is_gone_denies(bed: &mut Bed) {
     bed.isula("ps").fails(1, "p.sock");
     std::fs::rename(&away, &plugin.path).expect("a rename");
     bed.isula("ps").ok();
+}
+
+/// Nothing is read by other rules than those by which a plugin reads it.
+fn a_plugin_sees_what_is_done(bed: &mut Bed) {
+    requires!(tls);
+    let plugin = Plugin::start(&bed.dir.join("p.sock"), |target, _| match target {
+        "/Plugin.Activate" => activate(),
+        _ => yes(),
+    });
+    bed.start_with(&["--authorization-plugin", plugin.name()]);
+    let post = |path: &str, body: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+        send(bed, &head, body.as_bytes())
+    };
+    let twice = r#"{"Image":"box","Cmd":["true"],"HostConfig":{"Privileged":true},"hostConfig":{"Privileged":false}}"#;
+    contains(&post("/v1.44/containers/create", twice).expect(400).text(), "duplicate field");
+    contains(&post("/v1.44//containers/create", "{}").expect(400).text(), "has an empty part");
+    // Names in other letters are read as docker reads them.
+    let other = r#"{"image":"box","cmd":["true"],"hostConfig":{"memory":67108864}}"#;
+    let id = post("/v1.44/containers/create?name=aa", other).expect(201).json()["Id"].as_str().unwrap().to_owned();
+    assert_eq!(bed.inspect(&id, "/HostConfig/Memory"), 67_108_864);
+}
+
+fn the_broker_is_asked_about_tls_without_certificates(bed: &mut Bed) {
+    requires!(tls);
+    let broker = Plugin::start(&bed.state().join("plugins/authz-broker.sock"), |target, body| match (target, body) {
+        ("/isulad.auth", ":docker_version") => Some((200, String::new())),
+        _ => Some((403, "no".into())),
+    });
+    let (dir, port) = (bed.dir.join("certs"), free_port());
+    certificate(&dir, "server");
+    let at = |file: &str| dir.join(file).display().to_string();
+    let host = format!("tcp://127.0.0.1:{port}");
+    let (own, key) = (at("server.pem"), at("server.key"));
+    bed.start_with(&["-H", &host, "--tls", "--tlscert", &own, "--tlskey", &key, "--authorization-plugin=authz-broker"]);
+    bed.isula(&format!("-H {host} --tls version")).ok();
+    bed.isula(&format!("-H {host} --tls ps")).fails(1, "action 'container_list' for user '': permission denied");
+    assert!(broker.asked.lock().expect("no holder panics").len() >= 2);
 }
 
 fn the_broker_is_asked_about_users_with_certificates(bed: &mut Bed) {

@@ -102,9 +102,11 @@ pub enum Peer {
     Certified {
         /// Common name of the certificate, which an authority of ours vouches for; empty when it has none.
         user: Arc<str>,
-        /// A network address.
-        address: std::net::SocketAddr,
+        /// A network address, when the kernel told one.
+        address: Option<std::net::SocketAddr>,
     },
+    /// Somebody on a network who speaks TLS and was asked for no certificate.
+    Encrypted(Option<std::net::SocketAddr>),
     /// The kernel did not tell.
     Unknown,
 }
@@ -114,8 +116,10 @@ impl fmt::Display for Peer {
         match self {
             Peer::Local { uid, pid } => write!(f, "uid={uid} pid={pid}"),
             Peer::Remote(address) => write!(f, "address={address}"),
-            Peer::Certified { user, address } => write!(f, "user={user:?} address={address}"),
-            Peer::Unknown => f.write_str("peer unknown"),
+            Peer::Certified { user, address: Some(address) } => write!(f, "user={user:?} address={address}"),
+            Peer::Certified { user, address: None } => write!(f, "user={user:?}"),
+            Peer::Encrypted(Some(address)) => write!(f, "address={address}"),
+            Peer::Encrypted(None) | Peer::Unknown => f.write_str("peer unknown"),
         }
     }
 }
@@ -204,7 +208,7 @@ impl Connection {
             match h1::head_end(unread, searched) {
                 Ok(Some(n)) => {
                     let parsed = h1::parse_request(&unread[..n]);
-                    if self.shared.authorizer.is_some() {
+                    if self.scope == Scope::All && self.shared.authorizer.as_ref().is_some_and(|a| a.has_plugins()) {
                         self.head = unread[..n].to_vec();
                     }
                     self.start += n;

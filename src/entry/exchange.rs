@@ -184,7 +184,7 @@ impl Exchange {
             return Err(too_large());
         }
         let shared = self.connection.shared.clone();
-        let mut counted = Counted { total: &shared.document_bytes, bytes: 0 };
+        let mut counted = Counted::new(&shared.document_bytes);
         let mut bytes = Vec::new();
         loop {
             let filled = bytes.len();
@@ -391,13 +391,23 @@ fn too_large() -> Failure {
     Failure { status: 413, error: Error::invalid(text), allow: String::new() }
 }
 
-struct Counted<'a> {
+/// Memory that a request's body takes, among that of all.
+pub struct Counted<'a> {
     total: &'a std::sync::atomic::AtomicUsize,
     bytes: usize,
 }
 
-impl Counted<'_> {
-    fn grow_to(&mut self, bytes: usize) -> Result<()> {
+impl<'a> Counted<'a> {
+    /// Nothing yet.
+    pub fn new(total: &'a std::sync::atomic::AtomicUsize) -> Counted<'a> {
+        Counted { total, bytes: 0 }
+    }
+
+    /// Before so many bytes are taken.
+    ///
+    /// # Errors
+    /// `Kind::Busy` when all together would take too much.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<()> {
         let more = bytes.saturating_sub(self.bytes);
         let before = self.total.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;

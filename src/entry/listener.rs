@@ -2,6 +2,8 @@
 
 mod greeting;
 
+use greeting::Place;
+
 use super::connection::{Connection, Patience, Peer, Scope, Shared};
 use super::rest::{self, Perform};
 use crate::api::error::ErrorBody;
@@ -67,6 +69,8 @@ const IDLE: Duration = Duration::from_millis(500);
 const REFUSED: usize = 16;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
+/// Most clients of the port for metrics at a time.
+const READERS: usize = 4;
 
 /// Open listening sockets. Clients can connect from the moment of opening and are answered once it runs.
 pub struct Listener {
@@ -75,6 +79,7 @@ pub struct Listener {
     limit: usize,
     tls: Option<tls::Server>,
     greetings: Arc<AtomicUsize>,
+    readers: Arc<AtomicUsize>,
     /// Connections that were refused since the last that was served: kept for a while, because a client that finds its
     /// connection closed while it sends does not read the answer.
     refused: RefCell<VecDeque<OwnedFd>>,
@@ -127,13 +132,14 @@ impl Listener {
             limit: options.connections.max(1),
             tls: options.tls,
             greetings: Arc::default(),
+            readers: Arc::default(),
             refused: RefCell::default(),
         };
         let remote = if listener.tls.is_some() { Service::Tls } else { Service::Plain };
         let mut passed_paths = Vec::new();
         for fd in passed {
             let service = if is_unix(&fd) { Service::Plain } else { remote };
-            if service == remote {
+            if !is_unix(&fd) {
                 warn_of("a socket passed by the service manager", listener.tls.as_ref());
             }
             passed_paths.extend(unix_path(&fd));
@@ -226,6 +232,11 @@ impl Listener {
     /// Gives the connection a thread, or refuses it.
     fn serve(&self, fd: OwnedFd, service: Service, slots: &Arc<Slots>, performer: &Arc<dyn Perform>) {
         let peer = peer_of(&fd);
+        // Everybody on this host can come there, and must not keep others out.
+        let reader = (service == Service::Metrics).then(|| Place::take(&self.readers, READERS));
+        if matches!(reader, Some(None)) {
+            return self.refuse(fd, peer, &format!("{READERS} others read metrics"));
+        }
         let Some(slot) = Slot::take(slots, &self.shared) else {
             return self.refuse(fd, peer, &format!("{} connections are open", self.limit));
         };
@@ -239,7 +250,7 @@ impl Listener {
         let connection = Arc::new(Mutex::new(Some(connection)));
         let (taken, performer) = (connection.clone(), performer.clone());
         let run = move || {
-            let _slot = slot;
+            let _places = (slot, reader);
             if let Some(connection) = lock(&taken).take() {
                 rest::serve(connection, &*performer);
             }

@@ -18,17 +18,18 @@ use std::time::Instant;
 /// Most clients that are being greeted at a time; one more is turned away.
 const GREETINGS: usize = 32;
 
-/// A place among those that are being greeted.
-struct Greeting(Arc<AtomicUsize>);
+/// A place among a few, for those who are nobody yet.
+pub(super) struct Place(Arc<AtomicUsize>);
 
-impl Greeting {
-    fn take(count: &Arc<AtomicUsize>) -> Option<Greeting> {
-        let place = Greeting(Arc::clone(count));
-        (count.fetch_add(1, Ordering::Relaxed) < GREETINGS).then_some(place)
+impl Place {
+    /// One of `most`, when one is free.
+    pub(super) fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
+        let place = Place(Arc::clone(count));
+        (count.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
     }
 }
 
-impl Drop for Greeting {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -39,7 +40,7 @@ impl Listener {
     pub(super) fn greet(&self, fd: OwnedFd, slots: &Arc<Slots>, performer: &Arc<dyn Perform>) {
         let Some(server) = self.tls.clone() else { return };
         let peer = peer_of(&fd);
-        let Some(place) = Greeting::take(&self.greetings) else {
+        let Some(place) = Place::take(&self.greetings, GREETINGS) else {
             log::debug!("{peer}: turned away, {GREETINGS} others are being greeted");
             return;
         };
@@ -69,13 +70,12 @@ struct Inside {
 
 impl Inside {
     /// Greets a client and serves it to its end.
-    fn serve(&self, server: &tls::Server, fd: OwnedFd, peer: Peer, place: Greeting) -> Result<()> {
+    fn serve(&self, server: &tls::Server, fd: OwnedFd, peer: Peer, place: Place) -> Result<()> {
         let session = server.accept(fd, Instant::now() + self.shared.patience.head)?;
-        let peer = match peer {
-            Peer::Remote(address) if server.verifies() => {
-                Peer::Certified { user: session.user().unwrap_or_default().into(), address }
-            }
-            other => other,
+        let address = if let Peer::Remote(address) = peer { Some(address) } else { None };
+        let peer = match server.verifies() {
+            true => Peer::Certified { user: session.user().unwrap_or_default().into(), address },
+            false => Peer::Encrypted(address),
         };
         let (near, far) = UnixStream::pair().context(|| "socketpair()".into())?;
         let Some(_slot) = Slot::take(&self.slots, &self.shared) else {

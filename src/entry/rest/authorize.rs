@@ -3,7 +3,7 @@
 use super::route::{Call, ContainerVerb, ExecVerb, ImageVerb, RegistryCall, ToolCall, VolumeCall};
 use crate::api::authorization::AccessRequest;
 use crate::entry::connection::{Peer, Scope, Shared};
-use crate::entry::exchange::{Exchange, Failure};
+use crate::entry::exchange::{Counted, Exchange, Failure};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::http::h1;
 use crate::utils::http::media;
@@ -27,10 +27,11 @@ pub struct Asked {
 
 /// Asks whether a request may be. Its body, when it is shown, is read and given back.
 pub fn check(exchange: &mut Exchange, call: &Call) -> std::result::Result<(), Failure> {
-    let shared = exchange.connection.shared.clone();
-    let Some(authorizer) = shared.authorizer.as_ref().filter(|_| exchange.connection.scope == Scope::All) else {
+    if exchange.connection.shared.authorizer.is_none() || exchange.connection.scope != Scope::All {
         return Ok(());
-    };
+    }
+    let shared = exchange.connection.shared.clone();
+    let Some(authorizer) = &shared.authorizer else { return Ok(()) };
     let (user, action) = (user(&exchange.connection.peer), action(call));
     if let (Some(user), Some(action)) = (&user, action) {
         authorizer.check_action(user, action)?;
@@ -38,12 +39,17 @@ pub fn check(exchange: &mut Exchange, call: &Call) -> std::result::Result<(), Fa
     if !authorizer.has_plugins() {
         return Ok(());
     }
+    // A plugin that knows paths by their words must see those by which the request is routed.
+    if exchange.head.target.split('?').next().is_some_and(|path| path.contains("//")) {
+        return Err(Error::invalid("the path of the request has an empty part").into());
+    }
     let is_shown = exchange.head.content_type.as_deref() == Some(media::JSON) && !holds_password(call);
-    let body = if is_shown { read(exchange)? } else { Vec::new() };
-    let user = user.unwrap_or_default();
-    let request = AccessRequest {
-        authentication: if user.is_empty() { "" } else { "TLS" }.into(),
-        user,
+    let mut counted = Counted::new(&shared.document_bytes);
+    let body = if is_shown { read(exchange, &mut counted)? } else { Vec::new() };
+    let is_certified = matches!(exchange.connection.peer, Peer::Certified { .. });
+    let mut request = AccessRequest {
+        authentication: if is_certified { "TLS" } else { "" }.into(),
+        user: user.unwrap_or_default(),
         request_method: exchange.head.method.as_str().into(),
         request_uri: exchange.head.target.clone(),
         request_body: STANDARD.encode(&body),
@@ -54,6 +60,8 @@ pub fn check(exchange: &mut Exchange, call: &Call) -> std::result::Result<(), Fa
         exchange.connection.put_back(body);
     }
     authorizer.check_request(&request)?;
+    // The question about the response has none, as docker's: a request may last for days.
+    request.request_body.clear();
     exchange.asked = Some(Box::new(Asked { shared: shared.clone(), request }));
     Ok(())
 }
@@ -80,11 +88,12 @@ impl Asked {
 fn user(peer: &Peer) -> Option<String> {
     match peer {
         Peer::Certified { user, .. } => Some(user.to_string()),
+        Peer::Encrypted(_) => Some(String::new()),
         Peer::Local { .. } | Peer::Remote(_) | Peer::Unknown => None,
     }
 }
 
-fn read(exchange: &mut Exchange) -> std::result::Result<Vec<u8>, Failure> {
+fn read(exchange: &mut Exchange, counted: &mut Counted<'_>) -> std::result::Result<Vec<u8>, Failure> {
     let too_large = || Failure {
         status: 413,
         error: Error::invalid(format!(
@@ -96,13 +105,19 @@ fn read(exchange: &mut Exchange) -> std::result::Result<Vec<u8>, Failure> {
         return Err(too_large());
     }
     let mut body = Vec::new();
-    let mut limited = (&mut exchange.connection).take(SHOWN as u64);
-    let read = limited.read_to_end(&mut body).context(|| "read request body".into());
-    read.map_err(|e| e.with_kind(Kind::Invalid))?;
-    if body.len() >= SHOWN {
-        return Err(too_large());
+    while body.len() < SHOWN {
+        let filled = body.len();
+        if filled > 0 {
+            // It, its form in base64, and the document with that.
+            counted.grow_to(filled * 8)?;
+        }
+        let mut limited = (&mut exchange.connection).take(filled.clamp(4096, SHOWN - filled) as u64);
+        let read = limited.read_to_end(&mut body).context(|| "read request body".into());
+        if read.map_err(|e| e.with_kind(Kind::Invalid))? == 0 {
+            return Ok(body);
+        }
     }
-    Ok(body)
+    Err(too_large())
 }
 
 /// The fields of a head, of which a name that comes twice has the last value, as in docker's.

@@ -150,6 +150,42 @@ fn bytes_go_both_ways_at_once_and_ends_are_passed_on() {
     }
 }
 
+/// One read of the connection can bring more than one record of plain bytes.
+#[test]
+fn records_of_odd_sizes_from_one_who_is_ahead() {
+    const RECORDS: usize = 600;
+    let verified = files(Some("cert.pem"), Some(OWN));
+    let (server, client) = greet(&verified, &verified, "localhost");
+    let (mut near, far) = UnixStream::pair().unwrap();
+    near.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let relay = std::thread::spawn(move || server.unwrap().relay(far.into(), None));
+    let mut client = client.unwrap();
+    let sender = std::thread::spawn(move || {
+        let mut socket = UnixStream::from(client.socket);
+        socket.set_nonblocking(false).unwrap();
+        for n in 0..RECORDS {
+            client.tls.writer().write_all(&vec![n as u8; 18_000]).unwrap();
+            while client.tls.wants_write() {
+                client.tls.write_tls(&mut socket).unwrap();
+            }
+        }
+        client.tls.send_close_notify();
+        while client.tls.wants_write() {
+            client.tls.write_tls(&mut socket).unwrap();
+        }
+        socket.shutdown(Shutdown::Write).unwrap();
+        socket
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    let mut all = Vec::new();
+    near.read_to_end(&mut all).unwrap();
+    assert_eq!(all.len(), RECORDS * 18_000);
+    assert!(all.chunks(18_000).enumerate().all(|(n, record)| record.iter().all(|b| *b == n as u8)));
+    drop(near);
+    drop(sender.join().unwrap());
+    relay.join().unwrap().unwrap();
+}
+
 #[test]
 fn one_way_may_end_long_before_the_other() {
     let (mut a, mut b, relays) = connected();

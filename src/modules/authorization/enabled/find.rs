@@ -9,8 +9,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+/// Between two tries where the queue is full: the kernel does not tell when it is shorter.
+const BUSY: Duration = Duration::from_millis(20);
 const SOCKETS: &str = "/run/docker/plugins";
 const FILES: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 /// Largest file that is read.
@@ -40,7 +42,7 @@ impl Address {
     /// `Kind::Remote` with the failing call.
     pub fn connect(&self, deadline: Instant) -> Result<OwnedFd> {
         let connected = match self {
-            Address::Unix(path) => connect_unix(path).context(|| format!("connect({path:?})")),
+            Address::Unix(path) => connect_unix(path, deadline).context(|| format!("connect({path:?})")),
             Address::Tcp(address) => connect_tcp(address, deadline).context(|| format!("connect(tcp://{address})")),
         };
         connected.map_err(|e| e.with_kind(Kind::Remote))
@@ -55,11 +57,17 @@ impl Address {
     }
 }
 
-fn connect_unix(path: &Path) -> nix::Result<OwnedFd> {
+/// Somebody with many clients has them wait.
+fn connect_unix(path: &Path, deadline: Instant) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(fd)
+    let address = UnixAddr::new(path)?;
+    loop {
+        match connect(fd.as_raw_fd(), &address) {
+            Err(nix::Error::EAGAIN) if Instant::now() < deadline => std::thread::sleep(BUSY),
+            result => return result.map(|()| fd),
+        }
+    }
 }
 
 fn connect_tcp(address: &str, deadline: Instant) -> std::io::Result<OwnedFd> {
