@@ -16,6 +16,8 @@ tests![
     the_apis_form_is_dockers,
     what_happened_while_no_daemon_ran,
     images_have_events,
+    volumes_are_told_when_they_are_used,
+    copies_are_told,
     kills_for_memory_are_told,
     a_time_to_come_ends_the_stream,
     bad_queries_are_refused,
@@ -174,6 +176,27 @@ fn images_have_events(bed: &mut Bed) {
     assert_eq!(actions(bed, &begin, "-f type=image"), ["tag", "untag"]);
     let text = bed.isula(&format!("events -S {begin} -U {}", now())).ok();
     contains(&text, "(name=other:1)");
+}
+
+fn volumes_are_told_when_they_are_used(bed: &mut Bed) {
+    bed.start();
+    let begin = now();
+    let id = bed.run_detached("aa", "-v named:/n", "payload ready 1000");
+    bed.isula("stop -t 0 aa").ok();
+    assert_eq!(actions(bed, &begin, "-f type=volume"), ["create", "mount", "unmount"]);
+    let text = bed.isula(&format!("events -S {begin} -U {} -f event=unmount", now())).ok();
+    contains(&text, &format!("volume unmount named (container={id}, driver=local)"));
+}
+
+fn copies_are_told(bed: &mut Bed) {
+    requires!(image_tools);
+    bed.start();
+    bed.isula(&format!("create --name aa {IMAGE} true")).ok();
+    let begin = now();
+    let copy = bed.dir.join("copy");
+    bed.isula(&format!("cp aa:/etc {}", copy.display())).ok();
+    bed.isula(&format!("cp {} aa:/back", copy.display())).ok();
+    assert_eq!(actions(bed, &begin, ""), ["archive-path", "extract-to-dir"]);
 }
 
 fn kills_for_memory_are_told(bed: &mut Bed) {

@@ -4,6 +4,7 @@ mod api;
 mod archives;
 mod authz;
 mod bad_input;
+mod clock;
 mod completion;
 mod cp;
 mod cp_traps;
@@ -30,6 +31,7 @@ mod pull;
 mod pull_faults;
 #[cfg(feature = "registry")]
 mod registry;
+mod remains;
 mod remap;
 mod remote;
 mod resources;
@@ -95,9 +97,11 @@ fn main() -> ExitCode {
         volumes::TESTS,
         volume_copies::TESTS,
         resources::TESTS,
+        remains::TESTS,
         restart::TESTS,
         restore::TESTS,
         bad_input::TESTS,
+        clock::TESTS,
         api::TESTS,
         docker_client::TESTS,
         remote::TESTS,

@@ -163,6 +163,9 @@ pub enum FromShim {
     Event(Event),
 }
 
+/// Exit code of a shim process with an order for which the time was too short: sysexits.h's EX_TEMPFAIL.
+pub const TIMED_OUT: u8 = 75;
+
 /// How a container ended; also the content of the exit file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
@@ -175,6 +178,9 @@ pub struct Exit {
     /// Whether the kernel killed for memory.
     #[serde(default)]
     pub oom_killed: bool,
+    /// Whether something of it has not ended though it was killed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remains: bool,
 }
 
 /// A container to make and start.

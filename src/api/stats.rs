@@ -30,6 +30,31 @@ pub struct ContainerStats {
     pub name: String,
     /// 64 digits.
     pub id: String,
+    /// Network interfaces by name, but for loopback; absent in a container that has the host's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<String, InterfaceStats>,
+}
+
+/// A network interface, as the container sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
+#[serde(default)]
+pub struct InterfaceStats {
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Errors of the device when receiving.
+    pub rx_errors: u64,
+    /// Packets that were received and dropped.
+    pub rx_dropped: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Errors of the device when sending.
+    pub tx_errors: u64,
+    /// Packets that were dropped instead of being sent.
+    pub tx_dropped: u64,
 }
 
 /// Processes.

@@ -292,7 +292,7 @@ impl CgroupGuard {
 impl Drop for CgroupGuard {
     fn drop(&mut self) {
         if let Some(cgroup) = self.0.take()
-            && let Err(e) = cgroup.destroy()
+            && let Err(e) = cgroup.destroy(cgroup::PATIENCE)
         {
             log::warn!("remove the cgroup of a container that did not start: {e}");
         }

@@ -53,7 +53,15 @@ impl Daemon {
 
     /// Tells that something happens to a volume.
     pub(super) fn tell_volume(&self, action: &str, name: &str) {
-        let mut event = Event::new(Timestamp::now(), "volume", action.into(), name.into());
+        self.tell_volume_at(Timestamp::now(), action, name, None);
+    }
+
+    /// The same of something that happened then, for a container.
+    pub(super) fn tell_volume_at(&self, time: Timestamp, action: &str, name: &str, container: Option<&Container>) {
+        let mut event = Event::new(time, "volume", action.into(), name.into());
+        if let Some(container) = container {
+            event.add("container", &container.id);
+        }
         event.add("driver", "local");
         self.journal.add(&event);
     }

@@ -4,8 +4,8 @@
 //! It only moves state: what must touch the disk or a process goes to the workers.
 
 use super::Daemon;
-use super::container::settle;
 use super::container::start::again;
+use super::container::{remains, settle};
 use crate::api::shim::{Event, Exit};
 use crate::error::{Context, Error, Result};
 use crate::modules::container::{Container, PendingClient, lock};
@@ -266,6 +266,9 @@ pub(super) fn record(daemon: &Daemon, container: &Arc<Container>, exit: &Exit, w
     if let Some(delay) = note(daemon, container, exit, watch) {
         restart_in(daemon, container, delay);
     }
+    if exit.remains {
+        remains::await_end(daemon, container);
+    }
 }
 
 /// Notes an exit; gives the time until the next run when there is to be one.
@@ -276,13 +279,16 @@ pub(super) fn note(daemon: &Daemon, container: &Container, exit: &Exit, watch: O
     }
     let (code, seconds) = (exit.exit_code.to_string(), exit.finished_at.since(exit.started_at).as_secs().to_string());
     daemon.tell_at(exit.finished_at, container, "die", &[("execDuration", &seconds), ("exitCode", &code)]);
+    for volume in &container.head.volumes {
+        daemon.tell_volume_at(exit.finished_at, "unmount", &volume.name, Some(container));
+    }
     container.change(|s| {
         s.unsettled = watch.or(s.unsettled.take());
         // By a clock that nobody sets, if this daemon has seen the start.
         let lasted = s.since.take().map_or_else(|| exit.finished_at.since(exit.started_at), |at| at.elapsed());
         s.run.exited(exit);
         s.exits += 1;
-        s.policy.restarts(&s.run).then(|| s.await_restart(lasted))
+        (s.run.remains.is_none() && !s.unwanted && s.policy.restarts(&s.run)).then(|| s.await_restart(lasted))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Start-up: finds the containers, connects to the shims that still run, settles what ended in between, and has the
 //! garbage of interrupted work removed.
 
-use super::container::settle;
+use super::container::{remains, settle};
 use super::{Daemon, health, monitor};
 use crate::api::shim::{Exit, Launched, Request};
 use crate::error::{Kind, Result};
@@ -26,6 +26,8 @@ const WORTH_A_THREAD: usize = 64;
 const STACK: usize = 128 * 1024;
 /// From the end of the start to a look at what the start did not need.
 const UNHURRIED: Duration = Duration::from_secs(1);
+/// For which the start waits until the processes of a container without a shim have ended; more time they get later.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Tries to reach a shim that is there but cannot be talked to at the moment.
 const TRIES: u32 = 3;
 
@@ -86,6 +88,9 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
     run.starting = false;
     run.restarting = false;
     run.removal_inprogress = false;
+    if !active {
+        run.remains = None; // of a boot before this one
+    }
     let container = daemon.containers.add(Container::new(id.into(), head, run));
     let connected = if active { connect(daemon, &container) } else { Ok(None) };
     match connected {
@@ -227,6 +232,9 @@ fn restart(daemon: &Daemon, container: &Arc<Container>) {
         return; // nearly all
     }
     let delay = container.change(|s| {
+        if s.run.remains.is_some() {
+            return None; // not before that has ended
+        }
         let due = s.run.restarting || !s.run.is_active() && s.policy.restarts_with_daemon(&s.run);
         // Whoever stopped it did so with the daemon before.
         s.run.has_been_manually_stopped &= !due;
@@ -271,6 +279,10 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
         // Whether it is started again is decided when all containers are known.
         monitor::note(daemon, container, &exit, None);
     }
+    if container.state().run.remains.is_some() {
+        remains::await_end(daemon, container);
+        return;
+    }
     if !(changed || active || container.head.auto_remove) {
         return;
     }
@@ -304,10 +316,10 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
 /// A run that nobody saw end. After a reboot nothing of it is left; otherwise its remains are killed.
 fn unseen(daemon: &Daemon, container: &Container, active: bool) -> Exit {
     if active {
-        return settle::after_loss(daemon, container, UNKNOWN_END);
+        return settle::after_loss(daemon, container, UNKNOWN_END, PATIENCE);
     }
     let started_at = container.run().started_at;
-    Exit { started_at, finished_at: Timestamp::now(), exit_code: UNKNOWN_END, oom_killed: false }
+    Exit { started_at, finished_at: Timestamp::now(), exit_code: UNKNOWN_END, oom_killed: false, remains: false }
 }
 
 /// Has removed what belongs to no container. The lists are made now, before new containers come; `known` are those that

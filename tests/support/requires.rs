@@ -112,6 +112,29 @@ pub fn loop_ext4() -> Condition {
     }
 }
 
+/// The shells whose tab key is tried.
+pub fn bash() -> Condition {
+    ["bash", "dash"].into_iter().try_for_each(program)
+}
+
+/// A machine whose clock nobody else lives by.
+pub fn own_clock() -> Condition {
+    match std::env::var_os("OWN_CLOCK") {
+        Some(_) => Ok(()),
+        None => Err("the clock is not this test's own (make test-board TESTS=clock::)".into()),
+    }
+}
+
+/// Programs that work in a network namespace.
+pub fn ip() -> Condition {
+    ["ip", "nsenter"].into_iter().try_for_each(program)
+}
+
+/// The program that stops all writes to a file system.
+pub fn fsfreeze() -> Condition {
+    program("fsfreeze")
+}
+
 /// A kernel that asks before calls and can let them go on (Linux 5.5), and that says when nobody is left to ask for.
 pub fn stopped_calls() -> Condition {
     match super::old_kernel::is_at_least(5, 9) && cfg!(target_endian = "little") {

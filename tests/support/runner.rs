@@ -41,6 +41,7 @@ const SKIP_MARK: &str = "skipped: ";
 ///
 /// `may_skip` is how many may be skipped when nothing is filtered: a suite that skips itself green fails.
 pub fn main(tests: &[Test], may_skip: usize) -> ExitCode {
+    sys::heed_signals();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [first, name, directory, kernel @ ..] = words.as_slice()
         && first == "--one"

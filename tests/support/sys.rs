@@ -7,10 +7,31 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+/// In the background of a shell script some signals are ignored, and so they would be by every program under test.
+pub fn heed_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Orphans of our descendants become our children: whatever a test leaves behind shows up here.
 pub fn become_subreaper() {
     // SAFETY: prctl with numbers only.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0, "prctl(PR_SET_CHILD_SUBREAPER)");
+}
+
+/// Turns the clock of the whole machine by so many seconds.
+#[track_caller]
+pub fn turn_clock(by: i64) {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the argument outlives both calls.
+    let turned = unsafe {
+        libc::clock_gettime(libc::CLOCK_REALTIME, &mut time);
+        time.tv_sec += by as libc::time_t;
+        libc::clock_settime(libc::CLOCK_REALTIME, &time)
+    };
+    assert_eq!(turned, 0, "clock_settime: {}", std::io::Error::last_os_error());
 }
 
 /// The command gets a session of its own with standard input as its terminal.

@@ -50,7 +50,7 @@ pub fn delete(root: &Root, args: Delete) -> Result<u8> {
         end(&record)?;
     }
     if let Some(cgroup) = record.cgroup()? {
-        cgroup.destroy()?;
+        cgroup.destroy(PATIENCE)?;
     }
     if let Ok(spec) = root.spec(&args.id) {
         poststop(&record, &spec);

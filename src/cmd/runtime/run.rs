@@ -4,7 +4,7 @@ use crate::api::oci::runtime::Spec;
 use crate::cmd::runtime::create::New;
 use crate::cmd::runtime::foreground::{self, Terminal};
 use crate::cmd::runtime::record::{Record, Root};
-use crate::engine::cgroup::Cgroup;
+use crate::engine::cgroup::PATIENCE;
 use crate::engine::create::Running;
 use crate::engine::hook;
 use crate::error::{Context, Result};
@@ -76,7 +76,7 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
         let _ = send_signal(record.pid, libc::SIGKILL); // ends it, whatever went wrong with waiting
         let _ = clone::wait(record.pid);
     }
-    let removed = running.cgroup.map_or(Ok(()), Cgroup::destroy);
+    let removed = running.cgroup.map_or(Ok(()), |cgroup| cgroup.destroy(PATIENCE));
     poststop(&record, &spec);
     drop(claim);
     waited.and_then(|code| removed.map(|()| code))
@@ -100,7 +100,7 @@ impl Drop for Guard {
         let Some(running) = self.0.take() else { return };
         let _ = send_signal(running.init.pid, libc::SIGKILL); // it may have ended by itself
         let _ = clone::wait(running.init.pid);
-        if let Some(Err(e)) = running.cgroup.map(Cgroup::destroy) {
+        if let Some(Err(e)) = running.cgroup.map(|cgroup| cgroup.destroy(PATIENCE)) {
             log::warn!("{e}");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::api::oci::runtime::{Process, Resources, Spec};
 use crate::api::shim::{Launch, Stats};
-use crate::engine::cgroup::Cgroup;
+use crate::engine::cgroup::{self, Cgroup};
 use crate::engine::create::{self, Started};
 use crate::engine::rootfs::Base;
 use crate::engine::{exec, hook};
@@ -38,11 +38,8 @@ pub trait Engine {
     fn oom_notifier(&self) -> Option<OwnedFd>;
     /// See [`Cgroup::oom_kills`].
     fn oom_kills(&self) -> u64;
-    /// Ends everything that is left.
-    ///
-    /// # Errors
-    /// The first failing call, after everything was tried.
-    fn destroy(&mut self) -> Result<()>;
+    /// Ends everything that is left; gives whether nothing is left after that.
+    fn destroy(&mut self) -> bool;
 }
 
 /// The built-in engine with one container.
@@ -188,10 +185,12 @@ impl Engine for Container {
         self.cgroup().map_or(0, Cgroup::oom_kills)
     }
 
-    fn destroy(&mut self) -> Result<()> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        let destroyed = running.cgroup.map_or(Ok(()), Cgroup::destroy);
-        let hooks = self.run_poststop();
-        destroyed.and(hooks)
+    fn destroy(&mut self) -> bool {
+        let Some(running) = self.running.take() else { return true };
+        // A directory that resists is removed by the next start or the removal, as long as nobody is in it.
+        let destroyed = running.cgroup.map_or(Ok(()), |cgroup| cgroup.destroy(cgroup::PATIENCE));
+        // The container has ended whatever they say.
+        let _ = self.run_poststop();
+        destroyed.err().is_none_or(|e| e.kind() != Kind::Timeout)
     }
 }

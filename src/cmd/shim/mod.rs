@@ -25,7 +25,7 @@ mod try_overlay;
 mod view;
 mod watch;
 
-use crate::api::shim::{Launch, Launched, Request, VERSION, WATCH_FD};
+use crate::api::shim::{Launch, Launched, Request, TIMED_OUT, VERSION, WATCH_FD};
 use crate::engine::cgroup::{self, Cgroup};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
@@ -49,9 +49,9 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let texts: Vec<_> = words.iter().map(|w| w.to_str().unwrap_or_default()).collect();
     let result = match texts.as_slice() {
         [] => seal(&words).and_then(|()| enter()).and_then(|watch| run(watch, &mut Container::new())),
-        ["cleanup", path, pid, start_time] => match (pid.parse(), start_time.parse()) {
-            (Ok(pid), Ok(start_time)) => clean_up(path, pid, start_time),
-            _ => Err(Error::invalid("cleanup CGROUP PID START_TIME: numbers are wanted")),
+        ["cleanup", path, pid, start_time, patience] => match (pid.parse(), start_time.parse(), patience.parse()) {
+            (Ok(pid), Ok(start_time), Ok(patience)) => clean_up(path, pid, start_time, Duration::from_millis(patience)),
+            _ => Err(Error::invalid("cleanup CGROUP PID START_TIME MILLISECONDS: numbers are wanted")),
         },
         ["prune", path] => cgroup::prune(path),
         ["root"] => descriptor::take_standard_input().and_then(|fd| root::serve(fd.as_fd())),
@@ -66,7 +66,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             let _ = writeln!(std::io::stderr(), "{NAME}: {e}"); // nobody is there to tell
-            ExitCode::FAILURE
+            if e.kind() == Kind::Timeout { ExitCode::from(TIMED_OUT) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -197,18 +197,18 @@ fn protect() -> Option<i32> {
 }
 
 /// Ends what a container has left whose shim is dead.
-fn clean_up(cgroups_path: &str, pid: i32, start_time: u64) -> Result<()> {
+fn clean_up(cgroups_path: &str, pid: i32, start_time: u64, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
     let _ = nix::sys::prctl::set_name(c"isulad-shim");
     if process::is_alive(pid, start_time) {
         let _ = child::send_signal(pid, libc::SIGKILL); // ended in between: as good
     }
     let destroyed = match Cgroup::open(cgroups_path) {
-        Ok(cgroup) => cgroup.destroy(),
+        Ok(cgroup) => cgroup.destroy(patience),
         Err(e) if e.kind() == Kind::NotFound => Ok(()),
         Err(e) => Err(e),
     };
     // Its parent waits for it; without a cgroup there was nothing else to wait for its end.
-    let deadline = Instant::now() + Duration::from_secs(10);
     while process::is_alive(pid, start_time) && !process::is_zombie(pid) {
         if Instant::now() > deadline {
             return Err(Error::new(Kind::Timeout, format!("process {pid} does not end")));

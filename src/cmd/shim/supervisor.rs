@@ -363,7 +363,8 @@ impl<'a> Supervisor<'a> {
         self.watch.event(Event::ExecExited { exec_id, exit_code });
     }
 
-    /// The first process has ended. When this returns nothing of the container is left, and the exit is on disk.
+    /// The first process has ended. When this returns nothing of the container is left but what sleeps where no signal
+    /// reaches it, and the exit is on disk.
     pub(super) fn container_ended(&mut self, exit_code: u8, now: Instant) {
         let finished_at = Timestamp::now();
         self.sessions[0].exit = Some(exit_code); // its number is free from here on
@@ -372,12 +373,16 @@ impl<'a> Supervisor<'a> {
         for session in self.sessions.iter().filter(|s| s.exit.is_none()) {
             let _ = child::send_signal(session.pid, libc::SIGKILL); // the cgroup gets it too, where there is one
         }
-        // A directory that resists is removed by the daemon or at the next start; no process is left in it.
-        let _ = self.engine.destroy();
-        self.bury(now);
+        let mut remains = !self.engine.destroy();
+        remains |= !self.bury(now);
         self.sessions[0].process_ended(exit_code, &mut self.pool, now);
-        let exit =
-            Exit { started_at: self.launched.started_at, finished_at, exit_code, oom_killed: self.oom_kills > 0 };
+        let exit = Exit {
+            started_at: self.launched.started_at,
+            finished_at,
+            exit_code,
+            oom_killed: self.oom_kills > 0,
+            remains,
+        };
         self.launched.exit = Some(exit.clone());
         self.launched.execs = Vec::new();
         if self.watch.as_fd().is_none() {
@@ -388,15 +393,17 @@ impl<'a> Supervisor<'a> {
         self.release_deadline = Some(Instant::now() + RELEASE_TIMEOUT);
     }
 
-    /// Waits for the exec sessions, which were killed.
-    fn bury(&mut self, now: Instant) {
+    /// Waits for the exec sessions, which were killed; gives whether all have ended.
+    fn bury(&mut self, now: Instant) -> bool {
         let deadline = Instant::now() + DEATH_TIMEOUT;
+        let mut ended = true;
         let mut set = PollSet::default();
         loop {
             let _ = self.reap(now);
             let rest = deadline.saturating_duration_since(Instant::now());
-            let Some(alive) = self.sessions.iter().position(|s| s.exit.is_none()) else { return };
+            let Some(alive) = self.sessions.iter().position(|s| s.exit.is_none()) else { return ended };
             if rest.is_zero() {
+                ended = false;
                 self.exec_ended(alive, 128 + libc::SIGKILL as u8, now);
                 continue;
             }

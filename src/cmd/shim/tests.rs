@@ -88,8 +88,8 @@ impl Engine for Fake {
         0
     }
 
-    fn destroy(&mut self) -> Result<()> {
-        Ok(())
+    fn destroy(&mut self) -> bool {
+        true
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Entry {
 }
 
 /// How long processes get to freeze, and to die.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cgroup {
     /// Makes the directories for `cgroups_path` (absolute: below each hierarchy's mount; made with all parents, which
@@ -77,7 +77,7 @@ impl Cgroup {
         match cgroup.complete() {
             Ok(()) => Ok(cgroup),
             Err(e) => {
-                let _ = cgroup.destroy(); // the first error is the one to report
+                let _ = cgroup.destroy(PATIENCE); // the first error is the one to report
                 Err(e)
             }
         }
@@ -322,18 +322,18 @@ impl Cgroup {
         Some(event)
     }
 
-    /// Kills what is left and removes the directories with all below.
+    /// Kills what is left, waits so long for its end, and removes the directories with all below.
     ///
     /// # Errors
-    /// The first failing call, after everything was tried.
-    pub fn destroy(self) -> Result<()> {
+    /// `Kind::Timeout` when processes are left after that; else the first failing call, after everything was tried.
+    pub fn destroy(self, patience: Duration) -> Result<()> {
         let mut left: Vec<PathBuf> = self.present.iter().map(|h| self.directory(h)).collect();
         // The usual case: nobody is in it and it has no children.
         left.retain(|d| !is_removed(std::fs::remove_dir(d)));
         if left.is_empty() {
             return Ok(());
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut result = self.kill();
         if let Some(v2) = self.v2() {
             let events = self.directory(v2).join("cgroup.events");
@@ -350,9 +350,7 @@ impl Cgroup {
                 }
             });
             let Some(e) = first else { return Ok(()) };
-            if e.errno() != Some(libc::EBUSY) || Instant::now() >= deadline {
-                return Err(result.err().unwrap_or(e).context(format!("remove cgroup {:?}", self.path)));
-            }
+            let over = e.errno() != Some(libc::EBUSY) || Instant::now() >= deadline;
             // A process that has left version 2's cgroup but not this one, or one that has not quite ended.
             let mut last = None;
             for hierarchy in &self.present {
@@ -360,6 +358,13 @@ impl Cgroup {
                     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL); // it may have ended by itself
                     last = Some(pid);
                 }
+            }
+            if over {
+                let e = match last {
+                    Some(pid) => Error::new(Kind::Timeout, format!("process {pid} does not end after SIGKILL")),
+                    None => result.err().unwrap_or(e),
+                };
+                return Err(e.context(format!("remove cgroup {:?}", self.path)));
             }
             match last {
                 Some(pid) => wait_for_end(pid, pause),

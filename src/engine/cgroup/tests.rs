@@ -30,7 +30,7 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         let Some(cgroup) = self.0.take() else { return };
         let directories: Vec<PathBuf> = cgroup.directories().map(|(_, d)| d).collect();
-        let result = cgroup.destroy();
+        let result = cgroup.destroy(PATIENCE);
         for directory in &directories {
             let _ = std::fs::remove_dir(directory.parent().unwrap()); // shared by the tests: the last one succeeds
         }

@@ -72,6 +72,7 @@ impl Sampler<'_> {
         let sample = container::stats(self.daemon, &self.id)?;
         let host = host_cpu(&pseudo_file::read("/proc/stat").unwrap_or_default());
         let mut stats = ContainerStats::new(Timestamp::now(), sample, host);
+        stats.networks = container::interfaces(self.daemon, &self.id);
         (stats.name, stats.id) = (self.name.clone(), self.id.clone());
         if let Some(last) = self.last.take() {
             (stats.preread, stats.precpu_stats) = (last.read, last.cpu_stats);

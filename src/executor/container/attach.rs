@@ -60,7 +60,7 @@ fn connect(daemon: &Daemon, reference: &str, query: &AttachQuery, upgrade: &mut 
                     return Ok(());
                 }
             }
-            Phase::Restarting | Phase::Paused | Phase::Dead | Phase::Removing => {
+            Phase::Restarting | Phase::Paused | Phase::Remaining | Phase::Dead | Phase::Removing => {
                 return permit(Verb::Attach, phase, &container.id).map(|_| ());
             }
         }

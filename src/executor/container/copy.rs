@@ -89,6 +89,8 @@ pub fn copy_out(daemon: &Daemon, reference: &str, path: &str) -> Result<Outgoing
     let Opened { view, document, host, .. } = open(daemon, &container, false)?;
     let found = Found::find(&view, path, reference)?;
     let ids = super::root::ids(daemon, &document, &host)?;
+    // docker's words for the two ways.
+    daemon.tell(&container, "archive-path", &[]);
     Ok(Outgoing { stat: found.stat.clone(), found, ids, container, _view: view })
 }
 
@@ -136,5 +138,7 @@ pub fn copy_in(daemon: &Daemon, reference: &str, order: &CopyIn, source: &mut dy
         read_only: host.readonly_rootfs,
         check: &check,
     };
-    incoming.extract(&opened.view, source)
+    incoming.extract(&opened.view, source)?;
+    daemon.tell(&container, "extract-to-dir", &[]);
+    Ok(())
 }

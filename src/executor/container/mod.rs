@@ -11,10 +11,12 @@ mod create;
 mod edit;
 #[cfg(feature = "image-tools")]
 mod export;
+mod interfaces;
 mod list;
 mod logs;
 #[cfg(feature = "image-tools")]
 mod prune;
+pub(super) mod remains;
 mod root;
 pub(super) mod settle;
 pub(super) mod signal;
@@ -33,9 +35,10 @@ pub use create::create;
 pub use edit::{rename, update};
 #[cfg(feature = "image-tools")]
 pub use export::export;
+#[cfg(feature = "image-tools")]
+pub use interfaces::interfaces;
 pub use list::{inspect, list};
 pub use logs::{has_terminal, logs};
-#[cfg(feature = "image-tools")]
 pub use prune::prune;
 pub use signal::{kill, pause, resize, stats, unpause};
 pub use start::start;

@@ -6,7 +6,7 @@
 //! Done by a worker, or by the verb that needs it done first; whoever holds the operation lock.
 
 use crate::api::shim::Exit;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::executor::{Daemon, monitor, volume};
 use crate::modules::container::{Container, disk, host_channel};
 use crate::modules::runtime::shim::{self, Watch};
@@ -14,6 +14,7 @@ use crate::modules::volume::discard;
 use crate::utils::atomic_file::Durability;
 use crate::utils::time::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Exit code of a container whose shim died before it.
 pub(super) const LOST: u8 = 137;
@@ -29,7 +30,7 @@ pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
         if gone {
             return;
         }
-        if container.head.auto_remove {
+        if is_to_go(container) {
             if let Err(e) = settle_and_remove(daemon, container) {
                 log::error!("container {}: cannot be removed after its exit: {e}", container.id);
             }
@@ -45,7 +46,7 @@ pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
     }
     let _operation = container.operate();
     let state = container.state();
-    let same = state.exits == exits && !state.run.running && !state.removed;
+    let same = state.exits == exits && !state.run.running && state.run.remains.is_none() && !state.removed;
     drop(state);
     if same {
         daemon.disk.remove_exit_file(&container.id);
@@ -57,7 +58,7 @@ pub fn settle(daemon: &Daemon, container: &Arc<Container>) {
     let Some(watch) = take(daemon, container) else { return };
     let recorded = record(daemon, container);
     watch.release();
-    if recorded {
+    if recorded && container.state().run.remains.is_none() {
         daemon.disk.remove_state_directory(&container.id);
     }
 }
@@ -66,10 +67,14 @@ pub fn settle(daemon: &Daemon, container: &Arc<Container>) {
 /// there anything to record. The operation lock must be held.
 ///
 /// # Errors
-/// As [`remove`].
+/// `Kind::Timeout` when something of the run has not ended; as [`remove`].
 pub fn settle_and_remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     let watch = take(daemon, container);
-    let result = remove(daemon, container);
+    let result = match container.state().run.remains {
+        None => Ok(()),
+        Some(_) => Err(Error::new(Kind::Timeout, "a process of it does not end after SIGKILL")),
+    };
+    let result = result.and_then(|()| remove(daemon, container));
     if let Some(watch) = watch {
         if result.is_err() {
             record(daemon, container);
@@ -79,12 +84,17 @@ pub fn settle_and_remove(daemon: &Daemon, container: &Arc<Container>) -> Result<
     result
 }
 
+/// Whether it is removed after its end.
+pub fn is_to_go(container: &Container) -> bool {
+    container.head.auto_remove || container.state().unwanted
+}
+
 /// Takes over the connection to the shim of an ended run, whose exit is known after that.
 fn take(daemon: &Daemon, container: &Arc<Container>) -> Option<Watch> {
     let (watch, lost) = container.change(|s| (s.unsettled.take(), std::mem::take(&mut s.lost)));
     let watch = watch?;
     if lost {
-        let exit = after_loss(daemon, container, LOST);
+        let exit = after_loss(daemon, container, LOST, shim::PATIENCE);
         daemon.execs.container_ended(&container.id);
         monitor::record(daemon, container, &exit, None);
     }
@@ -94,6 +104,12 @@ fn take(daemon: &Daemon, container: &Arc<Container>) -> Option<Watch> {
 /// Notes the exit. Gives whether the volatile directory may go.
 fn record(daemon: &Daemon, container: &Container) -> bool {
     let run = container.run();
+    if run.remains.is_some() {
+        // What remains does so until a reboot at most.
+        if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
+            log::error!("container {}: what has not ended of it is not recorded: {e}", container.id);
+        }
+    }
     if container.head.auto_remove {
         return true;
     }
@@ -107,22 +123,29 @@ fn record(daemon: &Daemon, container: &Container) -> bool {
 }
 
 /// The exit of a container whose shim is gone: what it left in a file, otherwise `code` after everything of the
-/// container is killed.
-pub fn after_loss(daemon: &Daemon, container: &Container, code: u8) -> Exit {
+/// container is killed, which may take so long.
+pub fn after_loss(daemon: &Daemon, container: &Container, code: u8, patience: Duration) -> Exit {
     let run = container.run();
     if let Some(exit) = exit_file(daemon, container, true)
         && (run.concerns(&exit) || !run.started_at.is_set())
     {
         return exit;
     }
-    let cleaned = daemon.disk.spec(&container.id).and_then(|spec| {
-        let path = spec.linux.map(|l| l.cgroups_path).unwrap_or_default();
-        shim::clean_up(&path, run.pid, run.start_time)
-    });
+    let cleaned = clean_up(daemon, container, run.pid, run.start_time, patience);
+    let remains = cleaned.as_ref().is_err_and(|e| e.kind() == Kind::Timeout);
     if let Err(e) = cleaned {
         log::error!("container {}: its processes are not cleaned up: {e}", container.id);
     }
-    Exit { started_at: run.started_at, finished_at: Timestamp::now(), exit_code: code, oom_killed: false }
+    Exit { started_at: run.started_at, finished_at: Timestamp::now(), exit_code: code, oom_killed: false, remains }
+}
+
+/// Kills what is left of a run that has no shim any more.
+///
+/// # Errors
+/// `Kind::Timeout` when something has not ended after `patience`; what else is in the way.
+pub fn clean_up(daemon: &Daemon, container: &Container, pid: i32, start: u64, patience: Duration) -> Result<()> {
+    let spec = daemon.disk.spec(&container.id)?;
+    shim::clean_up(&spec.linux.map(|l| l.cgroups_path).unwrap_or_default(), pid, start, patience)
 }
 
 /// What the shim noted about the exit, beside the container or, when there is one, in its volatile directory.

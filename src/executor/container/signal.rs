@@ -13,8 +13,8 @@ use crate::utils::{signal, sys};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a killed container may take to end. Processes in uninterruptible sleep need this.
-const KILL_LIMIT: Duration = Duration::from_secs(90);
+/// How long a killed container may take to end. Processes whose disk is slow need this.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// How long after its shim was killed too.
 const SHIM_LIMIT: Duration = Duration::from_secs(10);
 
@@ -108,7 +108,8 @@ pub fn thaw(daemon: &Daemon, container: &Container) -> Result<()> {
 /// Kills a container and waits for its end.
 ///
 /// # Errors
-/// `Kind::Timeout` when it does not end; what the shim reports.
+/// `Kind::Timeout` when it does not end: it will, as soon as what it waits for in the kernel has come. What the shim
+/// reports.
 pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     let exits = {
         let state = container.state();
@@ -123,6 +124,12 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         return Ok(());
     }
     let run = container.run();
+    let id = &container.id;
+    if asked.is_ok() && sys::process::is_alive(run.pid, run.start_time) && !sys::process::is_zombie(run.pid) {
+        // The shim is not to blame, and is the one who hears of the end when it comes.
+        let text = format!("container {id} does not end after SIGKILL: a process of it is in uninterruptible sleep");
+        return Err(Error::new(Kind::Timeout, text));
+    }
     log::error!("container {}: does not end, killing its shim {}", container.id, run.shim_pid);
     if sys::process::is_alive(run.shim_pid, run.shim_start_time) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.shim_pid), nix::sys::signal::SIGKILL);
@@ -132,12 +139,12 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     }
     if !sys::process::is_alive(run.shim_pid, run.shim_start_time) {
         // Nobody watches a shim that did not answer this daemon when it started.
-        let exit = settle::after_loss(daemon, container, LOST);
+        let exit = settle::after_loss(daemon, container, LOST, shim::PATIENCE);
         monitor::record(daemon, container, &exit, None);
         return Ok(());
     }
     asked?;
-    Err(Error::new(Kind::Timeout, format!("container {} does not end after SIGKILL", container.id)))
+    Err(Error::new(Kind::Timeout, format!("container {id}: its shim does not end after SIGKILL")))
 }
 
 /// Freezes it.

@@ -104,6 +104,9 @@ fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: 
     if let Err(e) = noted {
         log::warn!("container {}: its start is not recorded: {e}", container.id);
     }
+    for volume in &container.head.volumes {
+        daemon.tell_volume_at(launched.started_at, "mount", &volume.name, Some(container));
+    }
     daemon.tell(container, "start", &[]);
     // Before its end can be heard of: it is the run after so many exits.
     health::begin(daemon, container);

@@ -2,7 +2,7 @@
 
 use super::settle::{settle, settle_and_remove};
 use super::signal::{force, note_stop, send, stop_signal, thaw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::executor::{Change, Daemon, volume};
 use crate::modules::container::Container;
 use crate::modules::container::run::{Phase, Verb, Verdict, permit};
@@ -97,7 +97,9 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
     permit(verb, phase, &container.id)?;
     if matches!(phase, Phase::Running | Phase::Paused) {
         container.change(|s| s.run.has_been_manually_stopped = true);
-        force(daemon, &container)?;
+        if let Err(e) = force(daemon, &container) {
+            return Err(when_it_ends(&container, volumes, e));
+        }
     }
     container.change(|s| s.with_volumes = volumes);
     // The volumes of those that go by themselves are marked anyway.
@@ -109,5 +111,14 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
     if marks && result.is_err() {
         volume::unmark_anonymous(daemon, &container);
     }
-    result
+    result.map_err(|e| when_it_ends(&container, volumes, e))
+}
+
+/// A container that has not ended yet goes when it has.
+fn when_it_ends(container: &Container, volumes: bool, e: Error) -> Error {
+    if e.kind() != Kind::Timeout {
+        return e;
+    }
+    container.change(|s| (s.unwanted, s.with_volumes) = (true, volumes));
+    Error::new(Kind::Timeout, format!("{e}; it will be removed when it has ended"))
 }

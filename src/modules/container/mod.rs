@@ -73,6 +73,8 @@ pub struct State {
     pub unsettled: Option<crate::modules::runtime::shim::Watch>,
     /// The shim went away without telling an exit.
     pub lost: bool,
+    /// Set by a removal that gave up waiting for the end of the run: it goes when that comes.
+    pub unwanted: bool,
     /// Counts ends of runs.
     pub exits: u64,
 }

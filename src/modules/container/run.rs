@@ -61,10 +61,23 @@ pub struct Run {
     /// What its health check says, when it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<Health>>,
+    /// What of the last run has not ended though it was killed: until it has, there can be no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remains: Option<Remains>,
     /// What is wrong with its files, so that it can only be removed once it does not run; empty when nothing is. Found
     /// out anew by every daemon.
     #[serde(skip)]
     pub damage: String,
+}
+
+/// Where to find what has not ended: in its cgroup, or it is the first process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Remains {
+    /// First process, 0 when that one has ended.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot.
+    pub start_time: u64,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -86,6 +99,8 @@ pub enum Phase {
     Restarting,
     /// Has run.
     Exited,
+    /// Has run, and something of it has not ended.
+    Remaining,
     /// Its files are damaged.
     Dead,
     /// Being removed.
@@ -141,6 +156,7 @@ impl Run {
             r if r.running => Phase::Running,
             r if r.starting => Phase::Starting,
             r if r.restarting => Phase::Restarting,
+            r if r.remains.is_some() => Phase::Remaining,
             r if !r.damage.is_empty() => Phase::Dead,
             r if r.started_at.is_set() => Phase::Exited,
             _ => Phase::Created,
@@ -156,7 +172,7 @@ impl Run {
             Phase::Running => "running",
             Phase::Paused => "paused",
             Phase::Restarting => "restarting",
-            Phase::Exited => "exited",
+            Phase::Exited | Phase::Remaining => "exited",
             Phase::Dead => "dead",
             Phase::Removing => "removing",
         }
@@ -200,12 +216,18 @@ impl Run {
         self.running || self.starting || self.restarting
     }
 
+    /// Whether it has run and does not any more.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase(), Phase::Exited | Phase::Remaining)
+    }
+
     /// The run ended.
     pub fn exited(&mut self, exit: &Exit) {
         self.running = false;
         self.paused = false;
         self.starting = false;
         self.restarting = false;
+        self.remains = exit.remains.then_some(Remains { pid: self.pid, start_time: self.start_time });
         self.pid = 0;
         self.shim_pid = 0;
         self.start_time = 0;
@@ -228,18 +250,40 @@ impl Run {
     }
 }
 
+impl Verb {
+    /// For messages.
+    fn word(self) -> &'static str {
+        match self {
+            Verb::Start => "start",
+            Verb::Stop => "stop",
+            Verb::Kill => "kill",
+            Verb::Pause => "pause",
+            Verb::Unpause => "unpause",
+            Verb::Exec => "exec in",
+            Verb::Attach => "attach to",
+            Verb::Look => "look into",
+            Verb::Join => "join",
+            Verb::Edit => "change",
+            Verb::Copy => "copy files of",
+            Verb::Remove | Verb::ForceRemove => "remove",
+        }
+    }
+}
+
 /// Judges a verb: the whole table of states and verbs. The texts are the original's where scripts match them.
 ///
 /// # Errors
 /// `Kind::Conflict` with the reason.
 pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
-    use Phase::{Created, Dead, Exited, Paused, Removing, Restarting, Running, Starting};
+    use Phase::{Created, Dead, Exited, Paused, Remaining, Removing, Restarting, Running, Starting};
     let refuse = |text: String| Err(Error::new(Kind::Conflict, text));
     match (verb, phase) {
         (Verb::Remove | Verb::ForceRemove, Removing) => {
             refuse(format!("You cannot remove container {id}: its removal is already in progress"))
         }
         (_, Removing) => refuse(format!("Container {id} is marked for removal and cannot be used")),
+
+        (_, Remaining) => refuse(format!("You cannot {} container {id} in garbage collector progress.", verb.word())),
 
         (Verb::Remove, Dead) => Ok(Verdict::Go),
         (Verb::ForceRemove, _) => Ok(Verdict::Go),
@@ -307,13 +351,14 @@ pub fn permit(verb: Verb, phase: Phase, id: &str) -> Result<Verdict> {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 8] = [
+    const PHASES: [Phase; 9] = [
         Phase::Created,
         Phase::Starting,
         Phase::Running,
         Phase::Paused,
         Phase::Restarting,
         Phase::Exited,
+        Phase::Remaining,
         Phase::Dead,
         Phase::Removing,
     ];
@@ -322,19 +367,19 @@ mod tests {
     #[test]
     fn the_whole_table() {
         for (verb, want) in [
-            (Verb::Start, "GNN-NG--"),
-            (Verb::Stop, "NGGGGN--"),
-            (Verb::Kill, "--GGG---"),
-            (Verb::Pause, "--G-----"),
-            (Verb::Unpause, "---G----"),
-            (Verb::Exec, "--G-----"),
-            (Verb::Attach, "GGG--G--"),
-            (Verb::Look, "--GG----"),
-            (Verb::Join, "--GG----"),
-            (Verb::Edit, "GGGGGG--"),
-            (Verb::Copy, "GGGGGG--"),
-            (Verb::Remove, "G----GG-"),
-            (Verb::ForceRemove, "GGGGGGG-"),
+            (Verb::Start, "GNN-NG---"),
+            (Verb::Stop, "NGGGGN---"),
+            (Verb::Kill, "--GGG----"),
+            (Verb::Pause, "--G------"),
+            (Verb::Unpause, "---G-----"),
+            (Verb::Exec, "--G------"),
+            (Verb::Attach, "GGG--G---"),
+            (Verb::Look, "--GG-----"),
+            (Verb::Join, "--GG-----"),
+            (Verb::Edit, "GGGGGG---"),
+            (Verb::Copy, "GGGGGG---"),
+            (Verb::Remove, "G----G-G-"),
+            (Verb::ForceRemove, "GGGGGG-G-"),
         ] {
             let got: String = PHASES
                 .iter()
@@ -380,7 +425,7 @@ mod tests {
         assert_eq!((run.phase(), run.exit_code, run.error.as_str()), (Phase::Running, 0, ""));
         run.paused = true;
         assert_eq!(run.phase(), Phase::Paused);
-        let exit = Exit { started_at: t(100), finished_at: t(110), exit_code: 137, oom_killed: true };
+        let exit = Exit { started_at: t(100), finished_at: t(110), exit_code: 137, oom_killed: true, remains: false };
         assert!(run.concerns(&exit));
         run.exited(&exit);
         assert_eq!((run.phase(), run.exit_code, run.pid, run.paused), (Phase::Exited, 137, 0, false));

@@ -21,10 +21,10 @@ pub fn text(run: &Run, now: Timestamp) -> String {
         }
         Phase::Removing => "Removal In Progress".into(),
         Phase::Dead => "Dead".into(),
-        Phase::Exited if run.finished_at.is_set() => {
+        Phase::Exited | Phase::Remaining if run.finished_at.is_set() => {
             format!("Exited ({}) {} ago", run.exit_code, human_duration(now.since(run.finished_at)))
         }
-        Phase::Exited => format!("Exited ({})", run.exit_code),
+        Phase::Exited | Phase::Remaining => format!("Exited ({})", run.exit_code),
     }
 }
 

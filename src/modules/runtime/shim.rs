@@ -2,7 +2,8 @@
 
 use crate::api::oci::runtime::Spec;
 use crate::api::shim::{
-    EXIT_FILE, Event, Exit, Failure, FailureClass, FromShim, Launch, Launched, Reply, Request, SOCKET, VERSION,
+    EXIT_FILE, Event, Exit, Failure, FailureClass, FromShim, Launch, Launched, Reply, Request, SOCKET, TIMED_OUT,
+    VERSION,
 };
 use crate::error::{Context, Error, Kind, Result, errno_text};
 use crate::utils::json;
@@ -23,6 +24,8 @@ const BACKLOG: i32 = 16;
 /// For how long a running shim may think about a request. Freezing a cgroup takes 10 s at most, an exec as long as
 /// reading the program does.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long killed processes may take to end.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// For how long a shim may take to end after its exit was recorded.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -92,7 +95,7 @@ fn abandon(launch: &Launch, mut child: Child, e: Error) -> Error {
     if path.is_empty() {
         return e;
     }
-    match clean_up(&path, 0, 0) {
+    match clean_up(&path, 0, 0, PATIENCE) {
         Ok(()) => e,
         Err(left) => {
             let kind = e.kind();
@@ -270,9 +273,10 @@ pub fn read_exit(directory: &Path) -> Result<Option<Exit>> {
 /// cgroup. Runs the engine in a process of its own (the shim applet with a clean-up order).
 ///
 /// # Errors
-/// What that process reports.
-pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64) -> Result<()> {
-    order(&["cleanup", cgroups_path, &pid.to_string(), &start_time.to_string()])
+/// `Kind::Timeout` when something has not ended after `patience`; what that process reports.
+pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64, patience: Duration) -> Result<()> {
+    let patience = patience.as_millis().to_string();
+    order(&["cleanup", cgroups_path, &pid.to_string(), &start_time.to_string(), &patience])
         .context(|| format!("cleaning up {cgroups_path:?}"))
 }
 
@@ -312,11 +316,15 @@ fn ordered(mut command: Command) -> Result<String> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let text = text.trim();
-    Err(Error::internal(match text {
-        // Killed, most likely for its memory.
-        "" => format!("{NAME}: {}", output.status),
-        text => text.strip_prefix("isulad-shim: ").unwrap_or(text).to_owned(),
-    }))
+    let kind = if output.status.code() == Some(TIMED_OUT.into()) { Kind::Timeout } else { Kind::Internal };
+    Err(Error::new(
+        kind,
+        match text {
+            // Killed, most likely for its memory.
+            "" => format!("{NAME}: {}", output.status),
+            text => text.strip_prefix("isulad-shim: ").unwrap_or(text).to_owned(),
+        },
+    ))
 }
 
 pub(super) fn command() -> Result<Command> {

@@ -1,0 +1,114 @@
+//! Processes that no signal ends, for they sleep in the kernel: here on a disk that is frozen.
+
+use crate::support::bed::Bed;
+use crate::support::disk::Disk;
+use crate::support::{contains, eventually};
+use crate::{requires, tests};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+tests![a_container_that_does_not_end, what_a_lost_shim_leaves];
+
+/// A disk on which whoever writes sleeps.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    #[track_caller]
+    fn new(at: PathBuf) -> Frozen {
+        freeze("--freeze", &at);
+        Frozen(at)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        freeze("--unfreeze", &self.0);
+    }
+}
+
+#[track_caller]
+fn freeze(how: &str, at: &PathBuf) {
+    assert!(Command::new("fsfreeze").arg(how).arg(at).status().unwrap().success());
+}
+
+/// Containers that write to a disk of their own, which is frozen then.
+fn sleepers(bed: &mut Bed, containers: &[(&str, &str)]) -> (Disk, Frozen) {
+    bed.start();
+    let at = bed.dir.join("disk");
+    let disk = Disk::make("ext4", "", &bed.dir.join("disk.img"), 16, &at);
+    for (name, options) in containers {
+        let writes = format!("sh -c 'echo ready; while :; do echo x > /m/{name}; sleep 0.05; done'");
+        bed.run_detached(name, &format!("{options} -v {}:/m", at.display()), &writes);
+        bed.await_log(name, "ready");
+    }
+    let frozen = Frozen::new(at);
+    for (name, _) in containers {
+        let stat = format!("/proc/{}/stat", bed.container_pid(name));
+        eventually("it sleeps", || std::fs::read_to_string(&stat).unwrap().contains(") D "));
+    }
+    (disk, frozen)
+}
+
+fn a_container_that_does_not_end(bed: &mut Bed) {
+    requires!(loop_ext4, fsfreeze);
+    let (_disk, frozen) = sleepers(bed, &[("aa", "--restart always"), ("bb", "-v /anonymous")]);
+    let init = bed.container_pid("aa");
+    let verbs = [bed.spawn("stop -t 0 aa"), bed.spawn("rm -f -v bb")];
+    // Nobody else waits for that.
+    assert_eq!(bed.isula("ps -q").ok().lines().count(), 2);
+    assert_eq!(bed.inspect("aa", "/State/Running"), true);
+    for (verb, then) in verbs.into_iter().zip(["uninterruptible sleep", "it will be removed when it has ended"]) {
+        let o = verb.finish(Duration::from_secs(100));
+        assert_ne!(o.code, 0, "{}", o.show());
+        contains(&o.err, "does not end after SIGKILL");
+        contains(&o.err, then);
+    }
+    // What is true is what is shown.
+    assert_eq!(bed.container_pid("aa"), init);
+    assert_eq!(bed.isula("ps -q").ok().lines().count(), 2);
+    drop(frozen);
+    bed.await_state("aa", "exited");
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 137);
+    eventually("the other one is removed", || bed.isula("ps -aq").ok().lines().count() == 1);
+    eventually("and its volume", || bed.isula("volume ls -q").ok().is_empty());
+    bed.isula("rm aa").ok();
+}
+
+fn what_a_lost_shim_leaves(bed: &mut Bed) {
+    requires!(loop_ext4, fsfreeze);
+    let all = [("again", "--restart always"), ("own", "--rm"), ("plain", ""), ("wanted", "")];
+    let (_disk, frozen) = sleepers(bed, &all);
+    let before = bed.container_pid("again");
+    for shim in crate::support::leaks::children_of(bed.pid()) {
+        kill(Pid::from_raw(shim as i32), Signal::SIGKILL).unwrap();
+    }
+    let in_progress = |bed: &Bed| {
+        for (verb, name) in [("start", "plain"), ("start", "again"), ("rm", "plain"), ("rm -f", "own")] {
+            let o = bed.isula(&format!("{verb} {name}"));
+            assert_ne!(o.code, 0, "{}", o.show());
+            contains(&o.err, "in garbage collector progress.");
+        }
+        assert_eq!(bed.isula("ps -aq").ok().lines().count(), 4);
+        assert_eq!(bed.isula("ps -q").ok(), "");
+    };
+    all.iter().for_each(|(name, _)| bed.await_state(name, "exited"));
+    in_progress(bed);
+    // Also for the daemons to come.
+    for killed in [false, true] {
+        if killed {
+            bed.kill();
+        }
+        bed.restart();
+        in_progress(bed);
+    }
+    drop(frozen);
+    eventually("it is removed", || bed.isula("ps -aq").ok().lines().count() == 3);
+    eventually("it is started again", || bed.inspect("again", "/State/Status") == "running");
+    assert_ne!(bed.container_pid("again"), before);
+    eventually("it can be started", || bed.isula("start plain").code == 0);
+    eventually("it can be removed", || bed.isula("rm wanted").code == 0);
+    bed.isula("rm -f again plain").ok();
+}
