@@ -77,7 +77,7 @@ fn without_a_daemon(bed: &mut Bed) {
 
 /// A real shell's tab key, as the line editor calls what is registered.
 fn bash_completes(bed: &mut Bed) {
-    requires!(completion);
+    requires!(completion, bash);
     bed.start();
     bed.isula(&format!("create --name made {IMAGE} true")).ok();
     for script in ["bash", "sh"] {
@@ -127,7 +127,7 @@ fn bash_completes(bed: &mut Bed) {
 }
 
 fn any_shell_reads_the_script_for_all(bed: &mut Bed) {
-    requires!(completion);
+    requires!(completion, bash);
     let path = bed.dir.join("script");
     let out = bed.applet("isula").args(["completion", "sh"]).output().unwrap();
     fs::write(&path, &out.stdout).unwrap();

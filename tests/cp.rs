@@ -372,7 +372,7 @@ fn words_that_are_refused(bed: &mut Bed) {
         ("cp '' aa:/y", "source can not be empty"),
         ("cp aa:/y ''", "destination can not be empty"),
         ("cp nosuch:/x /tmp", "Error response from daemon: No such container:nosuch"),
-        ("cp /etc/hostname nosuch:/x", "Error response from daemon: No such container:nosuch"),
+        ("cp /etc/passwd nosuch:/x", "Error response from daemon: No such container:nosuch"),
         ("cp /etc nosuch:/x/", "Error response from daemon: No such container:nosuch"),
         ("cp aa:/nosuch /tmp", "Error response from daemon: Could not find the file /nosuch in container aa"),
         ("cp aa: /tmp", "path cannot be empty"),
@@ -608,7 +608,7 @@ fn owners_modes_attributes_and_times(bed: &mut Bed) {
     fs::set_permissions(here.join("d/f"), PermissionsExt::from_mode(0o6755)).unwrap();
     fs::set_permissions(here.join("d"), PermissionsExt::from_mode(0o1750)).unwrap();
     let mut touched = Command::new("touch");
-    touched.args(["-d", "2001-02-03 00:00:00 UTC"]).arg(here.join("d/f")).arg(here.join("d"));
+    touched.env("TZ", "UTC").args(["-d", "2001-02-03 00:00:00"]).arg(here.join("d/f")).arg(here.join("d"));
     assert!(touched.status().unwrap().success());
     let from = here.join("d");
     let from = from.display();

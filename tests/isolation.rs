@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 tests![
+    a_root_that_is_moved,
     every_namespace_is_its_own,
     host_namespaces_when_asked,
     namespaces_of_another_container,
@@ -26,6 +27,22 @@ tests![
     system_file_systems_are_read_only,
     dev_shm_has_its_size,
 ];
+
+/// As on hosts whose root is a ram disk, from which nobody can pivot.
+fn a_root_that_is_moved(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "--no-pivot -v named:/n", "payload ready 1000");
+    assert_eq!(bed.inspect("aa", "/HostConfig/NoPivotRoot"), true);
+    let root = bed.isula("exec aa ls /").ok();
+    assert_eq!(root, bed.run("-v named:/n", "ls /"));
+    bed.isula("exec aa sh -c 'echo x > /n/x && cat /n/x'").ok();
+    // Nothing of the host is above it.
+    assert_eq!(bed.isula("exec aa ls /../..").ok(), root);
+    assert_eq!(bed.isula("exec aa cat /proc/1/root/etc/hostname").ok(), bed.isula("exec aa hostname").ok());
+    let mounts = bed.isula("exec aa cat /proc/1/mounts").ok();
+    let places = |text: &str| text.lines().map(|l| l.split(' ').nth(1).unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(places(&mounts), places(&bed.run("-v named:/n", "cat /proc/1/mounts")));
+}
 
 fn namespaces_of(pid: &str) -> Vec<String> {
     let names = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];

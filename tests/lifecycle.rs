@@ -3,6 +3,7 @@
 use crate::support::bed::{Bed, json};
 use crate::support::{IMAGE, contains, eventually};
 use crate::{requires, tests};
+use std::process::Command;
 
 tests![
     run_passes_output_and_exit_code_through,
@@ -26,6 +27,7 @@ tests![
     paused_container_can_be_removed_by_force,
     ps_is_the_originals_table,
     ps_selects_and_formats,
+    stats_print_with_templates,
     inspect_shows_what_was_asked_for,
     every_build_prints_json,
     templates_are_evaluated,
@@ -192,9 +194,9 @@ fn several_names_go_on_after_a_failure(bed: &mut Bed) {
 
 fn containers_are_found_by_id_prefix(bed: &mut Bed) {
     bed.start();
-    let id = bed.run_detached("aa", "", "payload ready 1000");
+    let id = bed.run_detached("first", "", "payload ready 1000");
     for reference in [&id[..], &id[..12], &id[..4]] {
-        assert_eq!(bed.inspect(reference, "/Name").as_str().unwrap().trim_start_matches('/'), "aa");
+        assert_eq!(bed.inspect(reference, "/Name").as_str().unwrap().trim_start_matches('/'), "first");
     }
     // A name wins over a prefix.
     let name = id[..2].to_string();
@@ -299,9 +301,42 @@ fn ps_selects_and_formats(bed: &mut Bed) {
     assert_eq!(ids("-a -f label=k"), format!("{b}\n{a}"));
     assert_eq!(ids("-a -f name=cc"), c);
     assert_eq!(ids(&format!("-a -f id={}", &b[..10])), b);
+    assert_eq!(ids("-a -f before=cc -f since=aa"), b);
+    assert_eq!(ids("-a -f exited=0"), b);
+    assert_eq!(ids("-a -f exited=7"), "");
+    contains(&bed.isula("ps -f since=nosuch").err, "No such container");
+    let d = bed.isula(&format!("create --name dd -v named:/there {IMAGE} true")).ok();
+    for volume in ["named", "/there"] {
+        assert_eq!(ids(&format!("-a -f volume={volume}")), d);
+    }
+    assert_eq!(ids("-a -f volume=name"), "");
     contains(&bed.isula("ps -a --no-trunc").ok(), &a);
     assert_ne!(bed.isula("ps -f nosuch=1").code, 0);
     assert_ne!(bed.isula("ps -f status=nosuch").code, 0);
+}
+
+fn stats_print_with_templates(bed: &mut Bed) {
+    requires!(templates, ip);
+    bed.start();
+    bed.run_detached("aa", "--net none", "payload ready 1000");
+    let stats = |format: &str| bed.isula(&format!("stats --no-stream --format '{format}' aa")).ok();
+    assert_eq!(stats("{{.Container}} {{.Name}} {{.PIDs}} {{.NetIO}}"), "aa aa 1 0.00 B / 0.00 B");
+    contains(&stats("table {{.Name}}\\t{{.MemUsage}}"), "MEM USAGE / LIMIT");
+    contains(&stats("json"), "\"Name\":\"aa\"");
+    assert_ne!(bed.isula("stats --no-stream --format '{{.Nothing}}' aa").code, 0);
+    assert_ne!(bed.isula("stats --no-stream --original --format json aa").code, 0);
+    // What it has of networks is seen as it sees it.
+    let target = format!("/proc/{}/ns/net", bed.container_pid("aa"));
+    for words in ["link add v0 type veth peer name v1", "link set v0 up", "link set v1 up"] {
+        let ip = Command::new("nsenter").arg(format!("--net={target}")).arg("ip").args(words.split(' ')).status();
+        assert!(ip.unwrap().success(), "{words}");
+    }
+    let networks = || bed.get("/containers/aa/stats?stream=0&one-shot=1").json()["networks"].clone();
+    // The kernel announces itself on a new link.
+    eventually("packets", || networks()["v0"]["tx_bytes"].as_u64().is_some_and(|n| n > 0));
+    assert_eq!(networks().as_object().unwrap().keys().collect::<Vec<_>>(), ["v0", "v1"]);
+    bed.run_detached("bb", "--net host", "payload ready 1000");
+    assert!(bed.get("/containers/bb/stats?stream=0&one-shot=1").json().get("networks").is_none());
 }
 
 fn inspect_shows_what_was_asked_for(bed: &mut Bed) {

@@ -230,7 +230,7 @@ fn docker_spellings(bed: &mut Bed) {
     contains(&bed.isula("container inspect aa").ok(), "\"Running\": true");
     // Each group means its own.
     bed.isula(&format!("tag {IMAGE} aa")).ok();
-    contains(&bed.isula("image inspect aa").ok(), "\"RepoTags\"");
+    contains(&bed.isula("image inspect aa").ok(), "\"repo_tags\"");
     bed.isula("rmi aa").ok();
     assert_ne!(bed.isula("image inspect aa").code, 0);
     assert_ne!(bed.isula(&format!("container inspect {IMAGE}")).code, 0);

@@ -379,6 +379,12 @@ fn the_client_prints_as_the_original(bed: &mut Bed) {
     want.sort();
     assert_eq!(lines, want);
     assert_eq!(bed.isula("volume ls -q -f name=tw").ok(), "two");
+    if cfg!(feature = "templates") {
+        let format = "'{{.Driver}} {{.Name}} {{.Scope}} {{.Labels}}'";
+        assert_eq!(bed.isula(&format!("volume ls -f name=tw --format {format}")).ok(), "local two local a=b,c=");
+        let table = bed.isula("volume ls -f name=tw --format 'table {{.Name}}'").ok();
+        assert_eq!(table.lines().map(str::trim_end).collect::<Vec<_>>(), ["VOLUME NAME", "two"]);
+    }
     assert_eq!(bed.isula("volume ls -q -f label=a=b -f label=c").ok(), "two");
     assert_eq!(bed.isula("volume ls -q -f label=a=x").ok(), "");
     assert_eq!(bed.isula("volume ls -q -f dangling=false").ok(), "one");

@@ -140,6 +140,9 @@ pub struct ContainerFlags {
     /// mount the root file system read-only
     #[argh(switch)]
     pub read_only: bool,
+    /// move the root instead of pivoting to it: for hosts whose own is a ram disk
+    #[argh(switch)]
+    pub no_pivot: bool,
     /// IPC namespace
     #[argh(option, arg_name = "string")]
     pub ipc: Option<String>,
@@ -347,8 +350,7 @@ impl ArgsInfo for Create {
 #[rustfmt::skip]
 pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&["run", "create"], &[
-        "--no-pivot", "--ip", "--publish",
-        "-p", "--expose", "--publish-all", "-P",
+        "--ip", "--publish", "-p", "--expose", "--publish-all", "-P",
     ]),
 ];
 

@@ -1,6 +1,8 @@
 //! `stats`: resource use of containers.
 
 use super::failure::Failure;
+use super::ordered::Node;
+use super::template::{Format, JsonStyle};
 use super::{Session, output, table};
 use crate::api::stats::ContainerStats;
 use crate::client::{Client, ListRequest};
@@ -28,6 +30,12 @@ pub struct Stats {
     /// print the counters as they are
     #[argh(switch)]
     original: bool,
+    /// whole ids
+    #[argh(switch)]
+    no_trunc: bool,
+    /// print with a Go template
+    #[argh(option, arg_name = "string")]
+    format: Option<String>,
     #[argh(positional, arg_name = "[CONTAINER...]")]
     containers: Vec<String>,
 }
@@ -44,6 +52,10 @@ impl Stats {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client()?;
+        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        if format.is_some() && self.original {
+            return Err(Failure::usage("--format and --original are two ways of printing: give one"));
+        }
         let clear = !self.no_stream && is_terminal(std::io::stdout().as_fd());
         // A percentage needs two samples; the counters do not.
         let mut before = if self.original { Vec::new() } else { self.samples(client)? };
@@ -54,7 +66,11 @@ impl Stats {
             }
             is_first = false;
             let now = self.samples(client)?;
-            let screen = if self.original { originals(&now) } else { frame(&before, &now) };
+            let screen = match &format {
+                _ if self.original => originals(&now),
+                Some(format) => format.render_rows(FIELDS, &self.nodes(&before, &now))?,
+                None => self.frame(&before, &now),
+            };
             // From the top of an empty screen, so that the frames stand still.
             output::print(&if clear { format!("\x1b[H\x1b[2J{screen}") } else { screen })?;
             if self.no_stream {
@@ -93,27 +109,94 @@ impl Stats {
     }
 }
 
-fn frame(before: &[Sample], now: &[Sample]) -> String {
-    let old: HashMap<&str, &ContainerStats> =
-        before.iter().filter_map(|s| s.stats.as_ref().map(|stats| (s.id.as_str(), stats))).collect();
-    let none = ContainerStats::default();
-    let row = |sample: &Sample| {
+impl Stats {
+    fn id(&self, sample: &Sample) -> String {
+        if self.no_trunc { sample.id.clone() } else { short(&sample.id).to_owned() }
+    }
+
+    fn frame(&self, before: &[Sample], now: &[Sample]) -> String {
+        let old = latest(before);
+        let row = |sample: &Sample| {
+            let cells = Cells::new(&old, sample);
+            [self.id(sample), cells.processor, cells.memory, cells.share, cells.block, cells.pids]
+        };
+        let rows: Vec<_> = now.iter().map(row).collect();
+        let head = ["CONTAINER", "CPU %", "MEM USAGE / LIMIT", "MEM %", "BLOCK I / O", "PIDS"];
+        table::spaced([16, 10, 26, 10, 26, 10], head, &rows, false)
+    }
+
+    fn nodes(&self, before: &[Sample], now: &[Sample]) -> Vec<Node> {
+        let old = latest(before);
+        let node = |sample: &Sample| {
+            let cells = Cells::new(&old, sample);
+            let whichever = match self.containers.iter().find(|word| sample.is_named(word)) {
+                Some(word) => word.clone(),
+                None => self.id(sample),
+            };
+            let net = format!("{} / {}", size(cells.net[0]), size(cells.net[1]));
+            let values = [
+                whichever,
+                self.id(sample),
+                sample.name.clone(),
+                cells.processor + "%",
+                cells.memory,
+                cells.share + "%",
+                net,
+                cells.block,
+                cells.pids,
+            ];
+            Node::texts(FIELDS.iter().zip(values).map(|((field, _), value)| (*field, value)))
+        };
+        now.iter().map(node).collect()
+    }
+}
+
+impl Sample {
+    /// Whether this word of the command line means it.
+    fn is_named(&self, word: &str) -> bool {
+        self.name == word.trim_start_matches('/') || self.id.starts_with(word)
+    }
+}
+
+/// Fields of `--format` with their heads, which are docker's.
+#[rustfmt::skip]
+const FIELDS: &[(&str, &str)] = &[
+    ("Container", "CONTAINER"), ("ID", "CONTAINER ID"), ("Name", "NAME"), ("CPUPerc", "CPU %"),
+    ("MemUsage", "MEM USAGE / LIMIT"), ("MemPerc", "MEM %"), ("NetIO", "NET I/O"), ("BlockIO", "BLOCK I/O"),
+    ("PIDs", "PIDS"),
+];
+
+fn latest(samples: &[Sample]) -> HashMap<&str, &ContainerStats> {
+    samples.iter().filter_map(|s| s.stats.as_ref().map(|stats| (s.id.as_str(), stats))).collect()
+}
+
+/// What is printed of one sample.
+struct Cells {
+    processor: String,
+    memory: String,
+    share: String,
+    /// Bytes received and sent.
+    net: [u64; 2],
+    block: String,
+    pids: String,
+}
+
+impl Cells {
+    fn new(old: &HashMap<&str, &ContainerStats>, sample: &Sample) -> Cells {
+        let none = ContainerStats::default();
         let stats = sample.stats.as_ref().unwrap_or(&none);
         let (used, limit) = (memory(stats), stats.memory_stats.limit);
         let [read, written] = block(stats);
         let share = if limit == 0 { 0.0 } else { used as f64 / limit as f64 * 100.0 };
-        [
-            short(&sample.id).to_owned(),
-            format!("{:.2}", old.get(sample.id.as_str()).map_or(0.0, |old| processor(old, stats))),
-            format!("{} / {}", size(used), size(limit)),
-            format!("{share:.2}"),
-            format!("{} / {}", size(read), size(written)),
-            stats.pids_stats.current.to_string(),
-        ]
-    };
-    let rows: Vec<_> = now.iter().map(row).collect();
-    let head = ["CONTAINER", "CPU %", "MEM USAGE / LIMIT", "MEM %", "BLOCK I / O", "PIDS"];
-    table::spaced([16, 10, 26, 10, 26, 10], head, &rows, false)
+        Cells {
+            processor: format!("{:.2}", old.get(sample.id.as_str()).map_or(0.0, |old| processor(old, stats))),
+            memory: format!("{} / {}", size(used), size(limit)),
+            share: format!("{share:.2}"),
+            net: stats.networks.values().fold([0, 0], |sum, n| [sum[0] + n.rx_bytes, sum[1] + n.tx_bytes]),
+            block: format!("{} / {}", size(read), size(written)),
+            pids: stats.pids_stats.current.to_string(),
+        }
+    }
 }
 
 /// The counters, a line for each container.
@@ -197,6 +280,36 @@ mod tests {
             state: "running".into(),
             stats: Some(ContainerStats::new(Timestamp::UNSET, stats, HostCpu { usage: host, online: 4 })),
         }
+    }
+
+    fn frame(before: &[Sample], now: &[Sample]) -> String {
+        stats(&[]).frame(before, now)
+    }
+
+    fn stats(words: &[&str]) -> Stats {
+        Stats::from_args(&["stats"], words).unwrap()
+    }
+
+    #[test]
+    fn fields_are_dockers() {
+        let node = |words: &[&str]| {
+            let nodes = stats(words).nodes(&[sample(100, 1000)], &[sample(200, 1800)]);
+            FIELDS
+                .iter()
+                .map(|(field, _)| match nodes[0].get(field) {
+                    Some(Node::Text(text)) => text.clone(),
+                    other => panic!("{field}: {other:?}"),
+                })
+                .collect::<Vec<_>>()
+                .join("|")
+        };
+        let of = |container: &str, id: &str| {
+            format!("{container}|{id}|obs2|50.00%|320.00 KiB / 23.54 GiB|0.00%|0.00 B / 0.00 B|2.00 KiB / 0.00 B|1")
+        };
+        assert_eq!(node(&[]), of("5a0208125d09", "5a0208125d09"));
+        assert_eq!(node(&["obs2"]), of("obs2", "5a0208125d09"));
+        let whole = sample(0, 0).id;
+        assert_eq!(node(&["--no-trunc", "5a02"]), of("5a02", &whole));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::failure::{FAILED, Failure};
 use super::ordered::Node;
 use super::template::{Format, JsonStyle};
 use super::{Session, filters, for_each, output};
-use crate::api::volume::VolumeRequest;
+use crate::api::volume::{self, VolumeRequest};
 use crate::error::Kind;
 use crate::utils::json;
 use argh::{ArgsInfo, FromArgs};
@@ -66,6 +66,9 @@ pub struct Ls {
     /// print names only
     #[argh(switch, short = 'q')]
     quiet: bool,
+    /// print with a Go template
+    #[argh(option, arg_name = "string")]
+    format: Option<String>,
 }
 
 /// remove the volumes that no container has
@@ -151,10 +154,32 @@ impl Inspect {
     }
 }
 
+/// Fields of `ls --format` with their heads, which are docker's.
+#[rustfmt::skip]
+const FIELDS: &[(&str, &str)] = &[
+    ("Driver", "DRIVER"), ("Name", "VOLUME NAME"), ("Scope", "SCOPE"), ("Mountpoint", "MOUNTPOINT"),
+    ("Labels", "LABELS"),
+];
+
+fn fields(volume: &volume::Volume) -> Node {
+    let labels: Vec<String> = volume.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let values = [&volume.driver, &volume.name, &volume.scope, &volume.mountpoint, &labels.join(",")];
+    Node::texts(FIELDS.iter().zip(values).map(|((field, _), value)| (*field, value.clone())))
+}
+
 impl Ls {
     fn run(self, session: &Session) -> Result<u8, Failure> {
         let filters = filters(&self.filter, &["name", "label", "dangling", "driver"])?;
+        let format = match &self.format {
+            Some(format) if !self.quiet => Some(Format::parse(format, JsonStyle::Compact)?),
+            _ => None,
+        };
         let list = session.client()?.volume_list(&filters)?;
+        if let Some(format) = format {
+            let rows: Vec<Node> = list.volumes.iter().map(fields).collect();
+            output::print(&format.render_rows(FIELDS, &rows)?)?;
+            return Ok(0);
+        }
         let mut screen = String::new();
         if !self.quiet {
             screen.push_str("DRIVER  VOLUME NAME\n");

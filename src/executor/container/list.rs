@@ -8,9 +8,9 @@ use crate::api::container::{
     SummaryHostConfig,
 };
 use crate::api::volume::{DRIVER, MountRecord};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::Daemon;
-use crate::modules::container::filter::Filter;
+use crate::modules::container::filter::{Filter, World};
 use crate::modules::container::head::VolumeUse;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, status};
@@ -22,10 +22,11 @@ use std::collections::BTreeMap;
 /// Lists containers, newest first. Each row is made when it is asked for.
 ///
 /// # Errors
-/// `Kind::Invalid` for an unknown filter.
+/// `Kind::Invalid` for an unknown filter; `Kind::NotFound` for a container that a filter names.
 pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = ContainerSummary>> {
-    let image_id = |name: &str| daemon.images.find(name).ok().map(|image| image.id.clone());
-    let filter = Filter::parse(&query.filters, image_id)?;
+    let image = |name: &str| daemon.images.find(name).ok().map(|image| image.id.clone());
+    let created = |name: &str| daemon.find(name).map(|container| container.head.created);
+    let filter = Filter::parse(&query.filters, &World { image: &image, created: &created })?;
     let limit = query.limit.filter(|&n| n > 0);
     let all = query.all || limit.is_some() || filter.has_status();
     let (now, size) = (Timestamp::now(), query.size);
@@ -36,8 +37,9 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
             let state = container.state();
             (state.run.clone(), state.name.clone())
         };
-        let wanted =
-            (all || run.running || run.restarting) && filter.matches(&container.id, &name, &container.head, &run);
+        let wanted = (all || run.running || run.restarting)
+            && filter.matches(&container.id, &name, &container.head, &run)
+            && has_one_of(daemon, &container, filter.volumes());
         wanted.then(|| {
             let mut row = summary(&container, &name, &run, now);
             if size {
@@ -52,6 +54,19 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
         })
     });
     Ok(rows.take(limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)))
+}
+
+/// Whether one of these is among what is mounted in it, by name or by its place.
+fn has_one_of(daemon: &Daemon, container: &Container, volumes: &[String]) -> bool {
+    let Some(records) = (!volumes.is_empty()).then(|| {
+        let points = daemon.disk.document(&container.id)?.common_config.mount_points;
+        Ok::<_, Error>(self::volumes::mounts(&daemon.disk.host_config(&container.id)?, points))
+    }) else {
+        return true;
+    };
+    let is_it = |volume: &String, record: &MountRecord| *volume == record.name || *volume == record.destination;
+    // One whose documents are damaged has none that anybody knows of.
+    records.is_ok_and(|records| records.iter().any(|record| volumes.iter().any(|volume| is_it(volume, record))))
 }
 
 fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> ContainerSummary {

@@ -3,6 +3,7 @@
 use super::head::Head;
 use super::run::Run;
 use crate::error::{Error, Result};
+use crate::utils::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// Parsed filters.
@@ -15,6 +16,19 @@ pub struct Filter {
     health: Vec<String>,
     /// Image ids that were asked for; resolved by the caller.
     ancestor: Option<Vec<String>>,
+    exited: Vec<i32>,
+    /// Created before the youngest of these, and since the oldest of those.
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+    volume: Vec<String>,
+}
+
+/// What else is there, for words that mean something by themselves.
+pub struct World<'a> {
+    /// The id of an image by name.
+    pub image: &'a dyn Fn(&str) -> Option<String>,
+    /// When a container was made.
+    pub created: &'a dyn Fn(&str) -> Result<Timestamp>,
 }
 
 /// Words of the status filter. `inited` is the original's word for created.
@@ -24,11 +38,12 @@ const STATUS: &[&str] = &["created", "running", "paused", "restarting", "removin
 const HEALTH: &[&str] = &["starting", "healthy", "unhealthy", "none"];
 
 impl Filter {
-    /// Reads filters; `image_id` finds the id of an image by name.
+    /// Reads filters.
     ///
     /// # Errors
-    /// `Kind::Invalid` for an unknown key or status.
-    pub fn parse(filters: &BTreeMap<String, Vec<String>>, image_id: impl Fn(&str) -> Option<String>) -> Result<Filter> {
+    /// `Kind::Invalid` for an unknown key or status, or what is no exit code; `Kind::NotFound` for a container before or
+    /// since which others are asked for.
+    pub fn parse(filters: &BTreeMap<String, Vec<String>>, world: &World<'_>) -> Result<Filter> {
         let mut f = Filter::default();
         for (key, values) in filters {
             for value in values {
@@ -48,7 +63,16 @@ impl Filter {
                     "health" => {
                         return Err(Error::invalid(format!("Unrecognised filter value for health: {value}")));
                     }
-                    "ancestor" => f.ancestor.get_or_insert_default().extend(image_id(value)),
+                    "ancestor" => f.ancestor.get_or_insert_default().extend((world.image)(value)),
+                    "exited" => f.exited.push(value.parse().map_err(|_| {
+                        Error::invalid(format!("Unrecognised filter value for exited: {value:?} is no exit code"))
+                    })?),
+                    "before" => f.before = f.before.max(Some((world.created)(value)?)),
+                    "since" => {
+                        let at = (world.created)(value)?;
+                        f.since = Some(f.since.map_or(at, |since| since.min(at)));
+                    }
+                    "volume" => f.volume.push(value.clone()),
                     _ => return Err(Error::invalid(format!("invalid filter {key:?}"))),
                 }
             }
@@ -61,7 +85,13 @@ impl Filter {
         !self.status.is_empty()
     }
 
-    /// Whether a container passes.
+    /// What a container that passes must have one of as a volume, by name or by its place in the container; everything
+    /// when empty.
+    pub fn volumes(&self) -> &[String] {
+        &self.volume
+    }
+
+    /// Whether a container passes, but for its [`Filter::volumes`].
     pub fn matches(&self, id: &str, name: &str, head: &Head, run: &Run) -> bool {
         let any = |list: &[String], test: &dyn Fn(&str) -> bool| list.is_empty() || list.iter().any(|v| test(v));
         any(&self.id, &|v| id.starts_with(v))
@@ -69,6 +99,9 @@ impl Filter {
             && any(&self.status, &|v| v == run.word())
             && any(&self.health, &|v| v == run.health.as_ref().map_or("none", |h| h.status.as_str()))
             && self.ancestor.as_ref().is_none_or(|ids| ids.contains(&head.image_id))
+            && (self.exited.is_empty() || run.has_ended() && self.exited.contains(&run.exit_code))
+            && self.before.is_none_or(|at| head.created < at)
+            && self.since.is_none_or(|at| head.created > at)
             && self.label.iter().all(|(k, v)| match (head.labels.get(k), v) {
                 (Some(have), Some(want)) => have == want,
                 (have, None) => have.is_some(),
@@ -94,14 +127,19 @@ fn name_matches(name: &str, pattern: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::utils::time::Timestamp;
 
     fn filter(list: &[(&str, &str)]) -> Result<Filter> {
         let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (k, v) in list {
             map.entry(k.to_string()).or_default().push(v.to_string());
         }
-        Filter::parse(&map, |name| (name == "busybox").then(|| "i1".to_string()))
+        let created = |name: &str| match name {
+            "old" => Ok(Timestamp::from_unix(10, 0)),
+            "young" => Ok(Timestamp::from_unix(20, 0)),
+            _ => Err(Error::not_found(name)),
+        };
+        let image = |name: &str| (name == "busybox").then(|| "i1".to_string());
+        Filter::parse(&map, &World { image: &image, created: &created })
     }
 
     #[test]
@@ -110,6 +148,7 @@ mod tests {
             name: "web-1".into(),
             image_id: "i1".into(),
             labels: [("a".to_string(), "b".to_string()), ("c".to_string(), String::new())].into(),
+            created: Timestamp::from_unix(15, 0),
             ..Head::default()
         };
         let run = Run { running: true, started_at: Timestamp::from_unix(1, 0), ..Run::default() };
@@ -132,8 +171,20 @@ mod tests {
             (&[("ancestor", "busybox")], true),
             (&[("ancestor", "nosuch")], false),
             (&[("status", "running"), ("name", "no")], false),
+            (&[("before", "young")], true),
+            (&[("before", "old")], false),
+            (&[("before", "old"), ("before", "young")], true),
+            (&[("since", "old")], true),
+            (&[("since", "young")], false),
+            (&[("since", "young"), ("since", "old")], true),
+            (&[("exited", "0")], false),
         ] {
             assert_eq!(filter(list).unwrap().matches("abcdef", "web-1", &head, &run), want, "{list:?}");
+        }
+        let ended = Run { exit_code: 3, started_at: Timestamp::from_unix(1, 0), ..Run::default() };
+        for (code, want) in [("3", true), ("0", false)] {
+            assert_eq!(filter(&[("exited", code)]).unwrap().matches("a", "web-1", &head, &ended), want);
+            assert!(!filter(&[("exited", code)]).unwrap().matches("a", "web-1", &head, &Run::default()));
         }
         assert!(filter(&[("status", "inited")]).unwrap().matches("a", "web-1", &head, &Run::default()));
     }
@@ -141,6 +192,8 @@ mod tests {
     #[test]
     fn unknown_words_are_refused() {
         assert!(filter(&[("colour", "red")]).unwrap_err().to_string().contains("colour"));
+        assert!(filter(&[("exited", "well")]).unwrap_err().to_string().contains("well"));
+        assert_eq!(filter(&[("since", "nosuch")]).unwrap_err().kind(), crate::error::Kind::NotFound);
         assert!(filter(&[("status", "sleepy")]).unwrap_err().to_string().contains("sleepy"));
     }
 }

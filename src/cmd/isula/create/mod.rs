@@ -71,6 +71,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         auto_remove: flags.rm,
         restart_policy: flags.restart.as_deref().map(restart_policy).transpose()?.unwrap_or_default(),
         readonly_rootfs: flags.read_only,
+        no_pivot_root: flags.no_pivot,
         console_size: if flags.tty { stream::terminal_size().map(|(rows, columns)| [rows, columns]) } else { None },
         tmpfs: storage.tmpfs,
         sysctls: pairs("sysctl", &flags.sysctl)?,
