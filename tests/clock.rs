@@ -25,7 +25,8 @@ fn the_clock_jumps(bed: &mut Bed) {
         let text = std::fs::read_to_string(&path).unwrap();
         text.contains(" container destroy ") && text.contains(&format!("name={name})"))
     };
-    for (n, years) in [-10, 25, -40, 26].into_iter().enumerate() {
+    // Not beyond 2038, where clocks of 32 bits end.
+    for (n, years) in [-10, 20, -40, 30].into_iter().enumerate() {
         bed.run_detached("stubborn", "", "payload ignore-term");
         bed.run_detached("ended", "--restart on-failure:0", "payload ready 100000");
         let probed = || bed.inspect("probed", "/State/Health/Log").as_array().unwrap().last().map(ToString::to_string);

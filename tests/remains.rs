@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-tests![a_container_that_does_not_end, what_a_lost_shim_leaves];
+tests![a_container_that_does_not_end, what_a_lost_shim_leaves, what_a_shim_leaves];
 
 /// A disk on which whoever writes sleeps.
 struct Frozen(PathBuf);
@@ -19,6 +19,12 @@ impl Frozen {
     #[track_caller]
     fn new(at: PathBuf) -> Frozen {
         freeze("--freeze", &at);
+        // Before the runner ends a test that hangs, for nobody could thaw it after that.
+        let path = at.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(300));
+            freeze("--unfreeze", &path);
+        });
         Frozen(at)
     }
 }
@@ -66,7 +72,13 @@ fn a_container_that_does_not_end(bed: &mut Bed) {
         contains(&o.err, "does not end after SIGKILL");
         contains(&o.err, then);
     }
-    // What is true is what is shown.
+    // What is true is what is shown, also by the daemons to come.
+    for killed in [true, false] {
+        if killed {
+            bed.kill();
+        }
+        bed.restart();
+    }
     assert_eq!(bed.container_pid("aa"), init);
     assert_eq!(bed.isula("ps -q").ok().lines().count(), 2);
     drop(frozen);
@@ -77,25 +89,40 @@ fn a_container_that_does_not_end(bed: &mut Bed) {
     bed.isula("rm aa").ok();
 }
 
+#[track_caller]
+fn refused(bed: &Bed, line: &str) {
+    let o = bed.isula(line);
+    assert_ne!(o.code, 0, "{}", o.show());
+    contains(&o.err, "in garbage collector progress.");
+}
+
 fn what_a_lost_shim_leaves(bed: &mut Bed) {
     requires!(loop_ext4, fsfreeze);
     let all = [("again", "--restart always"), ("own", "--rm"), ("plain", ""), ("wanted", "")];
     let (_disk, frozen) = sleepers(bed, &all);
     let before = bed.container_pid("again");
-    for shim in crate::support::leaks::children_of(bed.pid()) {
-        kill(Pid::from_raw(shim as i32), Signal::SIGKILL).unwrap();
-    }
+    // Some with the daemon, so that the next one finds them gone.
+    let shims = crate::support::leaks::children_of(bed.pid());
+    assert_eq!(shims.len(), all.len());
+    let (first, second) = shims.split_at(2);
+    let end = |shims: &[u32]| shims.iter().for_each(|&s| kill(Pid::from_raw(s as i32), Signal::SIGKILL).unwrap());
+    end(first);
+    eventually("two are known to have ended", || bed.isula("ps -q").ok().lines().count() == 2);
+    bed.kill();
+    end(second);
+    bed.restart();
     let in_progress = |bed: &Bed| {
-        for (verb, name) in [("start", "plain"), ("start", "again"), ("rm", "plain"), ("rm -f", "own")] {
-            let o = bed.isula(&format!("{verb} {name}"));
-            assert_ne!(o.code, 0, "{}", o.show());
-            contains(&o.err, "in garbage collector progress.");
+        for (verb, name) in [("start", "plain"), ("start", "again"), ("rm", "plain"), ("rm", "own")] {
+            refused(bed, &format!("{verb} {name}"));
         }
         assert_eq!(bed.isula("ps -aq").ok().lines().count(), 4);
         assert_eq!(bed.isula("ps -q").ok(), "");
     };
     all.iter().for_each(|(name, _)| bed.await_state(name, "exited"));
     in_progress(bed);
+    let o = bed.isula("rm -f wanted");
+    assert!(o.code != 0 && o.err.contains("it will be removed when it has ended"), "{}", o.show());
+    assert_eq!(bed.inspect("wanted", "/State/Status"), "removing");
     // Also for the daemons to come.
     for killed in [false, true] {
         if killed {
@@ -105,10 +132,46 @@ fn what_a_lost_shim_leaves(bed: &mut Bed) {
         in_progress(bed);
     }
     drop(frozen);
-    eventually("it is removed", || bed.isula("ps -aq").ok().lines().count() == 3);
+    eventually("they are removed", || bed.isula("ps -aq").ok().lines().count() == 2);
     eventually("it is started again", || bed.inspect("again", "/State/Status") == "running");
     assert_ne!(bed.container_pid("again"), before);
     eventually("it can be started", || bed.isula("start plain").code == 0);
-    eventually("it can be removed", || bed.isula("rm wanted").code == 0);
     bed.isula("rm -f again plain").ok();
+}
+
+/// The first process ends, another one of the same cgroup does not.
+fn what_a_shim_leaves(bed: &mut Bed) {
+    requires!(loop_ext4, fsfreeze);
+    bed.start();
+    let at = bed.dir.join("disk");
+    let _disk = Disk::make("ext4", "", &bed.dir.join("disk.img"), 16, &at);
+    let all = [("own", "--rm"), ("plain", "--restart on-failure")];
+    for (name, options) in all {
+        let writes = format!("(while :; do echo x > /m/{name}; sleep 0.05; done) & echo ready; sleep 1000");
+        let options = format!("{options} --pid host -v {}:/m", at.display());
+        bed.run_detached(name, &options, &format!("sh -c '{writes}'"));
+        bed.await_log(name, "ready");
+    }
+    let frozen = Frozen::new(at);
+    for (name, _) in all {
+        let init = bed.container_pid(name);
+        let child = || {
+            let children = crate::support::leaks::children_of(init as u32);
+            children.iter().any(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") D "))
+        };
+        eventually("it sleeps", child);
+        kill(Pid::from_raw(init as i32), Signal::SIGKILL).unwrap();
+    }
+    for (name, _) in all {
+        bed.await_state(name, "exited");
+        assert_eq!(bed.inspect(name, "/State/ExitCode"), 137);
+    }
+    refused(bed, "start plain");
+    bed.kill();
+    bed.restart();
+    refused(bed, "start plain");
+    refused(bed, "stop plain"); // and it is not started again
+    drop(frozen);
+    eventually("it is removed", || bed.isula("ps -aq").ok().lines().count() == 1);
+    eventually("it can be removed", || bed.isula("rm plain").code == 0);
 }

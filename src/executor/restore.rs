@@ -39,10 +39,10 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     // Before any container may start again by policy.
     let volumes = daemon.volumes.restore();
     let Inventory { ids, active, garbage } = daemon.disk.inventory()?;
-    let mut running = 0;
+    let (mut running, mut ended) = (0, Vec::new());
     for (id, loaded) in ids.iter().zip(load(daemon, &ids, &active)) {
         match loaded {
-            Some(loaded) => one(daemon, id, loaded, active.contains(id)),
+            Some(loaded) => ended.extend(one(daemon, id, loaded, active.contains(id))),
             None => log::warn!("{:?} is no container and is left alone", daemon.disk.directory(id)),
         }
         running += usize::from(active.contains(id));
@@ -51,6 +51,10 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     match volumes {
         Ok(left) => super::volume::restore(daemon, left),
         Err(e) => log::error!("volumes are not checked for owners: {e}"),
+    }
+    // Not before all are known, of which one may need what another has.
+    for container in &ended {
+        follow(daemon, container);
     }
     for container in daemon.containers.all() {
         restart(daemon, &container);
@@ -81,8 +85,9 @@ fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Optio
     })
 }
 
-/// Finds out what became of a container's run.
-fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
+/// Finds out what became of a container's run; gives the container when something [follows](follow) from that.
+fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Option<Arc<Container>> {
+    let mut follows = false;
     let Loaded { head, mut run } = loaded;
     // Whatever was under way is not any more.
     run.starting = false;
@@ -111,11 +116,12 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) {
             {
                 container.change(|s| s.run.damage = damage);
             }
-            ended(daemon, &container, active);
+            follows = ended(daemon, &container, active);
         }
         Err(e) => container.change(|s| s.run.damage = e.to_string()),
     }
     report(&container);
+    follows.then_some(container)
 }
 
 /// What is wrong with a container whose image is not there, when it needs it. Images cannot be removed from under a
@@ -248,12 +254,14 @@ fn restart(daemon: &Daemon, container: &Arc<Container>) {
 /// The shim knows better than what was written last.
 fn resume(state: &mut State, launched: &Launched) {
     let (oom_killed, stopped) = (state.run.oom_killed, state.run.has_been_manually_stopped);
+    let (unwanted, with_volumes) = (state.run.unwanted, state.run.with_volumes);
     let health = state.run.health.take();
     let same = state.run.started_at == launched.started_at;
     state.run.started(launched);
     if same {
         state.run.oom_killed = oom_killed;
         state.run.has_been_manually_stopped = stopped;
+        (state.run.unwanted, state.run.with_volumes) = (unwanted, with_volumes);
         state.run.health = health;
     }
 }
@@ -265,8 +273,8 @@ fn adopt(daemon: &Daemon, container: &Container, launched: &Launched) {
     }
 }
 
-/// No shim: the run, if there was one, has ended.
-fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
+/// No shim: the run, if there was one, has ended. Gives whether something [follows](follow).
+fn ended(daemon: &Daemon, container: &Container, active: bool) -> bool {
     let run = container.run();
     let exit = match settle::exit_file(daemon, container, active) {
         Some(exit) if run.concerns(&exit) => Some(exit),
@@ -274,16 +282,21 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
         _ => None,
     };
     let changed = exit.is_some();
-    if let Some(exit) = exit {
+    if let Some(mut exit) = exit {
+        // Of a boot before this one nothing is left.
+        exit.remains &= active;
         log::info!("container {}: had exited with {}", container.id, exit.exit_code);
         // Whether it is started again is decided when all containers are known.
         monitor::note(daemon, container, &exit, None);
     }
+    changed || active || settle::is_to_go(container)
+}
+
+/// Has done what follows the end of a run that ended before this daemon began.
+fn follow(daemon: &Arc<Daemon>, container: &Arc<Container>) {
     if container.state().run.remains.is_some() {
+        settle::record(daemon, container);
         remains::await_end(daemon, container);
-        return;
-    }
-    if !(changed || active || container.head.auto_remove) {
         return;
     }
     let (owner, container) = (Arc::clone(daemon), Arc::clone(container));
@@ -296,10 +309,8 @@ fn ended(daemon: &Arc<Daemon>, container: &Arc<Container>, active: bool) {
         if removed || run.running {
             return; // somebody was faster
         }
-        if container.head.auto_remove {
-            if let Err(e) = settle::remove(&owner, &container) {
-                log::error!("container {}: cannot be removed after its exit: {e}", container.id);
-            }
+        if settle::is_to_go(&container) {
+            settle::go(&owner, &container);
             return;
         }
         match owner.disk.save(&container.id, &run, Durability::Durable) {

@@ -15,11 +15,17 @@ pub fn loops_of(file: &Path) -> Vec<String> {
 }
 
 impl LoopDevice {
-    /// A device that shows a file.
+    /// A device that shows a file. In words that busybox knows as well.
     #[track_caller]
     pub fn attach(file: &Path) -> LoopDevice {
-        let said = run(Command::new("losetup").args(["--find", "--show"]).arg(file));
-        LoopDevice(String::from_utf8_lossy(&said).trim().into())
+        for _ in 0..100 {
+            let free = PathBuf::from(String::from_utf8_lossy(&run(Command::new("losetup").arg("-f"))).trim());
+            // Another test may have been faster.
+            if Command::new("losetup").arg(&free).arg(file).output().is_ok_and(|o| o.status.success()) {
+                return LoopDevice(free);
+            }
+        }
+        panic!("no loop device for {}", file.display());
     }
 
     /// A new file of `size` bytes with an ext4 in it, made with further words for mkfs.ext4.
@@ -45,7 +51,7 @@ impl LoopDevice {
 
 impl Drop for LoopDevice {
     fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status(); // goes with its last user then
+        let _ = Command::new("losetup").arg("-d").arg(&self.0).status(); // goes with its last user then
     }
 }
 

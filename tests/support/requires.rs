@@ -125,9 +125,15 @@ pub fn own_clock() -> Condition {
     }
 }
 
-/// Programs that work in a network namespace.
-pub fn ip() -> Condition {
-    ["ip", "nsenter"].into_iter().try_for_each(program)
+/// Pairs of network interfaces, and programs that make them in a namespace.
+pub fn veth() -> Condition {
+    ["ip", "nsenter", "unshare"].into_iter().try_for_each(program)?;
+    let mut command = std::process::Command::new("unshare");
+    let made = command.args(["-n", "ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"]).output();
+    match made.is_ok_and(|o| o.status.success()) {
+        true => Ok(()),
+        false => Err("no veth".into()),
+    }
 }
 
 /// The program that stops all writes to a file system.

@@ -2,7 +2,6 @@
 
 use crate::cmd::runtime::record::{Record, Root, Status, is_running};
 use crate::cmd::runtime::run::poststop;
-use crate::engine::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::child::send_signal;
 use crate::utils::sys::poll::{POLLIN, PollSet};
@@ -65,7 +64,7 @@ fn end(record: &Record) -> Result<()> {
     if is_running(record.pid, record.start_time) {
         let _ = send_signal(record.pid, libc::SIGKILL); // it may have ended meanwhile
     }
-    record.cgroup()?.as_ref().map_or(Ok(()), Cgroup::kill)?;
+    record.cgroup()?.as_ref().map_or(Ok(()), |cgroup| cgroup.kill(Instant::now() + PATIENCE))?;
     let deadline = Instant::now() + PATIENCE;
     let mut set = PollSet::default();
     while is_running(record.pid, record.start_time) {

@@ -2,10 +2,12 @@
 
 use crate::cmd::runtime::record::{Record, Root, Status};
 use crate::engine::cgroup::Cgroup;
+use crate::engine::cgroup::PATIENCE;
 use crate::error::{Error, Result};
 use crate::utils::signal;
 use crate::utils::sys::child::send_signal;
 use argh::{ArgsInfo, FromArgs};
+use std::time::Instant;
 
 /// send a signal to a container's first process
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -52,7 +54,7 @@ pub fn kill(root: &Root, args: Kill) -> Result<u8> {
         // Also what is left of a container whose first process has ended.
         let Some(cgroup) = record.cgroup()? else { return not_running(&record) };
         if number == libc::SIGKILL {
-            cgroup.kill()?;
+            cgroup.kill(Instant::now() + PATIENCE)?;
             return Ok(0);
         }
         let processes = cgroup.processes()?;

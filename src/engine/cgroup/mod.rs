@@ -209,8 +209,8 @@ impl Cgroup {
     /// Sends SIGKILL to all processes (cgroup.kill of v2, Linux 5.14, else one by one until none is left) and thaws.
     ///
     /// # Errors
-    /// The failing call; `Kind::Timeout` when processes are left after 10 s of killing one by one.
-    pub fn kill(&self) -> Result<()> {
+    /// The failing call; `Kind::Timeout` when processes are left at `deadline`, after killing one by one.
+    pub fn kill(&self, deadline: Instant) -> Result<()> {
         if let Some(v2) = self.v2()
             && file::write(&self.directory(v2).join("cgroup.kill"), "1").is_ok()
         {
@@ -222,7 +222,6 @@ impl Cgroup {
         if let Some(pids) = self.with("pids") {
             let _ = file::write(&self.directory(pids).join("pids.max"), "1"); // the freezer is the other way
         }
-        let deadline = Instant::now() + PATIENCE;
         loop {
             let freezer = self.freezer().ok();
             if let Some(freezer) = &freezer {
@@ -334,7 +333,7 @@ impl Cgroup {
             return Ok(());
         }
         let deadline = Instant::now() + patience;
-        let mut result = self.kill();
+        let mut result = self.kill(deadline);
         if let Some(v2) = self.v2() {
             let events = self.directory(v2).join("cgroup.events");
             result = result.and(file::wait_for(&events, "populated 0", deadline).map(drop));
@@ -352,9 +351,11 @@ impl Cgroup {
             let Some(e) = first else { return Ok(()) };
             let over = e.errno() != Some(libc::EBUSY) || Instant::now() >= deadline;
             // A process that has left version 2's cgroup but not this one, or one that has not quite ended.
-            let mut last = None;
+            let (mut last, mut unknown) = (None, false);
             for hierarchy in &self.present {
-                for pid in self.processes_in(hierarchy).unwrap_or_default() {
+                let processes = self.processes_in(hierarchy);
+                unknown |= processes.as_ref().is_err_and(|e| e.kind() != Kind::NotFound);
+                for pid in processes.unwrap_or_default() {
                     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL); // it may have ended by itself
                     last = Some(pid);
                 }
@@ -362,7 +363,8 @@ impl Cgroup {
             if over {
                 let e = match last {
                     Some(pid) => Error::new(Kind::Timeout, format!("process {pid} does not end after SIGKILL")),
-                    None => result.err().unwrap_or(e),
+                    None if unknown => e.with_kind(Kind::Timeout),
+                    None => result.err().filter(|e| e.kind() != Kind::Timeout).unwrap_or(e),
                 };
                 return Err(e.context(format!("remove cgroup {:?}", self.path)));
             }

@@ -108,7 +108,7 @@ fn a_process_enters_every_hierarchy_and_is_seen_frozen_counted_and_killed() {
     assert!(Cgroup::create(cgroup.path()).is_err_and(|e| e.kind() == Kind::Exists));
     cgroup.thaw().unwrap();
     cgroup.freeze().unwrap();
-    cgroup.kill().unwrap();
+    cgroup.kill(Instant::now() + PATIENCE).unwrap();
     assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
     assert_eq!(cgroup.oom_kills(), 0);
     let again = Cgroup::open(cgroup.path()).unwrap();
@@ -132,7 +132,7 @@ fn version_1_freezes_and_kills_without_version_2() {
     };
     v1.freeze().unwrap();
     assert_eq!(file::read(&v1.directory(freezer).join("freezer.state")).unwrap().trim(), "FROZEN");
-    v1.kill().unwrap();
+    v1.kill(Instant::now() + PATIENCE).unwrap();
     assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
     assert_eq!(file::read(&v1.directory(freezer).join("freezer.state")).unwrap().trim(), "THAWED");
 }
@@ -170,7 +170,7 @@ fn a_fork_bomb_with_cgroups_of_its_own_is_removed() {
                 path: cgroup.path.clone(),
                 present: cgroup.present.iter().copied().filter(|h| h.version == Version::V1).collect(),
             };
-            v1.kill().unwrap();
+            v1.kill(Instant::now() + PATIENCE).unwrap();
         }
         drop(fixture); // asserts that everything is gone
         assert!(matches!(waitpid(bomb, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
@@ -207,7 +207,7 @@ fn limits_are_in_force_and_updated() {
     let bad = Resources { cpu: Some(Cpu { cpus: "4000".into(), ..Cpu::default() }), ..Resources::default() };
     let e = cgroup.update(&bad).unwrap_err().to_string();
     assert!(e.contains("set limit cpu.cpus") && e.contains("cpuset.cpus"), "{e}");
-    cgroup.kill().unwrap();
+    cgroup.kill(Instant::now() + PATIENCE).unwrap();
     waitpid(pid, None).unwrap();
 }
 

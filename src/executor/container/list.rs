@@ -56,7 +56,7 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
     Ok(rows.take(limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)))
 }
 
-/// Whether one of these is among what is mounted in it, by name or by its place.
+/// Whether one of these is among what is mounted in it, by name, by its directory on the host or by its place.
 fn has_one_of(daemon: &Daemon, container: &Container, volumes: &[String]) -> bool {
     let Some(records) = (!volumes.is_empty()).then(|| {
         let points = daemon.disk.document(&container.id)?.common_config.mount_points;
@@ -64,7 +64,11 @@ fn has_one_of(daemon: &Daemon, container: &Container, volumes: &[String]) -> boo
     }) else {
         return true;
     };
-    let is_it = |volume: &String, record: &MountRecord| *volume == record.name || *volume == record.destination;
+    let is_it = |volume: &String, record: &MountRecord| {
+        // Only volumes have names.
+        let name = if record.name.is_empty() { &record.source } else { &record.name };
+        volume == name || *volume == record.destination
+    };
     // One whose documents are damaged has none that anybody knows of.
     records.is_ok_and(|records| records.iter().any(|record| volumes.iter().any(|volume| is_it(volume, record))))
 }

@@ -35,10 +35,10 @@ pub use create::create;
 pub use edit::{rename, update};
 #[cfg(feature = "image-tools")]
 pub use export::export;
-#[cfg(feature = "image-tools")]
 pub use interfaces::interfaces;
 pub use list::{inspect, list};
 pub use logs::{has_terminal, logs};
+#[cfg(feature = "image-tools")]
 pub use prune::prune;
 pub use signal::{kill, pause, resize, stats, unpause};
 pub use start::start;

@@ -4,8 +4,7 @@
 //! Until then a container is one that has ended, but cannot be started or removed, and from time to time it is tried
 //! whether it can. Then it goes or starts again as it would have done at its end.
 
-use super::settle::{clean_up, is_to_go, settle_and_remove};
-use crate::error::Kind;
+use super::settle::{clean_up, go, is_to_go};
 use crate::executor::{Daemon, monitor};
 use crate::modules::container::Container;
 use crate::utils::atomic_file::Durability;
@@ -31,27 +30,26 @@ fn later(daemon: &Daemon, container: &Arc<Container>, delay: Duration) {
         let Some(container) = container.upgrade() else { return };
         // Without the operation lock: no verb may do anything with it.
         let Some(remains) = container.run().remains else { return };
-        match clean_up(daemon, &container, remains.pid, remains.start_time, PATIENCE) {
-            Err(e) if e.kind() == Kind::Timeout => return later(daemon, &container, (delay * 2).min(LONGEST)),
-            Err(e) => log::error!("container {}: its processes are not cleaned up: {e}", container.id),
-            Ok(()) => log::info!("container {}: all of it has ended", container.id),
+        if !clean_up(daemon, &container, remains.pid, remains.start_time, PATIENCE) {
+            return later(daemon, &container, (delay * 2).min(LONGEST));
         }
+        log::info!("container {}: all of it has ended", container.id);
         ended(daemon, &container);
     });
 }
 
 fn ended(daemon: &Daemon, container: &Arc<Container>) {
     let _operation = container.operate();
-    let (run, delay) = container.change(|s| {
-        s.run.remains = None;
-        let again = !s.unwanted && s.policy.restarts(&s.run);
+    let Some((run, delay)) = container.change(|s| {
+        s.run.remains.take()?;
+        let again = !s.removed && !s.run.unwanted && s.policy.restarts(&s.run);
         let lasted = s.run.finished_at.since(s.run.started_at);
-        (s.run.clone(), again.then(|| s.await_restart(lasted)))
-    });
+        Some((s.run.clone(), again.then(|| s.await_restart(lasted))))
+    }) else {
+        return; // somebody was faster
+    };
     if is_to_go(container) {
-        if let Err(e) = settle_and_remove(daemon, container) {
-            log::error!("container {}: cannot be removed after its exit: {e}", container.id);
-        }
+        go(daemon, container);
         return;
     }
     match daemon.disk.save(&container.id, &run, Durability::Durable) {

@@ -8,10 +8,12 @@
 use crate::api::shim::Exit;
 use crate::error::{Error, Kind, Result};
 use crate::executor::{Daemon, monitor, volume};
+use crate::modules::container::run::Run;
 use crate::modules::container::{Container, disk, host_channel};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::volume::discard;
 use crate::utils::atomic_file::Durability;
+use crate::utils::sys::process::is_alive;
 use crate::utils::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +33,7 @@ pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
             return;
         }
         if is_to_go(container) {
-            if let Err(e) = settle_and_remove(daemon, container) {
-                log::error!("container {}: cannot be removed after its exit: {e}", container.id);
-            }
+            go(daemon, container);
             return;
         }
         settle(daemon, container);
@@ -72,7 +72,7 @@ pub fn settle_and_remove(daemon: &Daemon, container: &Arc<Container>) -> Result<
     let watch = take(daemon, container);
     let result = match container.state().run.remains {
         None => Ok(()),
-        Some(_) => Err(Error::new(Kind::Timeout, "a process of it does not end after SIGKILL")),
+        Some(_) => Err(Error::new(Kind::Timeout, remaining(&container.id))),
     };
     let result = result.and_then(|()| remove(daemon, container));
     if let Some(watch) = watch {
@@ -84,9 +84,25 @@ pub fn settle_and_remove(daemon: &Daemon, container: &Arc<Container>) -> Result<
     result
 }
 
+/// Removes a container after its end, which is what it [is to do](is_to_go). The operation lock must be held.
+pub fn go(daemon: &Daemon, container: &Arc<Container>) {
+    if let Err(e) = settle_and_remove(daemon, container) {
+        log::error!("container {}: cannot be removed after its exit: {e}", container.id);
+        if e.kind() != Kind::Timeout {
+            // Whoever asked for that has to ask again.
+            container.change(|s| s.run.unwanted = false);
+        }
+    }
+}
+
 /// Whether it is removed after its end.
 pub fn is_to_go(container: &Container) -> bool {
-    container.head.auto_remove || container.state().unwanted
+    container.head.auto_remove || container.state().run.unwanted
+}
+
+/// What to say of a container that has ended but for processes that have not.
+pub fn remaining(id: &str) -> String {
+    format!("container {id} has a process that does not end after SIGKILL")
 }
 
 /// Takes over the connection to the shim of an ended run, whose exit is known after that.
@@ -102,7 +118,7 @@ fn take(daemon: &Daemon, container: &Arc<Container>) -> Option<Watch> {
 }
 
 /// Notes the exit. Gives whether the volatile directory may go.
-fn record(daemon: &Daemon, container: &Container) -> bool {
+pub fn record(daemon: &Daemon, container: &Container) -> bool {
     let run = container.run();
     if run.remains.is_some() {
         // What remains does so until a reboot at most.
@@ -113,6 +129,7 @@ fn record(daemon: &Daemon, container: &Container) -> bool {
     if container.head.auto_remove {
         return true;
     }
+    let run = Run { remains: None, ..run };
     let Err(e) = daemon.disk.save(&container.id, &run, Durability::Volatile) else { return true };
     // A full disk: the volatile directory keeps the exit for the next daemon.
     log::error!("container {}: its exit is not recorded: {e}", container.id);
@@ -131,21 +148,24 @@ pub fn after_loss(daemon: &Daemon, container: &Container, code: u8, patience: Du
     {
         return exit;
     }
-    let cleaned = clean_up(daemon, container, run.pid, run.start_time, patience);
-    let remains = cleaned.as_ref().is_err_and(|e| e.kind() == Kind::Timeout);
-    if let Err(e) = cleaned {
-        log::error!("container {}: its processes are not cleaned up: {e}", container.id);
-    }
+    let remains = !clean_up(daemon, container, run.pid, run.start_time, patience);
     Exit { started_at: run.started_at, finished_at: Timestamp::now(), exit_code: code, oom_killed: false, remains }
 }
 
-/// Kills what is left of a run that has no shim any more.
-///
-/// # Errors
-/// `Kind::Timeout` when something has not ended after `patience`; what else is in the way.
-pub fn clean_up(daemon: &Daemon, container: &Container, pid: i32, start: u64, patience: Duration) -> Result<()> {
-    let spec = daemon.disk.spec(&container.id)?;
-    shim::clean_up(&spec.linux.map(|l| l.cgroups_path).unwrap_or_default(), pid, start, patience)
+/// Kills what is left of a run that has no shim any more, and gives whether that has ended, after `patience` at most.
+pub fn clean_up(daemon: &Daemon, container: &Container, pid: i32, start: u64, patience: Duration) -> bool {
+    let cleaned = daemon
+        .disk
+        .spec(&container.id)
+        .and_then(|spec| shim::clean_up(&spec.linux.map(|l| l.cgroups_path).unwrap_or_default(), pid, start, patience));
+    let Err(e) = cleaned else { return true };
+    log::error!("container {}: its processes are not cleaned up: {e}", container.id);
+    match e.kind() {
+        // Something has not ended, or no process could look after it at the moment.
+        Kind::Timeout | Kind::Os(_) => false,
+        // What is left is no process, unless nobody knows where they are.
+        _ => !is_alive(pid, start),
+    }
 }
 
 /// What the shim noted about the exit, beside the container or, when there is one, in its volatile directory.
@@ -183,7 +203,7 @@ pub fn remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         }
     };
     // Before it is forgotten: whoever finds it gone finds them gone.
-    let volumes = container.head.auto_remove || container.state().with_volumes;
+    let volumes = container.head.auto_remove || container.state().run.with_volumes;
     let volumes = if volumes { volume::take_anonymous(daemon, container) } else { Vec::new() };
     daemon.containers.remove(&container.id);
     volumes.iter().for_each(|path| discard(path));

@@ -125,7 +125,12 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     }
     let run = container.run();
     let id = &container.id;
-    if asked.is_ok() && sys::process::is_alive(run.pid, run.start_time) && !sys::process::is_zombie(run.pid) {
+    let is_watched = run.damage.is_empty() && sys::process::is_alive(run.shim_pid, run.shim_start_time);
+    if asked.is_ok()
+        && is_watched
+        && sys::process::is_alive(run.pid, run.start_time)
+        && !sys::process::is_zombie(run.pid)
+    {
         // The shim is not to blame, and is the one who hears of the end when it comes.
         let text = format!("container {id} does not end after SIGKILL: a process of it is in uninterruptible sleep");
         return Err(Error::new(Kind::Timeout, text));
@@ -140,7 +145,9 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
     if !sys::process::is_alive(run.shim_pid, run.shim_start_time) {
         // Nobody watches a shim that did not answer this daemon when it started.
         let exit = settle::after_loss(daemon, container, LOST, shim::PATIENCE);
-        monitor::record(daemon, container, &exit, None);
+        if container.state().exits == exits {
+            monitor::record(daemon, container, &exit, None);
+        }
         return Ok(());
     }
     asked?;

@@ -1,7 +1,8 @@
 //! Starting a container.
 
+use super::remains;
 use super::root::Root;
-use super::settle::{remove, settle};
+use super::settle::{self, remove, settle};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::shim::{Launch, Launched, Request, Streams, VERSION};
 use crate::error::{Context, Error, Kind, Result};
@@ -9,7 +10,7 @@ use crate::executor::{Change, Daemon, health, monitor};
 use crate::modules::container::document::Document;
 use crate::modules::container::health::starting;
 use crate::modules::container::policy::Backoff;
-use crate::modules::container::run::{Phase, Verb, Verdict, permit};
+use crate::modules::container::run::{Phase, Remains, Verb, Verdict, permit};
 use crate::modules::container::{Container, PendingClient, external, files, host_channel, inside};
 use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::spec::{self, ContainerFiles, JoinedNamespaces, Mode};
@@ -115,16 +116,25 @@ fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: 
 
 fn failed(daemon: &Daemon, container: &Arc<Container>, error: &Error, by_policy: bool) {
     let code = exit_code(error.kind());
+    // One that did not come up in its time, or whose shim died, may have left what does not end.
+    let late = matches!(error.kind(), Kind::Timeout | Kind::Remote);
+    let remains = late && !settle::clean_up(daemon, container, 0, 0, Duration::from_millis(100));
     let (run, restart) = container.change(|s| {
         s.run.not_started(code, error.to_string());
+        s.run.remains = remains.then(Remains::default);
         // Whoever waits for its end need not wait any longer.
         s.exits += 1;
-        let again = by_policy && s.policy.restarts(&s.run);
+        let again = by_policy && !remains && s.policy.restarts(&s.run);
         let restart = again.then(|| s.await_restart(Duration::ZERO));
         (s.run.clone(), restart)
     });
     if let Some(delay) = restart {
         monitor::restart_in(daemon, container, delay);
+    }
+    if remains {
+        settle::record(daemon, container);
+        remains::await_end(daemon, container);
+        return;
     }
     daemon.disk.remove_state_directory(&container.id);
     let done = if container.head.auto_remove {

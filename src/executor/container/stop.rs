@@ -1,6 +1,6 @@
 //! Stopping, restarting, removing.
 
-use super::settle::{settle, settle_and_remove};
+use super::settle::{self, settle, settle_and_remove};
 use super::signal::{force, note_stop, send, stop_signal, thaw};
 use crate::error::{Error, Kind, Result};
 use crate::executor::{Change, Daemon, volume};
@@ -36,7 +36,11 @@ fn stop_container(
         // A start that is under way is waited for; the lock is not kept while the container ends, so that a second
         // stop or a kill gets through.
         let _operation = container.operate();
-        if permit(Verb::Stop, container.run().phase(), &container.id)? == Verdict::Nothing {
+        let phase = container.run().phase();
+        if phase == Phase::Remaining {
+            note_stop(daemon, container); // so that at least it is not started again
+        }
+        if permit(Verb::Stop, phase, &container.id)? == Verdict::Nothing {
             settle(daemon, container);
             return Ok(Change::Unchanged);
         }
@@ -60,6 +64,9 @@ fn stop_container(
     }
     let _operation = container.operate();
     settle(daemon, container);
+    if container.state().run.remains.is_some() {
+        return Err(Error::new(Kind::Timeout, settle::remaining(&container.id)));
+    }
     daemon.tell(container, "stop", &[]);
     Ok(Change::Changed)
 }
@@ -94,14 +101,19 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
     }
     let verb = if with_force { Verb::ForceRemove } else { Verb::Remove };
     let phase = container.run().phase();
-    permit(verb, phase, &container.id)?;
+    let permitted = permit(verb, phase, &container.id);
+    if phase == Phase::Remaining && with_force {
+        return permitted.map(drop).map_err(|e| when_it_ends(daemon, &container, volumes, &e));
+    }
+    permitted?;
     if matches!(phase, Phase::Running | Phase::Paused) {
         container.change(|s| s.run.has_been_manually_stopped = true);
-        if let Err(e) = force(daemon, &container) {
-            return Err(when_it_ends(&container, volumes, e));
+        match force(daemon, &container) {
+            Err(e) if e.kind() == Kind::Timeout => return Err(when_it_ends(daemon, &container, volumes, &e)),
+            forced => forced?,
         }
     }
-    container.change(|s| s.with_volumes = volumes);
+    container.change(|s| s.run.with_volumes = volumes);
     // The volumes of those that go by themselves are marked anyway.
     let marks = volumes && !container.head.auto_remove;
     if marks {
@@ -111,14 +123,20 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
     if marks && result.is_err() {
         volume::unmark_anonymous(daemon, &container);
     }
-    result.map_err(|e| when_it_ends(&container, volumes, e))
+    result.map_err(|e| match e.kind() {
+        Kind::Timeout => when_it_ends(daemon, &container, volumes, &e),
+        _ => e,
+    })
 }
 
-/// A container that has not ended yet goes when it has.
-fn when_it_ends(container: &Container, volumes: bool, e: Error) -> Error {
-    if e.kind() != Kind::Timeout {
-        return e;
+/// A container that has not ended yet goes when it has, also with a daemon to come.
+fn when_it_ends(daemon: &Daemon, container: &Container, volumes: bool, e: &Error) -> Error {
+    let run = container.change(|s| {
+        (s.run.unwanted, s.run.with_volumes) = (true, volumes);
+        s.run.clone()
+    });
+    if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
+        log::warn!("container {}: that it is to be removed is not noted: {e}", container.id);
     }
-    container.change(|s| (s.unwanted, s.with_volumes) = (true, volumes));
-    Error::new(Kind::Timeout, format!("{e}; it will be removed when it has ended"))
+    Error::new(e.kind(), format!("{e}; it will be removed when it has ended"))
 }

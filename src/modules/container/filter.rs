@@ -85,8 +85,8 @@ impl Filter {
         !self.status.is_empty()
     }
 
-    /// What a container that passes must have one of as a volume, by name or by its place in the container; everything
-    /// when empty.
+    /// What a container that passes must have one of mounted, by name, by its directory on the host or by its place in the
+    /// container; everything when empty.
     pub fn volumes(&self) -> &[String] {
         &self.volume
     }

@@ -67,14 +67,10 @@ pub struct State {
     watchers: Vec<Watcher>,
     /// Set by a removal.
     pub removed: bool,
-    /// Set by a removal that takes the anonymous volumes along.
-    pub with_volumes: bool,
     /// The connection to the shim of a run that has ended and is not settled yet.
     pub unsettled: Option<crate::modules::runtime::shim::Watch>,
     /// The shim went away without telling an exit.
     pub lost: bool,
-    /// Set by a removal that gave up waiting for the end of the run: it goes when that comes.
-    pub unwanted: bool,
     /// Counts ends of runs.
     pub exits: u64,
 }

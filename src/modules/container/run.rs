@@ -61,6 +61,12 @@ pub struct Run {
     /// What its health check says, when it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<Health>>,
+    /// It goes when the run has ended: a removal gave up waiting for that.
+    #[serde(skip_serializing_if = "is_default")]
+    pub unwanted: bool,
+    /// With its anonymous volumes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub with_volumes: bool,
     /// What of the last run has not ended though it was killed: until it has, there can be no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remains: Option<Remains>,
@@ -74,7 +80,7 @@ pub struct Run {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Remains {
-    /// First process, 0 when that one has ended.
+    /// First process, which may have ended.
     pub pid: i32,
     /// Its start time in clock ticks since boot.
     pub start_time: u64,
@@ -151,7 +157,7 @@ impl Run {
     /// The state as verbs see it.
     pub fn phase(&self) -> Phase {
         match self {
-            r if r.removal_inprogress => Phase::Removing,
+            r if r.removal_inprogress || r.unwanted && !r.running => Phase::Removing,
             r if r.running && r.paused => Phase::Paused,
             r if r.running => Phase::Running,
             r if r.starting => Phase::Starting,

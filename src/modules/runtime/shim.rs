@@ -316,7 +316,12 @@ fn ordered(mut command: Command) -> Result<String> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let text = text.trim();
-    let kind = if output.status.code() == Some(TIMED_OUT.into()) { Kind::Timeout } else { Kind::Internal };
+    let kind = match output.status.code() {
+        // Killed, it has not done what it should.
+        None => Kind::Timeout,
+        Some(code) if code == i32::from(TIMED_OUT) => Kind::Timeout,
+        Some(_) => Kind::Internal,
+    };
     Err(Error::new(
         kind,
         match text {
