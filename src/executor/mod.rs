@@ -1,5 +1,6 @@
 //! The use cases: order, locks, undo. No words of HTTP.
 
+use crate::api::shim::Realtime;
 use crate::error::Result;
 use crate::modules::container::Container;
 use crate::modules::container::disk::Disk;
@@ -89,6 +90,8 @@ pub struct Settings {
     pub logging: Logging,
     /// What goes into every container's document.
     pub defaults: Defaults,
+    /// What the cgroups above those of containers give to real-time processes.
+    pub realtime: Option<Realtime>,
     /// In which a container must have started; zero is no limit.
     pub start_timeout: Duration,
 }

@@ -4,6 +4,7 @@
 use super::file::File;
 use super::flags::Flags;
 use crate::api::container::{LogConfig, Ulimit};
+use crate::api::shim::Realtime;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Settings;
 use crate::modules::authorization::Authorizer;
@@ -14,7 +15,7 @@ use crate::modules::image::driver::{Driver, Storage};
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::remap::Remap;
-use crate::modules::spec::{CGROUP_PARENT, Defaults, hook, validate_cgroup_parent};
+use crate::modules::spec::{CGROUP_PARENT, Defaults, has_realtime, hook, validate_cgroup_parent, validate_realtime};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time, tls};
 use log::LevelFilter;
@@ -147,6 +148,10 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         flags.authorization_plugins,
         &file.authorization_plugins,
     )?;
+    let realtime = realtime(
+        pick.number("--cpu-rt-period", "cpu-rt-period", flags.cpu_rt_period, file.cpu_rt_period)?,
+        pick.number("--cpu-rt-runtime", "cpu-rt-runtime", flags.cpu_rt_runtime, file.cpu_rt_runtime)?,
+    )?;
     let metrics_port = match (flags.metrics_port, file.metrics_port) {
         (Some(a), Some(b)) if a != b => return Err(pick.twice("--metrics-port", "metrics-port")),
         (a, b) => a.or(b).filter(|port| *port != 0),
@@ -182,6 +187,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 hooks: hook_spec.map(|path| hook::load(&path)).transpose().context(|| "hook-spec".into())?,
                 ..Defaults::default()
             },
+            realtime,
             storage: storage(driver.as_deref(), &storage_opts, check_layers)?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {
@@ -311,6 +317,13 @@ impl Pick<'_> {
         }
     }
 
+    fn number(&self, flag: &str, key: &str, typed: Option<i64>, stored: Option<i64>) -> Result<i64> {
+        match (typed, stored) {
+            (Some(a), Some(b)) if a != b => Err(self.twice(flag, key)),
+            (a, b) => Ok(a.or(b).unwrap_or(0)),
+        }
+    }
+
     fn map(
         &self,
         flag: &str,
@@ -378,6 +391,18 @@ fn umask_of(word: Option<&str>) -> Result<u32> {
 fn layer_limit_of(text: &str) -> Result<Option<u64>> {
     let bytes = size::parse(text).context(|| "max-layer-size".into())?;
     Ok(Some(bytes).filter(|bytes| *bytes > 0))
+}
+
+/// What the parent cgroups get; `None` for nothing.
+fn realtime(period: i64, runtime: i64) -> Result<Option<Realtime>> {
+    if period == 0 && runtime == 0 {
+        return Ok(None);
+    }
+    validate_realtime(period, runtime)?;
+    if !has_realtime() {
+        log::warn!("cpu-rt-period and cpu-rt-runtime have no effect: Your kernel does not support cgroup rt period");
+    }
+    Ok(Some(Realtime { period, runtime }))
 }
 
 /// A duration, or a bare number of seconds.

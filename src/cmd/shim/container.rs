@@ -2,7 +2,7 @@
 
 use crate::api::oci::runtime::{Process, Resources, Spec};
 use crate::api::shim::{Launch, Stats};
-use crate::engine::cgroup::Cgroup;
+use crate::engine::cgroup::{self, Cgroup};
 use crate::engine::create::{self, Started};
 use crate::engine::rootfs::Base;
 use crate::engine::{exec, hook};
@@ -117,6 +117,13 @@ impl Engine for Container {
     fn launch(&mut self, launch: &Launch, spec: &Spec, stdio: Option<[OwnedFd; 3]>) -> Result<Started> {
         if spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()) {
             self.poststop = Some(Poststop { id: launch.id.clone(), bundle: launch.bundle.clone() });
+        }
+        if let (Some(realtime), Some(linux)) = (&launch.realtime, &spec.linux) {
+            let given = cgroup::give_realtime(&linux.cgroups_path, realtime);
+            // Who asks for none can do without.
+            if linux.resources.as_ref().and_then(|r| r.cpu.as_ref()).is_some_and(|cpu| cpu.realtime_runtime.is_some()) {
+                given.context(|| "real-time scheduling of the parent cgroups".into())?;
+            }
         }
         let created = create::create(create::Request {
             id: &launch.id,

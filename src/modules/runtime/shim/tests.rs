@@ -71,6 +71,8 @@ fn order(name: &str, args: &[&str], terminal: bool) -> Launch {
         overlay: None,
         device: None,
         log: Some(LogFile { path: directory.join("console.log"), max_size: 0, max_files: 1 }),
+        syslog: None,
+        realtime: None,
         open_stdin: false,
         stdin_once: false,
         no_pivot: false,
