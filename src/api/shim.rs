@@ -201,12 +201,16 @@ pub struct Launch {
     pub device: Option<PathBuf>,
     /// The file that output goes to.
     pub log: Option<LogFile>,
-    /// Without a file: what syslog gets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub syslog: Option<SyslogTarget>,
-    /// What the cgroups above the container's give to real-time processes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime: Option<Realtime>,
+    /// Without a file: what each line begins with that syslog gets; empty for no such lines.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub syslog_tag: String,
+    /// Number of their facility.
+    pub syslog_facility: u32,
+    /// Microseconds in each of which the cgroups above the container's give `realtime_runtime` to real-time processes;
+    /// what is 0 stays as it is.
+    pub realtime_period: i64,
+    /// See there.
+    pub realtime_runtime: i64,
     /// Whether the process has a standard input, kept open for clients; `/dev/null` otherwise.
     pub open_stdin: bool,
     /// Whether standard input ends when the first client that had it leaves.
@@ -260,26 +264,6 @@ pub struct LogFile {
     pub max_size: u64,
     /// Files including the current one.
     pub max_files: u32,
-}
-
-/// A share of processor time for real-time processes, in microseconds; what is 0 stays as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Object)]
-#[serde(default)]
-pub struct Realtime {
-    /// In each so many,
-    pub period: i64,
-    /// so many.
-    pub runtime: i64,
-}
-
-/// As what a container's output appears in syslog.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
-#[serde(default)]
-pub struct SyslogTarget {
-    /// What each line begins with.
-    pub tag: String,
-    /// Number of the facility.
-    pub facility: u8,
 }
 
 /// A started container.

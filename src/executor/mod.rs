@@ -1,6 +1,5 @@
 //! The use cases: order, locks, undo. No words of HTTP.
 
-use crate::api::shim::Realtime;
 use crate::error::Result;
 use crate::modules::container::Container;
 use crate::modules::container::disk::Disk;
@@ -90,8 +89,8 @@ pub struct Settings {
     pub logging: Logging,
     /// What goes into every container's document.
     pub defaults: Defaults,
-    /// What the cgroups above those of containers give to real-time processes.
-    pub realtime: Option<Realtime>,
+    /// Period and runtime in microseconds that the cgroups above those of containers give to real-time processes.
+    pub realtime: (i64, i64),
     /// In which a container must have started; zero is no limit.
     pub start_timeout: Duration,
 }

@@ -7,18 +7,18 @@ use std::os::unix::net::UnixDatagram;
 pub const SOCKET: &str = "/dev/log";
 
 /// Severity of what failed.
-pub const ERROR: u8 = 3;
+pub const ERROR: u32 = 3;
 /// Severity of what should be looked at.
-pub const WARNING: u8 = 4;
+pub const WARNING: u32 = 4;
 /// Severity of what merely happened.
-pub const INFO: u8 = 6;
+pub const INFO: u32 = 6;
 /// Severity of what only developers want.
-pub const DEBUG: u8 = 7;
+pub const DEBUG: u32 = 7;
 
 /// Facility of programs that people start.
-pub const USER: u8 = 1;
+pub const USER: u32 = 1;
 /// Facility of daemons.
-pub const DAEMON: u8 = 3;
+pub const DAEMON: u32 = 3;
 
 /// A connection to whoever listens now; `None` when nobody does. Sending never waits: a syslog that does not read must
 /// not stop the sender.
@@ -30,7 +30,7 @@ pub fn connect() -> Option<UnixDatagram> {
 }
 
 /// What a message begins with: priority, who speaks, and its process id.
-pub fn head(facility: u8, severity: u8, tag: &str, pid: u32) -> String {
+pub fn head(facility: u32, severity: u32, tag: &str, pid: u32) -> String {
     format!("<{}>{tag}[{pid}]: ", facility * 8 + severity)
 }
 

@@ -4,7 +4,6 @@
 use super::file::File;
 use super::flags::Flags;
 use crate::api::container::{LogConfig, Ulimit};
-use crate::api::shim::Realtime;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Settings;
 use crate::modules::authorization::Authorizer;
@@ -393,16 +392,13 @@ fn layer_limit_of(text: &str) -> Result<Option<u64>> {
     Ok(Some(bytes).filter(|bytes| *bytes > 0))
 }
 
-/// What the parent cgroups get; `None` for nothing.
-fn realtime(period: i64, runtime: i64) -> Result<Option<Realtime>> {
-    if period == 0 && runtime == 0 {
-        return Ok(None);
-    }
+/// What the parent cgroups get.
+fn realtime(period: i64, runtime: i64) -> Result<(i64, i64)> {
     validate_realtime(period, runtime)?;
-    if !has_realtime() {
+    if (period != 0 || runtime != 0) && !has_realtime() {
         log::warn!("cpu-rt-period and cpu-rt-runtime have no effect: Your kernel does not support cgroup rt period");
     }
-    Ok(Some(Realtime { period, runtime }))
+    Ok((period, runtime))
 }
 
 /// A duration, or a bare number of seconds.

@@ -22,10 +22,10 @@ impl Sink {
     /// # Errors
     /// The failing call.
     pub fn open(launch: &Launch) -> Result<Option<Sink>> {
-        match (&launch.log, &launch.syslog) {
+        match (&launch.log, launch.syslog_tag.as_str()) {
             (Some(file), _) => Log::open(file.clone()).map(Sink::File).map(Some),
-            (None, Some(target)) => Ok(Syslog::open(target).map(Sink::Syslog)),
-            (None, None) => Ok(None),
+            (None, "") => Ok(None),
+            (None, tag) => Ok(Syslog::open(tag, launch.syslog_facility).map(Sink::Syslog)),
         }
     }
 

@@ -24,7 +24,7 @@ mod v2;
 mod tests;
 
 use crate::api::oci::runtime::{DeviceRule, Resources};
-use crate::api::shim::{Realtime, Stats};
+use crate::api::shim::Stats;
 use crate::error::{Error, Kind, Result};
 use crate::utils::sys::{clone, eventfd};
 use freezer::Freezer;
@@ -65,13 +65,13 @@ pub struct Entry {
 /// How long processes get to freeze, and to die.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Gives real-time processes their time in every cgroup above `cgroups_path`, which are made where they are missing: a
-/// cgroup can only pass on what it has, and a new one has none. Nothing happens where version 1 or the kernel's part of
+/// Gives real-time processes `runtime` of each `period` microseconds in every cgroup above `cgroups_path`, which are made
+/// where they are missing; what is 0 stays. A cgroup can only pass on what it has, and a new one has none. Nothing happens where version 1 or the kernel's part of
 /// it is missing.
 ///
 /// # Errors
 /// The failing call: EINVAL where the directory above has not as much to give, or those below have been given more.
-pub fn give_realtime(cgroups_path: &str, realtime: &Realtime) -> Result<()> {
+pub fn give_realtime(cgroups_path: &str, period: i64, runtime: i64) -> Result<()> {
     let path = normalise(cgroups_path)?;
     let is_possible = |h: &&Hierarchy| h.version == Version::V1 && h.mount.join(v1::RT_RUNTIME).exists();
     let Some(hierarchy) = Layout::host()?.with("cpu").filter(is_possible) else { return Ok(()) };
@@ -87,9 +87,9 @@ pub fn give_realtime(cgroups_path: &str, realtime: &Realtime) -> Result<()> {
             }
         };
         // A period that is shorter than the old runtime fits after the new one.
-        let first = set(v1::RT_PERIOD, realtime.period);
-        set(v1::RT_RUNTIME, realtime.runtime)?;
-        first.or_else(|_| set(v1::RT_PERIOD, realtime.period))?;
+        let first = set(v1::RT_PERIOD, period);
+        set(v1::RT_RUNTIME, runtime)?;
+        first.or_else(|_| set(v1::RT_PERIOD, period))?;
     }
     Ok(())
 }

@@ -4,10 +4,10 @@ use super::head::{Head, VolumeUse, command_line};
 use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
+use super::syslog::Target;
 use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use crate::api::oci::image::{Empty, Healthcheck};
 use crate::api::oci::runtime::Hooks;
-use crate::api::shim::SyslogTarget;
 use crate::api::volume::MountRecord;
 use crate::error::{Error, Result};
 use crate::utils::id::is_full_id;
@@ -91,9 +91,11 @@ pub struct Extra {
     pub log_size: u64,
     /// Log files including the current one.
     pub log_files: u32,
-    /// Without a log file: what syslog gets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub syslog: Option<SyslogTarget>,
+    /// Without a log file: what each line begins with that syslog gets; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub syslog_tag: String,
+    /// Number of their facility.
+    pub syslog_facility: u32,
     /// When it is started again.
     pub restart_policy: RestartPolicy,
     /// Where on the host a channel of its own is mounted; empty without one.
@@ -144,12 +146,14 @@ impl Extra {
             Logging::File { max_size, max_files } => (max_size, max_files),
             Logging::Syslog(_) | Logging::Off => (0, 0),
         };
+        let (syslog_tag, syslog_facility) = logging.syslog();
         Extra {
             auto_remove: host.auto_remove,
             network_mode: host.network_mode.clone(),
             log_size,
             log_files,
-            syslog: logging.syslog(),
+            syslog_tag,
+            syslog_facility,
             restart_policy: host.restart_policy.clone(),
             host_channel: host.host_channel.path_on_host.clone(),
         }
@@ -165,9 +169,9 @@ impl Extra {
     }
 
     fn logging(&self) -> Logging {
-        match (self.log_size, &self.syslog) {
-            (0, Some(target)) => Logging::Syslog(Box::new(target.clone())),
-            (0, None) => Logging::Off,
+        match (self.log_size, self.syslog_tag.as_str()) {
+            (0, "") => Logging::Off,
+            (0, tag) => Logging::Syslog(Box::new(Target { tag: tag.into(), facility: self.syslog_facility })),
             (max_size, _) => Logging::File { max_size, max_files: self.log_files.max(1) },
         }
     }
@@ -306,7 +310,8 @@ mod tests {
             network_mode: "host".into(),
             log_size: 9000,
             log_files: 2,
-            syslog: None,
+            syslog_tag: String::new(),
+            syslog_facility: 0,
             restart_policy: RestartPolicy { name: "on-failure".into(), maximum_retry_count: 3 },
         });
         d
@@ -347,7 +352,7 @@ mod tests {
     fn syslog_is_kept() {
         let id = "b".repeat(64);
         let mut d = sample(&id, "web");
-        let logging = Logging::Syslog(Box::new(SyslogTarget { tag: "web".into(), facility: 16 }));
+        let logging = Logging::Syslog(Box::new(Target { tag: "web".into(), facility: 16 }));
         d.common_config.extra = Some(Extra::new(&HostConfig::default(), &logging));
         let head = load_head(&json::to_vec(&d), &id, || panic!("our own documents need no second file")).unwrap();
         assert_eq!((&head.logging, &d.head().logging), (&logging, &logging));

@@ -1,8 +1,8 @@
 //! Where a container's output goes: docker's json-file with rotation, syslog, or nowhere.
 
-use super::syslog;
+use super::syslog::{self, Target};
 use crate::api::container::LogConfig;
-use crate::api::shim::{LogFile, SyslogTarget};
+use crate::api::shim::LogFile;
 use crate::error::{Error, Kind, Result};
 use crate::utils::size;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub enum Logging {
         max_files: u32,
     },
     /// The host's syslog. The tag is a template until a container has it; an empty one stands for the default.
-    Syslog(Box<SyslogTarget>),
+    Syslog(Box<Target>),
     /// Output is not kept.
     Off,
 }
@@ -109,11 +109,11 @@ impl Logging {
         }
     }
 
-    /// What the shim is told where there is no file.
-    pub fn syslog(&self) -> Option<SyslogTarget> {
+    /// What the shim is told where there is no file: tag, empty without syslog, and facility.
+    pub fn syslog(&self) -> (String, u32) {
         match self {
-            Logging::Syslog(target) => Some((**target).clone()),
-            Logging::File { .. } | Logging::Off => None,
+            Logging::Syslog(target) => (target.tag.clone(), target.facility),
+            Logging::File { .. } | Logging::Off => (String::new(), 0),
         }
     }
 }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn options_of_syslog() {
         let plain = Logging::default().refine(&wanted("syslog", &[])).unwrap();
-        assert_eq!(plain.syslog(), Some(SyslogTarget { tag: "".into(), facility: 3 }));
+        assert_eq!(plain.syslog(), (String::new(), 3));
         let of =
             |key| Logging::default().refine(&wanted("syslog", &[(key, "{{.Name}}"), ("syslog-facility", "local7")]));
         let tagged = of("tag").unwrap();

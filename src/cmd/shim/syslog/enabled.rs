@@ -8,7 +8,6 @@
 
 use super::super::lines::Lines;
 use super::queue::Queue;
-use crate::api::shim::SyslogTarget;
 use crate::utils::syslog;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
@@ -53,8 +52,8 @@ struct Out {
 
 impl Syslog {
     /// Finds syslog when there is something to say.
-    pub fn open(target: &SyslogTarget) -> Option<Syslog> {
-        let head = |severity| syslog::head(target.facility, severity, &target.tag, std::process::id());
+    pub fn open(tag: &str, facility: u32) -> Option<Syslog> {
+        let head = |severity| syslog::head(facility, severity, tag, std::process::id());
         let heads = [head(syslog::INFO), head(syslog::ERROR)];
         let limit = DATAGRAM_LIMIT - heads[0].len().min(DATAGRAM_LIMIT / 2);
         let out = Out {
@@ -235,7 +234,7 @@ mod tests {
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).unwrap();
         }
-        let mut syslog = Syslog::open(&SyslogTarget { tag: "box".into(), facility: 17 }).unwrap();
+        let mut syslog = Syslog::open("box", 17).unwrap();
         syslog.out.socket = Some(ours);
         (syslog, theirs)
     }

@@ -1,7 +1,6 @@
 //! A build without it.
 
-use super::Facts;
-use crate::api::shim::SyslogTarget;
+use super::{Facts, Target};
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
 
@@ -9,7 +8,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// Always.
-pub fn target() -> Result<SyslogTarget> {
+pub fn target() -> Result<Target> {
     Err(Error::new(Kind::Unsupported, "this build has no container log driver syslog"))
 }
 
@@ -17,12 +16,12 @@ pub fn target() -> Result<SyslogTarget> {
 ///
 /// # Errors
 /// None.
-pub fn set(_: &mut SyslogTarget, _key: &str, _value: &str, _all: &BTreeMap<String, String>) -> Result<bool> {
+pub fn set(_: &mut Target, _key: &str, _value: &str, _all: &BTreeMap<String, String>) -> Result<bool> {
     Ok(false)
 }
 
 /// None.
-pub fn options(_: &SyslogTarget) -> BTreeMap<String, String> {
+pub fn options(_: &Target) -> BTreeMap<String, String> {
     BTreeMap::new()
 }
 
@@ -30,6 +29,6 @@ pub fn options(_: &SyslogTarget) -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// None.
-pub fn record(_: &mut SyslogTarget, _: &Facts<'_>, _annotations: &mut BTreeMap<String, String>) -> Result<()> {
+pub fn record(_: &mut Target, _: &Facts<'_>, _annotations: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }

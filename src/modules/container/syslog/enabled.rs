@@ -1,7 +1,6 @@
 //! A build with it.
 
-use super::Facts;
-use crate::api::shim::SyslogTarget;
+use super::{Facts, Target};
 use crate::error::{Error, Result};
 use crate::utils::syslog;
 use std::collections::BTreeMap;
@@ -16,7 +15,7 @@ const SHORT_ID: usize = 12;
 const DAEMON_NAME: &str = "iSulad";
 
 /// The facilities of RFC 3164 by their usual names, and their numbers.
-const FACILITIES: [(&str, u8); 20] = [
+const FACILITIES: [(&str, u32); 20] = [
     ("kern", 0),
     ("user", syslog::USER),
     ("mail", 2),
@@ -43,8 +42,8 @@ const FACILITIES: [(&str, u8); 20] = [
 ///
 /// # Errors
 /// None.
-pub fn target() -> Result<SyslogTarget> {
-    Ok(SyslogTarget { tag: String::new(), facility: syslog::DAEMON })
+pub fn target() -> Result<Target> {
+    Ok(Target { tag: String::new(), facility: syslog::DAEMON })
 }
 
 /// Takes one option, which may have docker's name or the original's; false when it is not the driver's. `all` are the
@@ -52,7 +51,7 @@ pub fn target() -> Result<SyslogTarget> {
 ///
 /// # Errors
 /// `Kind::Invalid` for a malformed value and for a tag that is given twice.
-pub fn set(target: &mut SyslogTarget, key: &str, value: &str, all: &BTreeMap<String, String>) -> Result<bool> {
+pub fn set(target: &mut Target, key: &str, value: &str, all: &BTreeMap<String, String>) -> Result<bool> {
     match key {
         "tag" | "syslog-tag" => {
             if all.get("tag").is_some_and(|tag| all.get("syslog-tag").is_some_and(|other| other != tag)) {
@@ -75,7 +74,7 @@ pub fn set(target: &mut SyslogTarget, key: &str, value: &str, all: &BTreeMap<Str
 }
 
 /// The options written out, with docker's names.
-pub fn options(target: &SyslogTarget) -> BTreeMap<String, String> {
+pub fn options(target: &Target) -> BTreeMap<String, String> {
     let mut options = BTreeMap::from([("syslog-facility".to_owned(), facility(target).to_owned())]);
     if !target.tag.is_empty() {
         options.insert("tag".into(), target.tag.clone());
@@ -87,11 +86,12 @@ pub fn options(target: &SyslogTarget) -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// `Kind::Invalid` for a tag that is too long.
-pub fn record(target: &mut SyslogTarget, facts: &Facts<'_>, annotations: &mut BTreeMap<String, String>) -> Result<()> {
-    target.tag = match target.tag.as_str() {
-        "" => short(facts.id, DEFAULT_TAG).into(),
-        template => expand(template, facts)?,
-    };
+pub fn record(target: &mut Target, facts: &Facts<'_>, annotations: &mut BTreeMap<String, String>) -> Result<()> {
+    target.tag = expand(&target.tag, facts)?;
+    // Also for one that only has what this container has not.
+    if target.tag.is_empty() {
+        target.tag = short(facts.id, DEFAULT_TAG).into();
+    }
     if target.tag.len() > TAG_LIMIT {
         return Err(Error::invalid(format!("log option tag: {} bytes, at most {TAG_LIMIT}", target.tag.len())));
     }
@@ -101,7 +101,7 @@ pub fn record(target: &mut SyslogTarget, facts: &Facts<'_>, annotations: &mut BT
     Ok(())
 }
 
-fn facility(target: &SyslogTarget) -> &'static str {
+fn facility(target: &Target) -> &'static str {
     FACILITIES.iter().find(|(_, number)| *number == target.facility).map_or("", |(name, _)| name)
 }
 

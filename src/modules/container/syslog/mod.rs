@@ -10,6 +10,15 @@ pub use disabled::{options, record, set, target};
 #[cfg(feature = "syslog")]
 pub use enabled::{options, record, set, target};
 
+/// As what a container's output appears in syslog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What each line begins with.
+    pub tag: String,
+    /// Number of the facility.
+    pub facility: u32,
+}
+
 /// What a tag may say of its container.
 #[derive(Default)]
 pub struct Facts<'a> {
