@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn an_empty_datagram_is_one() {
         let mut queue = Queue::default();
-        assert!(queue.push("", b"") && queue.push("a", b"b") && !queue.push("", &[b'x'; 1 << 16]));
+        assert!(queue.push("", b"") && queue.push("a", b"b") && !queue.push("", &vec![b'x'; 1 << 16]));
         assert_eq!(queue.front(), Some(&b""[..]));
         queue.pop();
         assert_eq!(queue.front(), Some(&b"ab"[..]));
