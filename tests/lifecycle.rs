@@ -19,6 +19,7 @@ tests![
     wait_prints_codes_in_order,
     rm_of_a_running_container_is_refused,
     rm_force_prints_the_id,
+    rm_takes_immutable_files_along,
     several_names_go_on_after_a_failure,
     containers_are_found_by_id_prefix,
     auto_remove_leaves_nothing,
@@ -29,6 +30,7 @@ tests![
     ps_selects_and_formats,
     stats_print_with_templates,
     inspect_shows_what_was_asked_for,
+    times_are_local,
     every_build_prints_json,
     templates_are_evaluated,
     top_lists_the_processes,
@@ -181,6 +183,29 @@ fn rm_force_prints_the_id(bed: &mut Bed) {
     assert_eq!(bed.isula("rm -f aa").ok(), id);
     bed.isula("rm aa").fails(1, "No such container");
     bed.isula("inspect aa").fails(1, "No such object:a");
+}
+
+fn rm_takes_immutable_files_along(bed: &mut Bed) {
+    bed.start();
+    let id = bed.run_detached("aa", "", "sh -c 'mkdir -p /kept/er; echo > /kept/file; echo ready; sleep 1000'");
+    bed.await_log("aa", "ready");
+    let deep = "i=0; while [ $i -lt 2048 ]; do mkdir a; cd a; i=$((i + 1)); done";
+    bed.isula(&format!("exec aa sh -c '{deep}'")).ok();
+    let storage = bed.graph().join("storage/overlay");
+    let upper = std::fs::read_dir(storage).unwrap().flatten().map(|entry| entry.path().join("diff"));
+    let upper = upper.into_iter().find(|upper| upper.join("kept").is_dir()).expect("the container's layer");
+    let document = bed.graph().join("engines/lcr").join(&id).join("config.json");
+    let fixed = [upper.join("kept/file"), upper.join("kept/er"), upper.join("kept"), document];
+    let set = std::process::Command::new("chattr").arg("+i").args(&fixed).output().expect("chattr of e2fsprogs");
+    if !set.status.success() {
+        crate::support::runner::skip("no immutable files here");
+    }
+    assert!(std::fs::remove_file(&fixed[3]).is_err() && std::fs::remove_file(&fixed[0]).is_err());
+    assert_eq!(bed.isula("rm -f aa").ok(), id);
+    bed.isula("inspect aa").fails(1, "No such object:aa");
+    eventually("nothing is left on disk", || !upper.exists() && !fixed[3].exists());
+    bed.restart();
+    assert!(!bed.log().contains("garbage is left") && !bed.log().contains("not permitted"), "{}", bed.log());
 }
 
 fn several_names_go_on_after_a_failure(bed: &mut Bed) {
@@ -367,6 +392,56 @@ fn inspect_shows_what_was_asked_for(bed: &mut Bed) {
     contains(&bed.inspect("aa", "/Config/Env").to_string(), "\"A=b\"");
     let image = json(bed.isula(&format!("inspect {IMAGE}")).ok().as_bytes());
     contains(&image[0]["image"]["repo_tags"].to_string(), IMAGE);
+}
+
+fn times_are_local(bed: &mut Bed) {
+    bed.start();
+    bed.isula(&format!("run --name aa {IMAGE} true")).ok();
+    let show = |zone: Option<&str>, line: &str| {
+        let mut command = bed.applet("isula");
+        command.args(crate::support::command::words(line));
+        match zone {
+            Some(zone) => command.env("TZ", zone),
+            None => command.env_remove("TZ"),
+        };
+        crate::support::command::run(command, line.to_string(), b"", crate::support::PATIENCE).ok()
+    };
+    let instant = |text: &str| isulabox::utils::time::Timestamp::parse_rfc3339(text).unwrap();
+    // What clients of the interface get is docker's.
+    let state = bed.get("/v1.44/containers/aa/json").json()["State"].clone();
+    let started = state["StartedAt"].as_str().unwrap();
+    assert!(started.ends_with('Z'), "{started}");
+    for (zone, offset) in [("IST-5:30", "+05:30"), ("NST3:30", "-03:30"), ("UTC0", "+00:00"), ("LINT-14", "+14:00")] {
+        let all = json(show(Some(zone), "inspect aa").as_bytes());
+        for pointer in ["/0/State/StartedAt", "/0/State/FinishedAt", "/0/Created"] {
+            let text = all.pointer(pointer).unwrap().as_str().unwrap();
+            assert!(text.ends_with(offset), "{pointer}: {text}");
+        }
+        let shown = all.pointer("/0/State/StartedAt").unwrap().as_str().unwrap();
+        assert_eq!(instant(shown), instant(started));
+        if cfg!(feature = "templates") {
+            assert_eq!(show(Some(zone), "inspect -f {{.State.StartedAt}} aa"), shown);
+            assert_eq!(show(Some(zone), "ps -a --format {{.StartAt}}"), shown);
+        }
+        let image = json(show(Some(zone), &format!("inspect {IMAGE}")).as_bytes());
+        let loaded = image.pointer("/0/image/loaded").unwrap().as_str().unwrap();
+        assert!(loaded.ends_with(offset), "{loaded}");
+        let event = show(Some(zone), "events -S 1 -U 0s");
+        let time = event.lines().last().unwrap().split(' ').next().unwrap();
+        assert!(time.ends_with(offset), "{time}");
+    }
+    bed.isula(&format!("create --name bb {IMAGE} true")).ok();
+    let never = "0001-01-01T00:00:00Z";
+    assert_eq!(json(show(Some("IST-5:30"), "inspect bb").as_bytes()).pointer("/0/State/StartedAt").unwrap(), never);
+    // The host's clock may be set to another zone at any time.
+    let zone = std::path::Path::new("/usr/share/zoneinfo/Asia/Kolkata");
+    let (Ok(local), true) = (std::fs::canonicalize("/etc/localtime"), zone.exists()) else { return };
+    let none = None::<&str>;
+    nix::mount::mount(Some(zone), &local, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+    let text = json(show(None, "inspect aa").as_bytes());
+    let text = text.pointer("/0/State/StartedAt").unwrap().as_str().unwrap();
+    assert!(text.ends_with("+05:30") && instant(text) == instant(started), "{text}");
+    nix::mount::umount(&local).unwrap();
 }
 
 fn every_build_prints_json(bed: &mut Bed) {

@@ -18,6 +18,7 @@ tests![
     a_last_line_without_an_end,
     binary_output_survives,
     disabled_log_says_so,
+    driver_none,
     log_of_a_terminal_container,
     logs_of_nothing,
     full_disk_under_the_log_does_not_stop_the_container,
@@ -174,6 +175,35 @@ fn disabled_log_says_so(bed: &mut Bed) {
     assert_eq!(o.code, 0, "{}", o.show());
     let all = o.out + &o.err;
     assert!(all.contains("disable console log!") && all.contains("[WARNING]: Container"), "{all} ({id})");
+}
+
+fn driver_none(bed: &mut Bed) {
+    bed.start_with(&["--container-log-driver", "none"]);
+    contains(&bed.isula("info").ok(), "Logging Driver: none");
+    // Whoever is attached gets the output; nobody else does.
+    let o = bed.isula(&format!("run --name aa {IMAGE} sh -c 'echo one; echo two >&2'"));
+    assert_eq!((o.out.as_str(), o.err.as_str()), ("one\n", "two\n"), "{}", o.show());
+    bed.isula(&format!("run --name bb --log-driver none {IMAGE} echo well")).ok();
+    bed.isula(&format!("run --name cc --log-driver json-file --log-opt disable-log=true {IMAGE} echo well")).ok();
+    for name in ["aa", "bb", "cc"] {
+        assert_eq!(bed.inspect(name, "/HostConfig/LogConfig/Type"), "none");
+        assert_eq!(bed.inspect(name, "/LogPath"), "");
+        let o = bed.isula(&format!("logs {name}"));
+        assert_eq!((o.code, o.out.as_str()), (0, ""), "{}", o.show());
+        contains(&o.err, &format!("[WARNING]: Container {name} disable console log!"));
+        bed.get(&format!("/v1.44/containers/{name}/logs?stdout=1")).expect(501);
+        let directory = bed.inspect(name, "/HostnamePath");
+        let directory = PathBuf::from(directory.as_str().unwrap());
+        assert!(!directory.with_file_name("console.log").exists());
+    }
+    bed.restart();
+    assert_eq!(bed.isula("start -a aa").out, "one\n");
+    bed.isula("logs aa").exits(0);
+    // The other driver is as it is without a daemon's.
+    bed.isula(&format!("run --name dd --log-driver json-file {IMAGE} echo well")).ok();
+    assert_eq!(bed.isula("logs dd").ok(), "well");
+    bed.isula(&format!("run --log-driver none --log-opt max-size=1m {IMAGE} true"))
+        .fails(125, "container log driver: none, unsupport: max-size");
 }
 
 fn log_of_a_terminal_container(bed: &mut Bed) {

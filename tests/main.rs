@@ -46,6 +46,8 @@ mod storage;
 mod store;
 mod streams;
 mod support;
+#[cfg(feature = "syslog")]
+mod syslog;
 mod system_containers;
 mod users;
 mod volume_copies;
@@ -89,6 +91,8 @@ fn main() -> ExitCode {
         exec::TESTS,
         streams::TESTS,
         logs::TESTS,
+        #[cfg(feature = "syslog")]
+        syslog::TESTS,
         isolation::TESTS,
         security::TESTS,
         users::TESTS,

@@ -1,7 +1,7 @@
 //! Limits: values in the cgroup, and what happens at them.
 
 use crate::docker_client::docker;
-use crate::support::bed::Bed;
+use crate::support::bed::{Bed, refused};
 use crate::support::disk::LoopDevice;
 use crate::support::{IMAGE, cgroup, contains, old_kernel};
 use crate::{requires, tests};
@@ -23,6 +23,8 @@ tests![
     block_devices_that_are_none,
     huge_pages,
     real_time_scheduling,
+    the_daemons_real_time_scheduling,
+    stats_of_all_states,
     kernel_memory_and_open_files,
 ];
 
@@ -308,10 +310,10 @@ fn real_time_scheduling(bed: &mut Bed) {
     let o = bed.isula(&format!("run --rm --cpu-rt-period 1000 --cpu-rt-runtime 2000 {IMAGE} true"));
     assert_eq!(o.code, 125, "{}", o.show());
     if let Err(reason) = crate::support::requires::cgroup_realtime() {
-        contains(&o.err, "Your kernel does not support CPU real-time scheduling of cgroups");
+        contains(&o.err, "Your kernel does not support cgroup rt");
         crate::support::runner::skip(&reason);
     }
-    contains(&o.err, "cpu real-time runtime cannot be higher than cpu real-time period");
+    contains(&o.err, "Invalid --cpu-rt-runtime: rt runtime cannot be higher than rt period");
     // What is above has none to give.
     let o = bed.isula(&format!("run --rm --cpu-rt-runtime 1000 {IMAGE} true"));
     assert_eq!(o.code, 125, "{}", o.show());
@@ -330,10 +332,103 @@ fn real_time_scheduling(bed: &mut Bed) {
     assert_eq!(read("cpu.rt_period_us").as_deref(), Some("500000"));
     bed.isula("update --cpu-rt-runtime 10000 aa").ok();
     assert_eq!(read("cpu.rt_runtime_us").as_deref(), Some("10000"));
-    bed.isula("update --cpu-rt-period 5000 aa").fails(1, "cannot be higher than cpu real-time period");
+    bed.isula("update --cpu-rt-period 5000 aa").fails(1, "rt runtime cannot be higher than rt period");
     assert_eq!(bed.inspect("aa", "/HostConfig/CpuRealtimeRuntime"), 10000);
     bed.isula("rm -f aa").ok();
     cgroup::remove_tree(&bed.cgroup_parent());
+}
+
+fn the_daemons_real_time_scheduling(bed: &mut Bed) {
+    let words =
+        |period: &str, runtime: &str| bed.daemon_words(&["--cpu-rt-period", period, "--cpu-rt-runtime", runtime]);
+    contains(&refused(bed, &words("xx", "950000")), "--cpu-rt-period");
+    contains(&refused(bed, &words("1000000", "xx")), "--cpu-rt-runtime");
+    let high = refused(bed, &words("1000", "2000"));
+    contains(&high, "Invalid --cpu-rt-runtime: rt runtime cannot be higher than rt period");
+    let file = bed.dir.join("daemon.json");
+    std::fs::write(&file, r#"{"cpu-rt-period":500000}"#).unwrap();
+    let file = file.display().to_string();
+    let clash = bed.daemon_words(&["--config", &file, "--cpu-rt-period", "400000"]);
+    contains(&refused(bed, &clash), "--cpu-rt-period");
+    // What parallel tests take of the same machine is little too.
+    bed.start_with(&["--config", &file, "--cpu-rt-runtime", "40000"]);
+    if let Err(reason) = crate::support::requires::cgroup_realtime() {
+        // A daemon with these flags serves all the same, and says that they are for nothing.
+        bed.isula(&format!("run --rm --cpu-rt-runtime 1000 {IMAGE} true"))
+            .fails(125, "Your kernel does not support cgroup rt");
+        contains(&bed.log(), "Your kernel does not support cgroup rt period");
+        crate::support::runner::skip(&reason);
+    }
+    bed.run_detached("aa", "--cpu-rt-period 500000 --cpu-rt-runtime 20000", "payload ready 1000");
+    let above = Path::new("/sys/fs/cgroup/cpu").join(bed.cgroup_parent().trim_start_matches('/'));
+    let given = |file: &str| std::fs::read_to_string(above.join(file)).unwrap().trim().to_owned();
+    assert_eq!([given("cpu.rt_period_us"), given("cpu.rt_runtime_us")], ["500000", "40000"]);
+    let read = |name: &str| cgroup::read(bed.container_pid(name), &["cpu.rt_runtime_us"]);
+    assert_eq!(read("aa").as_deref(), Some("20000"));
+    // More than there is.
+    let o = bed.isula(&format!("run --rm --cpu-rt-period 500000 --cpu-rt-runtime 50000 {IMAGE} true"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    contains(&o.err, "cpu.rt_runtime_us");
+    // One that asked for nothing may have some later.
+    bed.run_detached("bb", "", "payload ready 1000");
+    assert_eq!(read("bb").as_deref(), Some("0"));
+    bed.isula("update --cpu-rt-runtime 10000 bb").ok();
+    assert_eq!(read("bb").as_deref(), Some("10000"));
+    bed.isula("update --cpu-rt-period 800000 --cpu-rt-runtime 900000 bb")
+        .fails(1, "Invalid --cpu-rt-runtime: rt runtime cannot be higher than rt period");
+    // Also in a parent of a container's own, which gets as much: all there is.
+    bed.isula("rm -f aa bb").ok();
+    let parent = format!("{}/other", bed.cgroup_parent());
+    bed.run_detached("cc", &format!("--cgroup-parent {parent} --cpu-rt-runtime 5000"), "payload ready 1000");
+    assert_eq!(read("cc").as_deref(), Some("5000"));
+    bed.isula("rm -f cc").ok();
+    cgroup::remove_tree(&bed.cgroup_parent());
+}
+
+fn stats_of_all_states(bed: &mut Bed) {
+    requires!(cgroup_freezer);
+    bed.start();
+    bed.isula("stats --no-stream nosuch").fails(1, "No such container");
+    let o = bed.isula("stats --no-stream -");
+    assert_ne!(o.code, 0, "{}", o.show());
+    contains(&o.err, "Invalid container name");
+    let short = |id: String| id[..12].to_owned();
+    let created = short(bed.isula(&format!("create --name created {IMAGE} true")).ok());
+    let running = short(bed.run_detached("running", "", "payload ready 1000"));
+    let paused = short(bed.run_detached("paused", "", "payload ready 1000"));
+    bed.isula("pause paused").ok();
+    let stopped = short(bed.run_detached("stopped", "", "payload ready 1000"));
+    bed.isula("stop -t 0 stopped").ok();
+    let ids = |line: &str| {
+        let screen = bed.isula(line).ok();
+        let rows = screen.lines().filter(|row| !row.starts_with("CONTAINER"));
+        let mut ids: Vec<String> = rows.map(|row| row.split(' ').next().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    let sorted = |list: &[&String]| {
+        let mut list: Vec<String> = list.iter().map(|id| id.to_string()).collect();
+        list.sort();
+        list
+    };
+    let alive = sorted(&[&running, &paused]);
+    let all = sorted(&[&created, &running, &paused, &stopped]);
+    assert_eq!(ids("stats --no-stream"), alive);
+    assert_eq!(ids("stats --no-stream -a"), all);
+    assert_eq!(ids("stats --no-stream created"), sorted(&[&created]), "one that was named is shown");
+    assert_eq!(ids("stats --no-stream --original"), alive);
+    let text = bed.isula("stats --no-stream --original -a").ok();
+    for (id, state, name) in [
+        (&created, "inited", "created"),
+        (&running, "running", "running"),
+        (&paused, "paused", "paused"),
+        (&stopped, "exited", "stopped"),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(id.as_str())).unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!((words.len(), words[2], words[12]), (13, state, name), "{line}");
+    }
+    bed.isula("unpause paused").ok();
 }
 
 fn kernel_memory_and_open_files(bed: &mut Bed) {

@@ -18,6 +18,7 @@ tests![
     exec_and_logs_after_a_restart,
     paused_container_is_restored_paused,
     stopped_containers_images_and_names_survive,
+    very_long_labels_and_annotations_survive,
     daemon_killed_at_random_moments,
     daemon_killed_in_the_middle_of_starts,
     container_killed_while_no_daemon_runs,
@@ -174,6 +175,22 @@ fn listed(bed: &Bed) -> Vec<[String; 3]> {
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
+}
+
+fn very_long_labels_and_annotations_survive(bed: &mut Bed) {
+    bed.start();
+    let long = "1".repeat(60_000);
+    bed.run_detached("aa", &format!("--label long={long} --annotation long={long}"), "payload ready 1000");
+    bed.isula("exec aa echo 1").ok();
+    for _ in 0..2 {
+        for pointer in ["/Config/Labels/long", "/Config/Annotations/long"] {
+            assert!(bed.inspect("aa", pointer) == long.as_str(), "{pointer} is another");
+        }
+        bed.restart();
+    }
+    assert_eq!(bed.isula("exec aa echo 1").ok(), "1");
+    bed.isula("restart -t 0 aa").ok();
+    bed.isula("rm -f aa").ok();
 }
 
 fn daemon_killed_at_random_moments(bed: &mut Bed) {

@@ -3,7 +3,7 @@
 use crate::support::bed::{Bed, json as json_of};
 use crate::support::disk::LoopDevice;
 use crate::support::rootfs::{self, Archive};
-use crate::support::{PATIENCE, command, contains, oci};
+use crate::support::{PATIENCE, cgroup, command, contains, oci};
 use crate::{requires, tests};
 use serde_json::{Value, json};
 use std::fs;
@@ -13,6 +13,8 @@ use std::process::Command;
 tests![
     an_image_of_two_hundred_layers,
     a_graph_with_a_long_path,
+    directories_that_are_links,
+    directories_that_are_mounts,
     more_layers_than_the_kernel_stacks,
     an_external_directory_is_the_root,
     an_external_device_is_the_root,
@@ -94,6 +96,49 @@ fn a_graph_with_a_long_path(bed: &mut Bed) {
 }
 
 /// The writable layer of the only container.
+/// What iSulad's suite does with such directories.
+fn live(bed: &mut Bed) {
+    bed.start();
+    let quota = |bed: &Bed| cgroup::read(bed.container_pid("aa"), &["cpu.cfs_quota_us", "cpu.max"]).unwrap();
+    bed.run_detached("aa", "--cpus 1.5", "sh -c 'echo own > /own; sleep 1000'");
+    assert!(quota(bed).starts_with("150000"));
+    bed.isula("restart -t 0 aa").ok();
+    assert!(quota(bed).starts_with("150000"));
+    bed.isula("update --cpus 1.3 aa").ok();
+    bed.kill();
+    bed.restart();
+    assert!(quota(bed).starts_with("130000"));
+    assert_eq!(bed.isula("exec aa cat /own").ok(), "own");
+    bed.run("-v vol:/v", "sh -c 'echo kept > /v/file'");
+    bed.isula("restart -t 0 aa").ok();
+    assert_eq!(bed.run("-v vol:/v", "cat /v/file"), "kept");
+    bed.isula("rm -f aa").ok();
+}
+
+fn directories_that_are_links(bed: &mut Bed) {
+    requires!(cgroup_cpu);
+    for (name, path) in [("real-graph", bed.graph()), ("real-state", bed.state())] {
+        fs::create_dir(bed.dir.join(name)).unwrap();
+        std::os::unix::fs::symlink(bed.dir.join(name), path).unwrap();
+    }
+    live(bed);
+    assert!(bed.graph().is_symlink() && bed.state().is_symlink(), "the links stay");
+    assert!(bed.dir.join("real-graph/engines").is_dir());
+}
+
+fn directories_that_are_mounts(bed: &mut Bed) {
+    requires!(cgroup_cpu);
+    for (name, path) in [("real-graph", bed.graph()), ("real-state", bed.state())] {
+        let (real, none) = (bed.dir.join(name), None::<&str>);
+        fs::create_dir(&real).unwrap();
+        fs::create_dir(&path).unwrap();
+        nix::mount::mount(Some(&real), &path, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+    }
+    bed.own_mounts();
+    live(bed);
+    assert!(bed.dir.join("real-graph/engines").is_dir());
+}
+
 fn upper(graph: &Path) -> PathBuf {
     let entries = fs::read_dir(graph.join("storage/overlay")).unwrap().flatten();
     let with_work = entries.map(|e| e.path()).find(|p| p.join("work").is_dir());

@@ -429,7 +429,7 @@ impl Ulimit {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct LogConfig {
-    /// `json-file`, `none`; the daemon's default when empty.
+    /// `json-file`, `syslog`, `none`; the daemon's default when empty.
     #[serde(rename = "Type")]
     pub driver: String,
     /// Driver options.

@@ -205,8 +205,18 @@ pub struct Launch {
     /// a directory that is the root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<PathBuf>,
-    /// Where output goes.
+    /// The file that output goes to.
     pub log: Option<LogFile>,
+    /// Without a file: what each line begins with that syslog gets; empty for no such lines.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub syslog_tag: String,
+    /// Number of their facility.
+    pub syslog_facility: u32,
+    /// Microseconds in each of which the cgroups above the container's give `realtime_runtime` to real-time processes;
+    /// what is 0 stays as it is.
+    pub realtime_period: i64,
+    /// See there.
+    pub realtime_runtime: i64,
     /// Whether the process has a standard input, kept open for clients; `/dev/null` otherwise.
     pub open_stdin: bool,
     /// Whether standard input ends when the first client that had it leaves.

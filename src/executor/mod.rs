@@ -89,6 +89,8 @@ pub struct Settings {
     pub logging: Logging,
     /// What goes into every container's document.
     pub defaults: Defaults,
+    /// Period and runtime in microseconds that the cgroups above those of containers give to real-time processes.
+    pub realtime: (i64, i64),
     /// In which a container must have started; zero is no limit.
     pub start_timeout: Duration,
 }

@@ -11,6 +11,7 @@
 //! forge a line.
 
 use crate::error::{Context, Error, Result};
+use crate::utils::syslog;
 use crate::utils::time::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -63,7 +64,7 @@ pub fn install(ident: &'static str, level: LevelFilter, sink: Sink) -> Result<()
             let (file, size) = open_file(&path, mode)?;
             Open::File { file, path, size, max_size, max_files: max_files.max(1), mode }
         }
-        Sink::Syslog => Open::Syslog(connect_syslog()),
+        Sink::Syslog => Open::Syslog(syslog::connect()),
     };
     let mut first = false;
     let logger = LOGGER.get_or_init(|| {
@@ -88,7 +89,7 @@ pub fn reopen() -> Result<()> {
         Open::File { file, path, size, mode, .. } => {
             (*file, *size) = open_file(path, *mode)?;
         }
-        Open::Syslog(socket) => *socket = connect_syslog(),
+        Open::Syslog(socket) => *socket = syslog::connect(),
         Open::Stderr => {}
     }
     Ok(())
@@ -110,14 +111,6 @@ fn open_file(path: &Path, mode: u32) -> Result<(File, u64)> {
         .context(|| format!("open log file {path:?}"))?;
     let size = file.metadata().context(|| format!("fstat({path:?})"))?.len();
     Ok((file, size))
-}
-
-fn connect_syslog() -> Option<UnixDatagram> {
-    let socket = UnixDatagram::unbound().ok()?;
-    // A syslog daemon that does not read must not stop this process.
-    socket.set_nonblocking(true).ok()?;
-    socket.connect("/dev/log").ok()?;
-    Some(socket)
 }
 
 fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -157,15 +150,15 @@ impl Log for Logger {
             }
             Open::Syslog(socket) => {
                 let severity = match record.level() {
-                    Level::Error => 3,
-                    Level::Warn => 4,
-                    Level::Info => 6,
-                    Level::Debug | Level::Trace => 7,
+                    Level::Error => syslog::ERROR,
+                    Level::Warn => syslog::WARNING,
+                    Level::Info => syslog::INFO,
+                    Level::Debug | Level::Trace => syslog::DEBUG,
                 };
-                let line = format!("<{}>{}[{}]: {text}", 3 * 8 + severity, self.ident, std::process::id());
+                let line = syslog::head(syslog::DAEMON, severity, self.ident, std::process::id()) + &text;
                 let sent = socket.as_ref().is_some_and(|s| s.send(line.as_bytes()).is_ok());
                 if !sent {
-                    *socket = connect_syslog(); // the syslog daemon was restarted, or is not there yet
+                    *socket = syslog::connect(); // the syslog daemon was restarted, or is not there yet
                     let _ = socket.as_ref().map(|s| s.send(line.as_bytes()));
                 }
             }

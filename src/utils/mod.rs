@@ -27,6 +27,7 @@ pub mod sd_notify;
 pub mod signal;
 pub mod size;
 pub mod sys;
+pub mod syslog;
 pub mod time;
 pub mod tls;
 pub mod workers;

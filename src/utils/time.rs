@@ -69,6 +69,19 @@ impl Timestamp {
         String::from_utf8_lossy(&buffer[..n]).into_owned()
     }
 
+    /// The same on the clocks of a zone, which is `offset(seconds)` east of UTC: `2026-11-24T09:20:19.123456789+05:30`,
+    /// with `+00:00` where that is UTC, as the original has it. The unset time is in none.
+    pub fn rfc3339_in(self, offset: impl Fn(i64) -> i64) -> String {
+        if !self.is_set() {
+            return self.rfc3339();
+        }
+        let minutes = offset(self.unix_seconds()) / 60;
+        let mut text = Timestamp(self.0 + i128::from(minutes) * 60 * NANOS).rfc3339();
+        text.pop();
+        let sign = if minutes < 0 { '-' } else { '+' };
+        text + &format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+    }
+
     /// As [`Timestamp::rfc3339`] into a caller's buffer, for writers of many lines; gives the length.
     pub fn write_rfc3339(self, out: &mut [u8; 40]) -> usize {
         let nanos = self.0.rem_euclid(NANOS) as u32;
@@ -329,6 +342,24 @@ pub fn human_duration(d: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zones() {
+        let time = Timestamp::from_unix(1_700_000_000, 5);
+        for (offset, want) in [
+            (0, "2023-11-14T22:13:20.000000005+00:00"),
+            (14 * 3600, "2023-11-15T12:13:20.000000005+14:00"),
+            (-3 * 3600 - 1800, "2023-11-14T18:43:20.000000005-03:30"),
+            (5 * 3600 + 2700, "2023-11-15T03:58:20.000000005+05:45"),
+            // No such time is written with seconds of an offset.
+            (-1800 - 59, "2023-11-14T21:43:20.000000005-00:30"),
+        ] {
+            let text = time.rfc3339_in(|_| offset);
+            assert_eq!(text, want);
+            assert_eq!(Timestamp::parse_rfc3339(&text).unwrap(), time);
+        }
+        assert_eq!(Timestamp::UNSET.rfc3339_in(|_| 3600), "0001-01-01T00:00:00Z");
+    }
 
     #[test]
     fn rfc3339_round_trips() {

@@ -21,6 +21,8 @@ pub mod runner;
 pub mod stage;
 pub mod steps;
 pub mod sys;
+#[cfg(feature = "syslog")]
+pub mod syslog;
 pub mod tree;
 pub mod umoci;
 pub mod usage;

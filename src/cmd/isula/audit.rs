@@ -1,14 +1,8 @@
 //! The trail of the verbs that end containers: who asked for it goes to syslog, as the original has it.
 
-use std::io::IoSlice;
+use crate::utils::syslog;
 use std::os::unix::ffi::OsStrExt;
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket};
-
-/// Where syslog listens.
-const SOCKET: &str = "/dev/log";
-/// Facility `user`, severity `info` (RFC 3164).
-const PRIORITY: u8 = 8 + 6;
 /// Longest command line that is recorded, in bytes.
 const MAX_LINE: usize = 1024;
 
@@ -18,14 +12,7 @@ pub fn record() {
     let own: Vec<Vec<u8>> = std::env::args_os().map(|w| w.as_bytes().to_vec()).collect();
     let parent = std::fs::read(format!("/proc/{}/cmdline", nix::unistd::getppid())).unwrap_or_default();
     let line = line(std::process::id(), &own.join(&b' '), &parent);
-    let send = || -> nix::Result<()> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        let address = UnixAddr::new(SOCKET)?;
-        let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
-        sendmsg(raw, &[IoSlice::new(&line)], &[], MsgFlags::MSG_NOSIGNAL, Some(&address)).map(|_| ())
-    };
-    let _ = send();
+    let _ = syslog::connect().map(|socket| socket.send(&line));
 }
 
 fn line(pid: u32, own: &[u8], parent: &[u8]) -> Vec<u8> {
@@ -33,7 +20,8 @@ fn line(pid: u32, own: &[u8], parent: &[u8]) -> Vec<u8> {
         let end = bytes.len().min(MAX_LINE);
         bytes[..end].iter().map(|b| if b.is_ascii_control() { b' ' } else { *b }).collect()
     };
-    let mut out = format!("<{PRIORITY}>isulad-client[{pid}]: command ").into_bytes();
+    let mut out = syslog::head(syslog::USER, syslog::INFO, "isulad-client", pid).into_bytes();
+    out.extend_from_slice(b"command ");
     out.extend(printable(own));
     out.extend_from_slice(b", parent ");
     let parent = printable(parent);

@@ -6,6 +6,7 @@ use super::{Session, filters, output};
 use crate::api::event::Message;
 use crate::error::Error;
 use crate::utils::json;
+use crate::utils::sys::zone;
 use crate::utils::time::Timestamp;
 use argh::{ArgsInfo, FromArgs};
 
@@ -46,7 +47,7 @@ impl Events {
         let mut failure = None;
         let result = session.client()?.events(&since, &until, &filters, |event| {
             let text = match &format {
-                None => Ok(line(&event)),
+                None => Ok(line(&event, zone::utc_offset)),
                 Some(format) => json::parse(&json::to_vec(&event))
                     .map_err(Failure::from)
                     .and_then(|node| format.render(&node))
@@ -65,12 +66,12 @@ impl Events {
 }
 
 /// `TIME KIND ACTION ID (K=V, …)`
-fn line(event: &Message) -> String {
+fn line(event: &Message, offset: fn(i64) -> i64) -> String {
     const SECOND: i64 = 1_000_000_000;
     let (seconds, nanos) = (event.time_nano.div_euclid(SECOND), event.time_nano.rem_euclid(SECOND));
     let time = Timestamp::from_unix(seconds, nanos as u32);
     let attributes: Vec<String> = event.actor.attributes.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let (time, attributes) = (time.rfc3339(), attributes.join(", "));
+    let (time, attributes) = (time.rfc3339_in(offset), attributes.join(", "));
     format!("{time} {} {} {} ({attributes})\n", event.kind, event.action, event.actor.id)
 }
 
@@ -89,6 +90,7 @@ mod tests {
         event.actor.id = "ab".into();
         event.actor.attributes =
             [("name".to_owned(), "web".to_owned()), ("exitCode".to_owned(), "3".to_owned())].into();
-        assert_eq!(line(&event), "2023-11-14T22:13:20.123456789Z container die ab (exitCode=3, name=web)\n");
+        let line = line(&event, |_| 3600);
+        assert_eq!(line, "2023-11-14T23:13:20.123456789+01:00 container die ab (exitCode=3, name=web)\n");
     }
 }

@@ -275,7 +275,7 @@ pub struct ContainerFlags {
     /// set a search domain
     #[argh(option, arg_name = "list")]
     pub dns_search: Vec<String>,
-    /// log driver
+    /// log driver: json-file, syslog or none
     #[argh(option, arg_name = "string")]
     pub log_driver: Option<String>,
     /// log option, K=V

@@ -7,6 +7,7 @@ use super::{Session, output, table};
 use crate::api::image::{HistoryEntry, NEVER};
 use crate::utils::id::short;
 use crate::utils::size;
+use crate::utils::sys::zone;
 use crate::utils::time::{Timestamp, human_duration};
 use argh::{ArgsInfo, FromArgs};
 
@@ -71,7 +72,7 @@ impl History {
         let time = Timestamp::from_unix(step.created, 0);
         let (age, at) = match step.created {
             NEVER => (NOT_KNOWN.to_owned(), NOT_KNOWN.to_owned()),
-            _ => (format!("{} ago", human_duration(now.since(time))), time.rfc3339()),
+            _ => (format!("{} ago", human_duration(now.since(time))), time.rfc3339_in(zone::utc_offset)),
         };
         let command = step.created_by.replace('\t', " ");
         let bytes = u64::try_from(step.size).unwrap_or(0);
@@ -125,6 +126,6 @@ mod tests {
         assert_eq!(quiet.screen(&steps, None, now).unwrap(), format!("{id}\n<missing>\n"));
         let plain = History { quiet: false, human: false, ..quiet };
         let screen = plain.screen(&steps, None, now).unwrap();
-        assert!(screen.contains("2024-01-01T00:00:00") && screen.contains("1500"), "{screen}");
+        assert!(screen.contains(":00:00.000000000") && screen.contains("1500"), "{screen}");
     }
 }

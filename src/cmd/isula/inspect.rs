@@ -7,6 +7,8 @@ use super::{Session, output, state_word};
 use crate::client::Client;
 use crate::error::{Error, Kind};
 use crate::utils::json;
+use crate::utils::sys::zone;
+use crate::utils::time::Timestamp;
 use argh::{ArgsInfo, FromArgs};
 
 /// print what is known about containers and images
@@ -71,10 +73,28 @@ fn object(client: &Client, name: &str, containers: bool, images: bool) -> Result
         Err(e) if e.kind() == Kind::NotFound => Ok(None),
         Err(e) => Err(e),
     };
-    if containers && let Some(container) = found(client.container_inspect_json(name))? {
-        return Ok(Some(original_names(container)));
+    let container = if containers { found(client.container_inspect_json(name))? } else { None };
+    let object = match container {
+        Some(container) => Some(original_names(container)),
+        None if images => found(client.image_inspect_json(name))?,
+        None => None,
+    };
+    Ok(object.map(|object| local_times(object, zone::utc_offset)))
+}
+
+/// What the daemon tells in UTC, as docker's clients expect it, in the local time that the original shows.
+fn local_times(mut object: Node, offset: fn(i64) -> i64) -> Node {
+    let places: [&[&str]; 5] =
+        [&["Created"], &["State", "StartedAt"], &["State", "FinishedAt"], &["image", "created"], &["image", "loaded"]];
+    for place in places {
+        let found = place.iter().try_fold(&mut object, |node, key| node.get_mut(key));
+        if let Some(Node::Text(text)) = found
+            && let Ok(time) = Timestamp::parse_rfc3339(text)
+        {
+            *text = time.rfc3339_in(offset);
+        }
     }
-    if images { found(client.image_inspect_json(name)) } else { Ok(None) }
+    object
 }
 
 /// A container in the original's spelling, where it differs from docker's.
@@ -143,6 +163,14 @@ mod tests {
         assert_eq!(String::from_utf8(got).unwrap(), want);
         let kept = original_names(node(r#"{"State":{"Health":{"Status":"healthy"}}}"#));
         assert_eq!(json::to_text(&kept), r#"{"State":{"Health":{"Status":"healthy"}}}"#);
+    }
+
+    #[test]
+    fn times_are_local() {
+        let utc = r#"{"Created":"2023-11-14T22:13:20.5Z","State":{"StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"x"},
+            "Config":{"Labels":{"Created":"2023-11-14T22:13:20Z"}},"image":{"loaded":"2023-11-14T22:13:20Z"}}"#;
+        let want = r#"{"Created":"2023-11-15T03:43:20.500000000+05:30","State":{"StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"x"},"Config":{"Labels":{"Created":"2023-11-14T22:13:20Z"}},"image":{"loaded":"2023-11-15T03:43:20.000000000+05:30"}}"#;
+        assert_eq!(json::to_text(&local_times(node(utc), |_| 19_800)), want);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::api::container::ContainerSummary;
 use crate::client::ListRequest;
 use crate::utils::id::short;
 use crate::utils::size;
+use crate::utils::sys::zone;
 use crate::utils::time::{Timestamp, human_duration};
 use argh::{ArgsInfo, FromArgs};
 
@@ -116,11 +117,11 @@ impl Ps {
                 "Pid" => x.pid.to_string(),
                 "ExitCode" => x.exit_code.to_string(),
                 "RestartCount" => x.restart_count.to_string(),
-                "StartAt" => x.started_at.rfc3339(),
-                "FinishAt" => x.finished_at.rfc3339(),
+                "StartAt" => x.started_at.rfc3339_in(zone::utc_offset),
+                "FinishAt" => x.finished_at.rfc3339_in(zone::utc_offset),
                 "Runtime" => x.runtime.clone(),
                 "State" => state_word(&c.state).to_owned(),
-                "CreatedAt" => creation(c).rfc3339(),
+                "CreatedAt" => creation(c).rfc3339_in(zone::utc_offset),
                 "Labels" => labels.join(","),
                 "Mounts" => mounts(false).join(","),
                 "Networks" => c.host_config.network_mode.clone(),

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::ordered::Node;
 use super::template::{Format, JsonStyle};
-use super::{Session, output, table};
+use super::{Session, output, state_word, table};
 use crate::api::stats::ContainerStats;
 use crate::client::{Client, ListRequest};
 use crate::error::Kind;
@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "stats")]
 pub struct Stats {
-    /// also those that do not run
+    /// without names: also those that do not run
     #[argh(switch, short = 'a')]
     all: bool,
     /// print one frame and end
@@ -80,7 +80,7 @@ impl Stats {
         }
     }
 
-    /// One sample of each container: of those that were named, else of all that run.
+    /// One sample of each container: of those that were named, whatever they do, else of all that run.
     fn samples(&self, client: &Client) -> Result<Vec<Sample>, Failure> {
         let mut out = Vec::new();
         if self.containers.is_empty() {
@@ -90,12 +90,12 @@ impl Stats {
             })?;
         }
         for name in &self.containers {
-            let c = client.container_inspect(name)?;
-            let runs = c.state.running || c.state.paused;
-            if runs || self.all {
-                let name = c.name.trim_start_matches('/').to_owned();
-                out.push(Sample { id: c.id, name, state: c.state.status, stats: None });
+            if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+                return Err(Failure::usage(format!("Invalid container name ({name})")));
             }
+            let c = client.container_inspect(name)?;
+            let name = c.name.trim_start_matches('/').to_owned();
+            out.push(Sample { id: c.id, name, state: c.state.status, stats: None });
         }
         for sample in out.iter_mut().filter(|s| s.state == "running" || s.state == "paused") {
             sample.stats = match client.container_stats(&sample.id) {
@@ -210,7 +210,7 @@ fn originals(now: &[Sample]) -> String {
             "{} {} {} {} {} {} {read} {written} {} {} {} {cache} {}\n",
             short(&sample.id),
             s.pids_stats.current,
-            sample.state,
+            state_word(&sample.state),
             s.cpu_stats.cpu_usage.total_usage,
             s.cpu_stats.system_cpu_usage,
             s.cpu_stats.online_cpus,

@@ -49,6 +49,10 @@ pub struct File {
     pub authorization_plugins: Option<Vec<String>>,
     /// `metrics-port`.
     pub metrics_port: Option<u16>,
+    /// `cpu-rt-period`.
+    pub cpu_rt_period: Option<i64>,
+    /// `cpu-rt-runtime`.
+    pub cpu_rt_runtime: Option<i64>,
 }
 
 /// Keys whose value is one string.
@@ -76,8 +80,6 @@ const LATER: &[&str] = &[
     "cdi-spec-dirs",
     "cni-bin-dir",
     "cni-conf-dir",
-    "cpu-rt-period",
-    "cpu-rt-runtime",
     "cri-runtimes",
     "cri-sandboxers",
     "disable-connections",
@@ -171,6 +173,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
                 let port = value.as_u64().and_then(|n| u16::try_from(n).ok());
                 file.metrics_port = Some(port.ok_or_else(|| wrong(&key, "a port, 0 to 65535"))?);
             }
+            "cpu-rt-period" => file.cpu_rt_period = Some(microseconds(&key, &value)?),
+            "cpu-rt-runtime" => file.cpu_rt_runtime = Some(microseconds(&key, &value)?),
             "default-ulimits" => file.default_ulimits = Some(ulimits(value)?),
             _ => other(&key, value)?,
         }
@@ -244,6 +248,10 @@ fn known(key: &str, have: &BTreeMap<String, String>, names: &[&str]) -> Result<(
     }
 }
 
+fn microseconds(key: &str, value: &Value) -> Result<i64> {
+    value.as_i64().ok_or_else(|| wrong(key, "a whole number"))
+}
+
 fn container_log(value: Value) -> Result<LogConfig> {
     let mut log = LogConfig::default();
     for (key, value) in object("container-log", value)? {
@@ -300,7 +308,7 @@ mod tests {
             "storage-driver":"overlay2",
             "default-ulimits":{"nofile":{"Name":"nofile","Hard":10,"Soft":5}},
             "storage-opts":["overlay2.override_kernel_check=true"],
-            "registry-mirrors":[],"hook-spec":"","image-layer-check":false,"use-decrypted-key":true,"metrics-port":9090,
+            "registry-mirrors":[],"hook-spec":"","image-layer-check":false,"use-decrypted-key":true,"metrics-port":9090,"cpu-rt-period":1000,"cpu-rt-runtime":0,
             "tls":true,"tls-verify":false,"tls-config":{"CAFile":"/ca","CertFile":"/cert","KeyFile":"/key"},
             "authorization-plugin":"authz-broker"}"#,
         )
@@ -308,6 +316,7 @@ mod tests {
         assert_eq!(f.hosts.unwrap(), ["unix:///a"]);
         assert_eq!((f.words.len(), f.words["graph"].as_str()), (WORDS.len(), "/g"));
         assert_eq!((f.storage_opts.unwrap().len(), f.image_layer_check), (1, Some(false)));
+        assert_eq!((f.cpu_rt_period, f.cpu_rt_runtime), (Some(1000), Some(0)));
         assert_eq!((f.tls, f.tls_verify, f.metrics_port), (Some(true), Some(false), Some(9090)));
         assert_eq!(["tlscacert", "tlscert", "tlskey"].map(|w| f.words[w].as_str()), ["/ca", "/cert", "/key"]);
         assert_eq!(f.authorization_plugins.unwrap(), ["authz-broker"]);
@@ -338,6 +347,7 @@ mod tests {
             (r#"{"enable-cri-v1":true}"#, "enable-cri-v1"),
             (r#"{"tls":"yes"}"#, "key \"tls\": want true or false"),
             (r#"{"tls-config":{"CA":"/x"}}"#, "\"tls-config.CA\""),
+            (r#"{"cpu-rt-runtime":"9"}"#, "key \"cpu-rt-runtime\": want a whole number"),
             (r#"{"metrics-port":70000}"#, "key \"metrics-port\": want a port"),
             (r#"{"authorization-plugins":{"a":1}}"#, "key \"authorization-plugins\": want a list"),
             ("[]", "object"),

@@ -46,10 +46,10 @@ pub struct Flags {
     /// file mode creation mask inside containers: normal (0022) or secure (0027, default); also --native.umask
     #[argh(option)]
     pub native_umask: Option<String>,
-    /// log driver of containers: json-file (default) or none
+    /// log driver of containers: json-file (default), syslog or none
     #[argh(option)]
     pub container_log_driver: Option<String>,
-    /// options of the containers' log driver: max-size=SIZE, max-file=N, disable-log=BOOL; repeatable
+    /// options of the containers' log driver: max-size, max-file, disable-log, syslog-tag, syslog-facility; repeatable
     #[argh(option, long = "container-log-opts")]
     pub container_log_opts: Vec<String>,
     /// hooks of every container, run before its own
@@ -109,6 +109,12 @@ pub struct Flags {
     /// port on 127.0.0.1 for metrics; 0 (default) for none
     #[argh(option)]
     pub metrics_port: Option<u16>,
+    /// microseconds in which real-time processes of all containers have --cpu-rt-runtime (cgroup v1)
+    #[argh(option)]
+    pub cpu_rt_period: Option<i64>,
+    /// microseconds that real-time processes of all containers have in each --cpu-rt-period (cgroup v1)
+    #[argh(option)]
+    pub cpu_rt_runtime: Option<i64>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -134,10 +140,12 @@ The daemon of the container engine.
       --log-driver DRIVER        stderr, file or syslog (default stderr)
       --log-opt KEY=VALUE        for file: log-path, log-file-mode, max-file, max-size; repeatable
       --cgroup-parent PATH       cgroup under which those of containers are made (default /isulad)
+      --cpu-rt-period US         microseconds in which real-time processes of all containers have --cpu-rt-runtime
+      --cpu-rt-runtime US        as many microseconds (default 0: as the cgroup parent has it; cgroup v1)
       --default-ulimit LIMIT     TYPE=SOFT[:HARD] for every container; repeatable
       --native.umask WORD        inside containers: normal (0022) or secure (0027, default)
-      --container-log-driver D   json-file or none (default json-file)
-      --container-log-opts K=V   max-size, max-file, disable-log; repeatable
+      --container-log-driver D   json-file, syslog or none (default json-file)
+      --container-log-opts K=V   max-size, max-file, disable-log, syslog-tag, syslog-facility; repeatable
       --hook-spec FILE           hooks of every container, run before its own
       --start-timeout TIME       in which a container must have started, such as 2m (default none)
   -s, --storage-driver DRIVER    overlay2 (overlay) or vfs, a copy for each container (default overlay where it works)
@@ -166,8 +174,6 @@ The daemon of the container engine.
 const LATER: &[&str] = &[
     "cni-bin-dir",
     "cni-conf-dir",
-    "cpu-rt-period",
-    "cpu-rt-runtime",
     "cri-runtime",
     "default-runtime",
     "enable-plugins",
@@ -312,6 +318,7 @@ mod tests {
             (&["--cni-bin-dir"], "--cni-bin-dir"),
             (&["--tlsverify=perhaps"], "--tlsverify"),
             (&["--metrics-port", "70000"], "--metrics-port"),
+            (&["--cpu-rt-period", "xx"], "--cpu-rt-period"),
             (&["--debug=perhaps"], "perhaps"),
             (&["word"], "word"),
         ] {

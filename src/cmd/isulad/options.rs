@@ -14,7 +14,7 @@ use crate::modules::image::driver::{Driver, Storage};
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::remap::Remap;
-use crate::modules::spec::{CGROUP_PARENT, Defaults, hook, validate_cgroup_parent};
+use crate::modules::spec::{CGROUP_PARENT, Defaults, has_realtime, hook, validate_cgroup_parent, validate_realtime};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time, tls};
 use log::LevelFilter;
@@ -147,6 +147,10 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         flags.authorization_plugins,
         &file.authorization_plugins,
     )?;
+    let realtime = realtime(
+        pick.number("--cpu-rt-period", "cpu-rt-period", flags.cpu_rt_period, file.cpu_rt_period)?,
+        pick.number("--cpu-rt-runtime", "cpu-rt-runtime", flags.cpu_rt_runtime, file.cpu_rt_runtime)?,
+    )?;
     let metrics_port = match (flags.metrics_port, file.metrics_port) {
         (Some(a), Some(b)) if a != b => return Err(pick.twice("--metrics-port", "metrics-port")),
         (a, b) => a.or(b).filter(|port| *port != 0),
@@ -182,6 +186,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 hooks: hook_spec.map(|path| hook::load(&path)).transpose().context(|| "hook-spec".into())?,
                 ..Defaults::default()
             },
+            realtime,
             storage: storage(driver.as_deref(), &storage_opts, check_layers)?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {
@@ -311,6 +316,13 @@ impl Pick<'_> {
         }
     }
 
+    fn number(&self, flag: &str, key: &str, typed: Option<i64>, stored: Option<i64>) -> Result<i64> {
+        match (typed, stored) {
+            (Some(a), Some(b)) if a != b => Err(self.twice(flag, key)),
+            (a, b) => Ok(a.or(b).unwrap_or(0)),
+        }
+    }
+
     fn map(
         &self,
         flag: &str,
@@ -378,6 +390,15 @@ fn umask_of(word: Option<&str>) -> Result<u32> {
 fn layer_limit_of(text: &str) -> Result<Option<u64>> {
     let bytes = size::parse(text).context(|| "max-layer-size".into())?;
     Ok(Some(bytes).filter(|bytes| *bytes > 0))
+}
+
+/// What the parent cgroups get.
+fn realtime(period: i64, runtime: i64) -> Result<(i64, i64)> {
+    validate_realtime(period, runtime)?;
+    if (period != 0 || runtime != 0) && !has_realtime() {
+        log::warn!("cpu-rt-period and cpu-rt-runtime have no effect: Your kernel does not support cgroup rt period");
+    }
+    Ok((period, runtime))
 }
 
 /// A duration, or a bare number of seconds.

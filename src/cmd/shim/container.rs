@@ -115,6 +115,14 @@ impl Engine for Container {
         if spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()) {
             self.poststop = Some(Poststop { id: launch.id.clone(), bundle: launch.bundle.clone() });
         }
+        let (period, runtime) = (launch.realtime_period, launch.realtime_runtime);
+        if let Some(linux) = spec.linux.as_ref().filter(|_| period != 0 || runtime != 0) {
+            let given = cgroup::give_realtime(&linux.cgroups_path, period, runtime);
+            // Who asks for none can do without.
+            if linux.resources.as_ref().and_then(|r| r.cpu.as_ref()).is_some_and(|cpu| cpu.realtime_runtime.is_some()) {
+                given.context(|| "real-time scheduling of the parent cgroups".into())?;
+            }
+        }
         let created = create::create(create::Request {
             id: &launch.id,
             spec,

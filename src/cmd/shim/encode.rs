@@ -50,12 +50,6 @@ pub fn entry(out: &mut [u8], at: usize, text: &[u8], newline: bool, tail: &Tail)
     put(out, at, if newline { tail.with_newline() } else { tail.without_newline() })
 }
 
-/// Where to cut `text`, which is longer than an entry: at the limit, or before the character that straddles it.
-pub fn cut(text: &[u8]) -> usize {
-    let is_continuation = |at: usize| text.get(at).is_some_and(|b| b & 0xc0 == 0x80);
-    (ENTRY_LIMIT - 3..=ENTRY_LIMIT).rev().find(|&at| !is_continuation(at)).unwrap_or(ENTRY_LIMIT)
-}
-
 // The project is compiled for size, where nothing is inlined that grows; these and the loop below are each line's cost.
 #[inline(always)]
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
@@ -214,14 +208,5 @@ mod tests {
         assert_eq!(entry(&mut out[..end], 0, b"some text <", true, &tail), Some(end));
         let worst = vec![1u8; ENTRY_LIMIT];
         assert!(entry(&mut vec![0u8; ENCODED_LIMIT], 0, &worst, true, &tail).is_some());
-    }
-
-    #[test]
-    fn cuts_keep_characters_whole() {
-        let mut text = vec![b'x'; ENTRY_LIMIT - 1];
-        text.extend_from_slice("日本".as_bytes());
-        assert_eq!(cut(&text), ENTRY_LIMIT - 1);
-        assert_eq!(cut(&vec![b'x'; ENTRY_LIMIT + 9]), ENTRY_LIMIT);
-        assert_eq!(cut(&vec![0x80; ENTRY_LIMIT + 9]), ENTRY_LIMIT);
     }
 }

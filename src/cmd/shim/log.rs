@@ -4,12 +4,12 @@
 //! dropped and counted, and the next entry that fits is preceded by one that says how much is missing.
 
 use super::encode::{self, ENCODED_LIMIT, ENTRY_LIMIT, Tail};
+use super::lines::Lines;
 use crate::api::shim::LogFile;
 use crate::error::{Error, Result, errno_text};
 use crate::utils::sys::descriptor;
 use crate::utils::sys::pages::Pages;
 use crate::utils::time::Timestamp;
-use memchr::memchr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -23,12 +23,16 @@ const MODE: u32 = 0o600;
 
 /// The log of one container.
 pub struct Log {
+    lines: Lines,
+    out: Out,
+}
+
+/// The file that it goes to.
+struct Out {
     target: LogFile,
     file: Option<File>,
     /// Bytes in the current file.
     size: u64,
-    /// The unfinished line of each stream.
-    carry: [Vec<u8>; 2],
     /// Entries that the disk did not take since the last one that it took.
     lost: u64,
     lost_errno: i32,
@@ -40,10 +44,10 @@ impl Log {
     /// # Errors
     /// The failing call.
     pub fn open(target: LogFile) -> Result<Log> {
-        let mut log = Log { target, file: None, size: 0, carry: [Vec::new(), Vec::new()], lost: 0, lost_errno: 0 };
-        match log.open_file(false) {
+        let mut out = Out { target, file: None, size: 0, lost: 0, lost_errno: 0 };
+        match out.open_file(false) {
             Err(e) if !matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EIO)) => Err(e),
-            _ => Ok(log),
+            _ => Ok(Log { lines: Lines::new(ENTRY_LIMIT), out }),
         }
     }
 
@@ -52,9 +56,35 @@ impl Log {
     /// # Errors
     /// The failing call; the old file stays in use.
     pub fn reopen(&mut self) -> Result<()> {
-        self.open_file(false)
+        self.out.open_file(false)
     }
 
+    /// Takes what one read of output stream 0 or 1 brought; `scratch` is of [`SCRATCH`] bytes.
+    pub fn write(&mut self, stream: usize, bytes: &[u8], scratch: &mut Pages) {
+        let tail = Tail::new(stream, Timestamp::now());
+        let Log { lines, out } = self;
+        let mut batch = Batch { out, scratch, end: 0, tail: &tail };
+        lines.write(stream, bytes, |text, newline| batch.entry(text, newline));
+        batch.flush();
+    }
+
+    /// The stream ends: what is left of its last line becomes an entry without a newline.
+    pub fn finish(&mut self, stream: usize, scratch: &mut Pages) {
+        if let Some(text) = self.lines.finish(stream) {
+            let tail = Tail::new(stream, Timestamp::now());
+            let mut batch = Batch { out: &mut self.out, scratch, end: 0, tail: &tail };
+            batch.entry(&text, false);
+            batch.flush();
+        }
+    }
+
+    /// Gives memory back while nothing happens.
+    pub fn trim(&mut self) {
+        self.lines.trim();
+    }
+}
+
+impl Out {
     fn open_file(&mut self, truncate: bool) -> Result<()> {
         let mut file = descriptor::open_append(&self.target.path, MODE, truncate)?;
         self.size = file.seek(SeekFrom::End(0)).map_err(|e| Error::io("lseek(log)", e))?;
@@ -64,37 +94,6 @@ impl Log {
         }
         self.file = Some(file);
         Ok(())
-    }
-
-    /// Takes what one read of output stream 0 or 1 brought; `scratch` is of [`SCRATCH`] bytes.
-    pub fn write(&mut self, stream: usize, bytes: &[u8], scratch: &mut Pages) {
-        let tail = Tail::new(stream, Timestamp::now());
-        let mut batch = Batch { log: self, scratch, end: 0, tail: &tail };
-        let mut rest = bytes;
-        while let Some(newline) = memchr(b'\n', rest) {
-            batch.line(stream, &rest[..newline], true);
-            rest = &rest[newline + 1..];
-        }
-        if !rest.is_empty() {
-            batch.line(stream, rest, false);
-        }
-        batch.flush();
-    }
-
-    /// The stream ends: what is left of its last line becomes an entry without a newline.
-    pub fn finish(&mut self, stream: usize, scratch: &mut Pages) {
-        let text = std::mem::take(&mut self.carry[stream]);
-        if !text.is_empty() {
-            let tail = Tail::new(stream, Timestamp::now());
-            let mut batch = Batch { log: self, scratch, end: 0, tail: &tail };
-            batch.entry(&text, false);
-            batch.flush();
-        }
-    }
-
-    /// Gives memory back while nothing happens.
-    pub fn trim(&mut self) {
-        self.carry.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// Writes whole entries.
@@ -184,49 +183,19 @@ struct Dropped {
 
 /// Entries on their way into the file.
 struct Batch<'a> {
-    log: &'a mut Log,
+    out: &'a mut Out,
     scratch: &'a mut Pages,
     end: usize,
     tail: &'a Tail,
 }
 
 impl Batch<'_> {
-    /// A piece of a line that may have begun in the carry.
-    fn line(&mut self, stream: usize, piece: &[u8], ends: bool) {
-        let mut piece = piece;
-        if !self.log.carry[stream].is_empty() || !ends {
-            let mut text = std::mem::take(&mut self.log.carry[stream]);
-            // Filled up to one entry at a time, so the carry never grows beyond.
-            while text.len() + piece.len() > ENTRY_LIMIT {
-                let (head, rest) = piece.split_at(ENTRY_LIMIT + 1 - text.len());
-                text.extend_from_slice(head);
-                let cut = encode::cut(&text);
-                self.entry(&text[..cut], false);
-                text.drain(..cut);
-                piece = rest;
-            }
-            text.extend_from_slice(piece);
-            if ends {
-                self.entry(&text, true);
-                text.clear();
-            }
-            self.log.carry[stream] = text; // keeps its allocation while the stream is busy
-            return;
-        }
-        while piece.len() > ENTRY_LIMIT {
-            let cut = encode::cut(piece);
-            self.entry(&piece[..cut], false);
-            piece = &piece[cut..];
-        }
-        self.entry(piece, true);
-    }
-
     fn entry(&mut self, text: &[u8], newline: bool) {
-        let max = self.log.target.max_size;
-        if max > 0 && self.log.size + self.end as u64 >= max {
+        let max = self.out.target.max_size;
+        if max > 0 && self.out.size + self.end as u64 >= max {
             self.flush();
-            if self.log.size >= max {
-                self.log.rotate();
+            if self.out.size >= max {
+                self.out.rotate();
             }
         }
         if let Some(end) = encode::entry(self.scratch, self.end, text, newline, self.tail) {
@@ -241,7 +210,7 @@ impl Batch<'_> {
 
     fn flush(&mut self) {
         if self.end > 0 {
-            self.log.append(&self.scratch[..self.end]);
+            self.out.append(&self.scratch[..self.end]);
             self.end = 0;
         }
     }
@@ -393,7 +362,7 @@ mod tests {
             log.write(0, &b"some line of text that is written again and again\n".repeat(20), &mut scratch);
         }
         let before = text(&path).lines().count();
-        log.file.as_ref().unwrap().set_len(0).unwrap();
+        log.out.file.as_ref().unwrap().set_len(0).unwrap();
         log.write(0, b"space again\n", &mut scratch);
         let after = text(&path);
         drop(log);

@@ -12,11 +12,14 @@ mod detach;
 mod encode;
 mod endpoint;
 mod exit;
+mod lines;
 mod log;
 mod request;
 mod root;
 mod session;
+mod sink;
 mod supervisor;
+mod syslog;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "storage")]
@@ -127,7 +130,7 @@ fn prepare(launch: Launch, fds: Vec<OwnedFd>, engine: &mut dyn Engine) -> Result
     let spec = engine.configuration(&launch).map_err(request::not_ours)?;
     let process = spec.process.as_ref().ok_or_else(|| Error::invalid("the configuration has no process"))?;
     let clients = clients(&launch, fds, process.terminal)?;
-    let log = launch.log.clone().map(log::Log::open).transpose()?;
+    let log = sink::Sink::open(&launch)?;
     let ends = if process.terminal {
         request::Ends { child: None, ours: [None, None, None], streams: None }
     } else {

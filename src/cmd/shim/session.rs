@@ -4,7 +4,7 @@ use super::buffer::{self, BLOCK, Pool};
 use super::client::{Client, Part};
 use super::detach;
 use super::endpoint::{Endpoint, Transfer};
-use super::log::Log;
+use super::sink::Sink;
 use crate::error::Result;
 use crate::utils::sys::descriptor;
 use crate::utils::sys::pages::Pages;
@@ -26,6 +26,8 @@ pub enum Token {
     Input,
     /// A client's descriptor.
     Client(usize, Part),
+    /// The log's.
+    Log,
 }
 
 /// One output of a process and the bytes of it that some client still needs.
@@ -103,7 +105,7 @@ pub struct Session {
     /// Exit code, once it ended.
     pub exit: Option<u8>,
     /// Where output is logged.
-    pub log: Option<Log>,
+    pub log: Option<Sink>,
     /// Standard input ends with that of the first client that had one.
     pub stdin_once: bool,
     terminal: Option<OwnedFd>,
@@ -172,14 +174,17 @@ impl Session {
         self.clients.push(client);
     }
 
-    /// Whether nothing is left to do: the process has ended, and every client has everything.
+    /// Whether nothing is left to do: the process has ended, and every client and the log have everything.
     pub fn is_over(&self) -> bool {
-        self.exit.is_some() && self.outputs.iter().all(|o| o.source.is_none()) && self.clients.is_empty()
+        self.exit.is_some()
+            && self.outputs.iter().all(|o| o.source.is_none())
+            && self.clients.is_empty()
+            && self.log.as_ref().is_none_or(Sink::is_done)
     }
 
-    /// The earliest moment at which a client is given up.
+    /// The earliest moment at which a client is given up, or something is due for the log.
     pub fn deadline(&self) -> Option<Instant> {
-        self.clients.iter().filter_map(Client::deadline).min()
+        self.clients.iter().filter_map(Client::deadline).chain(self.log.as_ref().and_then(Sink::deadline)).min()
     }
 
     /// Adds what the session waits for.
@@ -202,6 +207,10 @@ impl Session {
         for (index, client) in self.clients.iter().enumerate() {
             client.register(set, &self.outputs, room, |part| note(Token::Client(index, part)));
         }
+        if let Some(fd) = self.log.as_ref().and_then(Sink::blocked_on) {
+            set.add(fd, POLLOUT);
+            note(Token::Log);
+        }
     }
 
     /// Acts on what the poll set found.
@@ -210,6 +219,7 @@ impl Session {
             Token::Output(stream) => self.read_output(stream, pool, now),
             Token::Input if ready & (POLLERR | POLLNVAL) != 0 => self.input.close(pool),
             Token::Input => self.input.flush(pool),
+            Token::Log => self.log.iter_mut().for_each(Sink::writable),
             Token::Client(index, part) => {
                 let Some(client) = self.clients.get_mut(index) else { return };
                 match part {
@@ -309,6 +319,9 @@ impl Session {
                 client.check_deadline(now);
             }
         }
+        if let Some(log) = &mut self.log {
+            log.settle(now);
+        }
         let over = self.exit.is_some() && self.outputs.iter().all(|o| o.source.is_none());
         let mut index = 0;
         while index < self.clients.len() {
@@ -336,6 +349,9 @@ impl Session {
         for stream in 0..self.outputs.len() {
             self.drain(stream, pool, now);
             self.close_output(stream, pool);
+        }
+        if let Some(log) = &mut self.log {
+            log.close(now);
         }
         self.terminal = None;
         self.recycle(pool);

@@ -42,6 +42,17 @@ pub fn make<'a>(hierarchies: impl IntoIterator<Item = &'a Hierarchy>, path: &str
     Ok(())
 }
 
+/// Makes all parents of the cgroup `path` (normalised), which stay.
+///
+/// # Errors
+/// The failing call. Nothing is left then.
+pub fn make_parents(hierarchy: &Hierarchy, path: &str) -> Result<()> {
+    let mut made = Made::default();
+    parents(hierarchy, path, &mut made)?;
+    made.0.clear();
+    Ok(())
+}
+
 fn leaf(hierarchy: &Hierarchy, path: &str, made: &mut Made) -> Result<()> {
     let directory = hierarchy.directory(path);
     // The parent can vanish when the last container beside this one fails to start.

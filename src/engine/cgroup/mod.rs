@@ -65,6 +65,35 @@ pub struct Entry {
 /// How long processes get to freeze, and to die.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Gives real-time processes `runtime` of each `period` microseconds in every cgroup above `cgroups_path`, which are made
+/// where they are missing; what is 0 stays. A cgroup can only pass on what it has, and a new one has none. Nothing happens where version 1 or the kernel's part of
+/// it is missing.
+///
+/// # Errors
+/// The failing call: EINVAL where the directory above has not as much to give, or those below have been given more.
+pub fn give_realtime(cgroups_path: &str, period: i64, runtime: i64) -> Result<()> {
+    let path = normalise(cgroups_path)?;
+    let is_possible = |h: &&Hierarchy| h.version == Version::V1 && h.mount.join(v1::RT_RUNTIME).exists();
+    let Some(hierarchy) = Layout::host()?.with("cpu").filter(is_possible) else { return Ok(()) };
+    make::make_parents(hierarchy, &path)?;
+    for (end, _) in path.match_indices('/').skip(1) {
+        let directory = hierarchy.directory(&path[..end]);
+        let set = |name: &str, value: i64| {
+            let file = directory.join(name);
+            let value = value.to_string();
+            match value == "0" || file::read(&file).is_some_and(|now| now.trim() == value) {
+                true => Ok(()),
+                false => file::write(&file, &value),
+            }
+        };
+        // A period that is shorter than the old runtime fits after the new one.
+        let first = set(v1::RT_PERIOD, period);
+        set(v1::RT_RUNTIME, runtime)?;
+        first.or_else(|_| set(v1::RT_PERIOD, period))?;
+    }
+    Ok(())
+}
+
 impl Cgroup {
     /// Makes the directories for `cgroups_path` (absolute: below each hierarchy's mount; made with all parents, which
     /// stay). A relative path means the same. An existing cgroup of that name that holds processes is an error

@@ -5,6 +5,10 @@ use crate::engine::cgroup::plan::{Failure, Read, Write, unsupported};
 use crate::error::{Error, Result};
 
 const MEMORY: &str = "memory";
+/// Period of the real-time scheduler in microseconds.
+pub const RT_PERIOD: &str = "cpu.rt_period_us";
+/// What real-time processes may use of it.
+pub const RT_RUNTIME: &str = "cpu.rt_runtime_us";
 
 /// Memory. The limit for memory and swap together may never be below that for memory, not even between two writes.
 pub fn memory(memory: &Memory, read: Read<'_>, out: &mut Vec<Write>) -> Result<()> {
@@ -58,10 +62,10 @@ pub fn cpu(cpu: &Cpu, out: &mut Vec<Write>) {
     let runtime = cpu.realtime_runtime;
     if let Some(v) = cpu.realtime_period {
         let failure = if runtime.is_some() { Failure::AfterNext } else { Failure::Fatal };
-        out.push(Write::new("cpu", "cpu.rt_period_us", "cpu.realtimePeriod", v).on_failure(failure));
+        out.push(Write::new("cpu", RT_PERIOD, "cpu.realtimePeriod", v).on_failure(failure));
     }
     if let Some(v) = runtime {
-        out.push(Write::new("cpu", "cpu.rt_runtime_us", "cpu.realtimeRuntime", v));
+        out.push(Write::new("cpu", RT_RUNTIME, "cpu.realtimeRuntime", v));
     }
 }
 

@@ -13,8 +13,9 @@ use crate::modules::container::disk::New;
 use crate::modules::container::document::{Common, Document, EMBEDDED, EXTERNAL, Extra, OCI, text};
 use crate::modules::container::external::External;
 use crate::modules::container::health::Check;
+use crate::modules::container::logging::Logging;
 use crate::modules::container::run::{Run, Verb, permit};
-use crate::modules::container::{Container, files, host_channel, name, restriction};
+use crate::modules::container::{Container, files, host_channel, name, restriction, syslog};
 use crate::modules::image::driver;
 use crate::modules::image::reference::is_none;
 use crate::modules::image::store::Image;
@@ -51,7 +52,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
         "" => None,
         path => Some(spec::hook::load(path)?),
     };
-    let logging = daemon.settings.logging.refine(&host.log_config)?;
+    let mut logging = daemon.settings.logging.refine(&host.log_config)?;
     host.log_config = logging.config();
     let external = match host.external_rootfs.as_str() {
         "" => None,
@@ -78,6 +79,11 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     check_parameters(daemon, &host)?;
     check_channel(daemon, &host.host_channel)?;
     let mounts = Plan::new(daemon, &host, &config)?;
+    if let Logging::Syslog(target) = &mut logging {
+        let image_id = image.as_ref().map(|image| prefixed(&image.id)).unwrap_or_default();
+        let facts = syslog::Facts { id: &id, name, image_id: &image_id, image: &config.image };
+        syslog::record(target, &facts, &mut config.annotations)?;
+    }
 
     let reservation = daemon.containers.reserve(&id, name, image.as_ref().map_or("", |image| &image.id))?;
     if let Some(image) = &image {
@@ -92,7 +98,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     {
         remap.take_over(path)?;
     }
-    let mut document = document(daemon, &id, name, config, &host, image.as_deref(), logging);
+    let mut document = document(daemon, &id, name, config, &host, image.as_deref(), &logging);
     document.common_config.hooks = hooks;
     if let Some(external) = external {
         let common = &mut document.common_config;
@@ -239,7 +245,7 @@ fn document(
     mut config: ContainerConfig,
     host: &HostConfig,
     image: Option<&Image>,
-    logging: crate::modules::container::logging::Logging,
+    logging: &Logging,
 ) -> Document {
     if !host.network_mode.starts_with("container:") && config.hostname.is_empty() {
         config.hostname = spec::host_name(id, &config, host);
@@ -252,11 +258,11 @@ fn document(
     let args = words.collect();
     let [hostname_path, hosts_path, resolv_conf_path] =
         files::paths(&daemon.disk.directory(id)).map(|path| text(&path));
-    let log_path = if logging.config().driver == "none" { String::new() } else { text(&daemon.disk.log(id)) };
+    let log_path = logging.file(&daemon.disk.log(id)).map(|file| text(&file.path)).unwrap_or_default();
     let image_name = config.image.clone();
     let embedded = image.is_some_and(|image| image.embedded.is_some());
     Document {
-        image: image.map(|image| format!("sha256:{}", image.id)).unwrap_or_default(),
+        image: image.map(|image| prefixed(&image.id)).unwrap_or_default(),
         common_config: Common {
             path,
             args,
@@ -277,6 +283,10 @@ fn document(
         },
         ..Document::default()
     }
+}
+
+fn prefixed(image_id: &str) -> String {
+    format!("sha256:{image_id}")
 }
 
 /// The writable layer, or what stands for it; removed again when dropped.

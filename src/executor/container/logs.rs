@@ -9,7 +9,7 @@ use crate::modules::runtime::log::{self, Query, Sink};
 /// Whether it has a terminal, and so how its log is framed; checks that it has a log.
 ///
 /// # Errors
-/// `Kind::NotFound`, `Kind::Unsupported` when nothing is logged.
+/// `Kind::NotFound`, `Kind::Unsupported` when nothing is logged, `Kind::Conflict` when it is elsewhere.
 pub fn has_terminal(daemon: &Daemon, reference: &str) -> Result<bool> {
     let container = daemon.find_any(reference)?;
     check(&container)?;
@@ -19,7 +19,7 @@ pub fn has_terminal(daemon: &Daemon, reference: &str) -> Result<bool> {
 /// Writes its log. With `follow`, goes on until the current run ends.
 ///
 /// # Errors
-/// `Kind::NotFound`, `Kind::Unsupported` when nothing is logged; what the sink gives.
+/// As [`has_terminal`]; what the sink gives.
 pub fn logs(daemon: &Daemon, reference: &str, query: &Query, sink: &mut dyn Sink) -> Result<()> {
     let container = daemon.find_any(reference)?;
     check(&container)?;
@@ -49,8 +49,12 @@ pub(super) fn read(daemon: &Daemon, container: &Container, query: &Query, sink: 
 
 /// The original's words, which its client turns into a warning.
 fn check(container: &Container) -> Result<()> {
-    match container.head.logging {
+    match &container.head.logging {
         Logging::File { .. } => Ok(()),
+        Logging::Syslog(_) => Err(Error::conflict(format!(
+            "container {}: configured logging driver syslog does not support reading",
+            container.name()
+        ))),
         Logging::Off => {
             Err(Error::new(Kind::Unsupported, format!("Container {} disable console log!", container.name())))
         }

@@ -195,15 +195,20 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     let state_directory = daemon.disk.make_state_directory(id)?;
     let (first, later) = claim(clients);
     let bundle = daemon.disk.directory(id);
+    let (syslog_tag, syslog_facility) = container.head.logging.syslog();
     let order = Launch {
         version: VERSION,
         id: id.clone(),
         exit_directory: if host.auto_remove { state_directory.clone() } else { bundle.clone() },
         exit_durable: !host.auto_remove,
         log: container.head.logging.file(&daemon.disk.log(id)),
+        syslog_tag,
+        syslog_facility,
         bundle,
         overlay: root.overlay,
         device: root.device,
+        realtime_period: daemon.settings.realtime.0,
+        realtime_runtime: daemon.settings.realtime.1,
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
         no_pivot: no_pivot(config, &host),

@@ -14,6 +14,7 @@ use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX};
 use crate::utils::id::is_full_id;
 use crate::utils::json;
 use crate::utils::json::Object;
+use crate::utils::remove_tree;
 use crate::utils::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -410,13 +411,8 @@ impl Disk {
 
 /// Removes a tree of ours and says in the log when that fails; what is left is garbage for the next start.
 pub fn remove_tree(path: &Path) {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        Err(e) if e.kind() == ErrorKind::NotADirectory => {
-            let _ = std::fs::remove_file(path); // reported by the next start if it stays
-        }
-        Err(e) => log::warn!("cannot remove {path:?}: {e}"),
-        Ok(()) => {}
+    if let Err(e) = remove_tree::remove_tree(path) {
+        log::warn!("{e}");
     }
 }
 
@@ -526,7 +522,7 @@ mod tests {
         d.common_config.name = name.into();
         d.common_config.path = "true".into();
         d.common_config.created = Timestamp::now();
-        d.common_config.extra = Some(Extra::new(&HostConfig::default(), Logging::default()));
+        d.common_config.extra = Some(Extra::new(&HostConfig::default(), &Logging::default()));
         d
     }
 

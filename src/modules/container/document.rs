@@ -4,6 +4,7 @@ use super::head::{Head, VolumeUse, command_line};
 use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
+use super::syslog::Target;
 use crate::api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use crate::api::oci::image::{Empty, Healthcheck};
 use crate::api::oci::runtime::Hooks;
@@ -90,6 +91,11 @@ pub struct Extra {
     pub log_size: u64,
     /// Log files including the current one.
     pub log_files: u32,
+    /// Without a log file: what each line begins with that syslog gets; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub syslog_tag: String,
+    /// Number of their facility.
+    pub syslog_facility: u32,
     /// When it is started again.
     pub restart_policy: RestartPolicy,
     /// Where on the host a channel of its own is mounted; empty without one.
@@ -135,16 +141,19 @@ struct BriefConfig {
 
 impl Extra {
     /// Copies what is needed.
-    pub fn new(host: &HostConfig, logging: Logging) -> Extra {
-        let (log_size, log_files) = match logging {
+    pub fn new(host: &HostConfig, logging: &Logging) -> Extra {
+        let (log_size, log_files) = match *logging {
             Logging::File { max_size, max_files } => (max_size, max_files),
-            Logging::Off => (0, 0),
+            Logging::Syslog(_) | Logging::Off => (0, 0),
         };
+        let (syslog_tag, syslog_facility) = logging.syslog();
         Extra {
             auto_remove: host.auto_remove,
             network_mode: host.network_mode.clone(),
             log_size,
             log_files,
+            syslog_tag,
+            syslog_facility,
             restart_policy: host.restart_policy.clone(),
             host_channel: host.host_channel.path_on_host.clone(),
         }
@@ -160,9 +169,10 @@ impl Extra {
     }
 
     fn logging(&self) -> Logging {
-        match self.log_size {
-            0 => Logging::Off,
-            max_size => Logging::File { max_size, max_files: self.log_files.max(1) },
+        match (self.log_size, self.syslog_tag.as_str()) {
+            (0, "") => Logging::Off,
+            (0, tag) => Logging::Syslog(Box::new(Target { tag: tag.into(), facility: self.syslog_facility })),
+            (max_size, _) => Logging::File { max_size, max_files: self.log_files.max(1) },
         }
     }
 }
@@ -229,7 +239,7 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         Some(extra) => extra,
         None => {
             let host = host()?;
-            Extra::new(&host, Logging::default().refine(&host.log_config).unwrap_or_default())
+            Extra::new(&host, &Logging::default().refine(&host.log_config).unwrap_or_default())
         }
     };
     Ok(Head {
@@ -300,6 +310,8 @@ mod tests {
             network_mode: "host".into(),
             log_size: 9000,
             log_files: 2,
+            syslog_tag: String::new(),
+            syslog_facility: 0,
             restart_policy: RestartPolicy { name: "on-failure".into(), maximum_retry_count: 3 },
         });
         d
@@ -334,6 +346,16 @@ mod tests {
         assert_eq!(head.logging, Logging::default());
         let d: Document = json::parse(text.as_bytes()).unwrap();
         assert_eq!(d.common_config.config.cmd, Some(vec!["sleep".into(), "100".into()]));
+    }
+
+    #[test]
+    fn syslog_is_kept() {
+        let id = "b".repeat(64);
+        let mut d = sample(&id, "web");
+        let logging = Logging::Syslog(Box::new(Target { tag: "web".into(), facility: 16 }));
+        d.common_config.extra = Some(Extra::new(&HostConfig::default(), &logging));
+        let head = load_head(&json::to_vec(&d), &id, || panic!("our own documents need no second file")).unwrap();
+        assert_eq!((&head.logging, &d.head().logging), (&logging, &logging));
     }
 
     #[test]

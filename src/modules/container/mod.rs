@@ -23,6 +23,7 @@ pub mod policy;
 pub mod restriction;
 pub mod run;
 pub mod status;
+pub mod syslog;
 
 use crate::utils::sys::eventfd::EventFd;
 use head::Head;

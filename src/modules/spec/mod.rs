@@ -29,7 +29,7 @@ pub use command::{command_line, merge_image};
 pub use mount::at_rest;
 pub use namespace::{Mode, host_name, mode, peers, remap_of};
 pub use process::{console_size, exec_process};
-pub use resource::{CGROUP_PARENT, limits, validate_cgroup_parent};
+pub use resource::{CGROUP_PARENT, has_realtime, limits, validate_cgroup_parent, validate_realtime};
 pub use validate::validate;
 pub use volume::{Stored, check_driver, destination, stored};
 

@@ -21,7 +21,7 @@ const CPUSET_LIMIT: u32 = 65_536;
 pub(super) fn validate(host: &HostConfig, warnings: &mut Vec<String>) -> Result<()> {
     validate_memory(host)?;
     validate_cpu(host)?;
-    validate_realtime(host, kernel::controllers())?;
+    check_realtime(host, kernel::controllers())?;
     validate_cpusets(host)?;
     block_io::validate(host)?;
     validate_hugetlbs(host, kernel::controllers())?;
@@ -95,18 +95,31 @@ fn validate_cpu(host: &HostConfig) -> Result<()> {
 }
 
 /// Refused and not left out where the kernel has none: who asks for it relies on its promptness.
-fn validate_realtime(host: &HostConfig, have: &Controllers) -> Result<()> {
+fn check_realtime(host: &HostConfig, have: &Controllers) -> Result<()> {
     let (period, runtime) = (host.cpu_realtime_period, host.cpu_realtime_runtime);
+    if (period != 0 || runtime != 0) && !have.cpu_realtime {
+        let text = "Your kernel does not support cgroup rt period and rt runtime: they need cgroup v1 and \
+                    CONFIG_RT_GROUP_SCHED";
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    validate_realtime(period, runtime)
+}
+
+/// Whether the kernel can give cgroups a share of real-time scheduling.
+pub fn has_realtime() -> bool {
+    kernel::controllers().cpu_realtime
+}
+
+/// Checks a share of real-time scheduling in microseconds; 0 stands for the kernel's default.
+///
+/// # Errors
+/// `Kind::Invalid`.
+pub fn validate_realtime(period: i64, runtime: i64) -> Result<()> {
     if period < 0 || runtime < 0 {
         return Err(Error::invalid(format!("invalid real-time period {period} or runtime {runtime}: want at least 0")));
     }
-    if (period != 0 || runtime != 0) && !have.cpu_realtime {
-        let text = "Your kernel does not support CPU real-time scheduling of cgroups (--cpu-rt-period, \
-                    --cpu-rt-runtime): it needs cgroup v1 and CONFIG_RT_GROUP_SCHED";
-        return Err(Error::new(Kind::Unsupported, text));
-    }
     if runtime > if period == 0 { REALTIME_PERIOD } else { period } {
-        return Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
+        return Err(Error::invalid("Invalid --cpu-rt-runtime: rt runtime cannot be higher than rt period"));
     }
     Ok(())
 }
@@ -446,12 +459,12 @@ mod tests {
         let realtime =
             |period, runtime| HostConfig { cpu_realtime_period: period, cpu_realtime_runtime: runtime, ..host() };
         for (period, runtime) in [(1000, 1001), (0, 1_000_001)] {
-            let e = validate_realtime(&realtime(period, runtime), &ALL).unwrap_err();
-            assert_eq!(e.to_string(), "cpu real-time runtime cannot be higher than cpu real-time period");
+            let e = check_realtime(&realtime(period, runtime), &ALL).unwrap_err();
+            assert_eq!(e.to_string(), "Invalid --cpu-rt-runtime: rt runtime cannot be higher than rt period");
         }
-        validate_realtime(&realtime(0, 1_000_000), &ALL).unwrap();
-        validate_realtime(&host(), &lacking).unwrap();
-        assert_eq!(validate_realtime(&realtime(1000, 0), &lacking).unwrap_err().kind(), Kind::Unsupported);
+        check_realtime(&realtime(0, 1_000_000), &ALL).unwrap();
+        check_realtime(&host(), &lacking).unwrap();
+        assert_eq!(check_realtime(&realtime(1000, 0), &lacking).unwrap_err().kind(), Kind::Unsupported);
         assert_eq!(validate_files(5, &lacking).unwrap_err().kind(), Kind::Unsupported);
         validate_files(-1, &lacking).unwrap();
         validate_files(5, &ALL).unwrap();
