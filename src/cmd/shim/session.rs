@@ -177,9 +177,10 @@ impl Session {
         self.exit.is_some() && self.outputs.iter().all(|o| o.source.is_none()) && self.clients.is_empty()
     }
 
-    /// The earliest moment at which a client is given up.
+    /// The earliest moment at which a client is given up, or tried again.
     pub fn deadline(&self) -> Option<Instant> {
-        self.clients.iter().filter_map(Client::deadline).min()
+        let looks = self.clients.iter().filter_map(|client| client.next_look(&self.outputs));
+        self.clients.iter().filter_map(Client::deadline).chain(looks).min()
     }
 
     /// Adds what the session waits for.
@@ -303,7 +304,7 @@ impl Session {
             }
             if client.is_behind(&self.outputs) {
                 // Freshly attached, or not ready at the last attempt; poll says when, this is for the first time.
-                if client.deadline().is_none() {
+                if client.deadline().is_none() || client.next_look(&self.outputs).is_some_and(|at| at <= now) {
                     client.send(&self.outputs, now);
                 }
                 client.check_deadline(now);
@@ -411,6 +412,29 @@ mod tests {
             }
         }
         total
+    }
+
+    #[test]
+    fn output_waits_until_the_head_is_read() {
+        for reads in [true, false] {
+            let ((mut session, to), mut pool, now) = (session(), Pool::default(), Instant::now());
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            let preamble = b"head".to_vec();
+            let streams = Streams { mode: StreamMode::Raw, stdout: true, preamble, ..Streams::default() };
+            session.attach(Client::new(streams, vec![theirs.into()], false).unwrap());
+            session.settle(&mut pool, now, &mut Vec::new());
+            nix::unistd::write(&to, b"output").unwrap();
+            session.handle(Token::Output(0), POLLIN, &mut pool, now);
+            let mut bytes = [0; 10];
+            if reads {
+                assert_eq!(ours.read(&mut bytes).unwrap(), 4);
+            }
+            let look = session.deadline().unwrap();
+            assert!(look <= now + Duration::from_millis(1));
+            session.settle(&mut pool, if reads { look } else { now + Duration::from_secs(1) }, &mut Vec::new());
+            ours.read_exact(&mut bytes[if reads { 4 } else { 0 }..]).unwrap();
+            assert_eq!(&bytes, b"headoutput");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::api::container::{
     SummaryHostConfig,
 };
 use crate::api::volume::{DRIVER, MountRecord};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::Daemon;
 use crate::modules::container::filter::Filter;
 use crate::modules::container::head::VolumeUse;
@@ -25,7 +25,8 @@ use std::collections::BTreeMap;
 /// `Kind::Invalid` for an unknown filter.
 pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = ContainerSummary>> {
     let image_id = |name: &str| daemon.images.find(name).ok().map(|image| image.id.clone());
-    let filter = Filter::parse(&query.filters, image_id)?;
+    let created = |name: &str| daemon.find(name).map(|container| container.head.created);
+    let filter = Filter::parse(&query.filters, image_id, created)?;
     let limit = query.limit.filter(|&n| n > 0);
     let all = query.all || limit.is_some() || filter.has_status();
     let (now, size) = (Timestamp::now(), query.size);
@@ -111,8 +112,13 @@ fn named(volume: &VolumeUse) -> InspectMount {
 /// `Kind::NotFound`, `Kind::Corrupt` when its directory is damaged.
 pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<ContainerInspect> {
     let container = daemon.find(reference)?;
-    let document = daemon.disk.document(&container.id)?;
-    let host = daemon.disk.host_config(&container.id)?;
+    let gone = |e| {
+        let state = container.state();
+        let removed = state.removed || state.run.phase() == Phase::Removing;
+        if removed { Error::not_found(format!("No such container:{reference}")) } else { e }
+    };
+    let document = daemon.disk.document(&container.id).map_err(gone)?;
+    let host = daemon.disk.host_config(&container.id).map_err(gone)?;
     let run = container.run();
     let root = Root::find(daemon, &container.id, &document, &host).ok();
     let copied = daemon.images.container_copy(&container.id);

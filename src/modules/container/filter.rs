@@ -1,8 +1,9 @@
 //! Filters of listings: docker's keys, several values of one key are alternatives, labels must all hold.
 
 use super::head::Head;
-use super::run::Run;
+use super::run::{Phase, Run};
 use crate::error::{Error, Result};
+use crate::utils::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// Parsed filters.
@@ -15,6 +16,10 @@ pub struct Filter {
     health: Vec<String>,
     /// Image ids that were asked for; resolved by the caller.
     ancestor: Option<Vec<String>>,
+    exited: Vec<i32>,
+    /// When those that were named were created; resolved by the caller.
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
 }
 
 /// Words of the status filter. `inited` is the original's word for created.
@@ -24,11 +29,15 @@ const STATUS: &[&str] = &["created", "running", "paused", "restarting", "removin
 const HEALTH: &[&str] = &["starting", "healthy", "unhealthy", "none"];
 
 impl Filter {
-    /// Reads filters; `image_id` finds the id of an image by name.
+    /// Reads filters; `image_id` finds the id of an image by name, `created` the time a container was created at.
     ///
     /// # Errors
-    /// `Kind::Invalid` for an unknown key or status.
-    pub fn parse(filters: &BTreeMap<String, Vec<String>>, image_id: impl Fn(&str) -> Option<String>) -> Result<Filter> {
+    /// `Kind::Invalid` for an unknown key or status; what `created` fails with.
+    pub fn parse(
+        filters: &BTreeMap<String, Vec<String>>,
+        image_id: impl Fn(&str) -> Option<String>,
+        created: impl Fn(&str) -> Result<Timestamp>,
+    ) -> Result<Filter> {
         let mut f = Filter::default();
         for (key, values) in filters {
             for value in values {
@@ -49,6 +58,13 @@ impl Filter {
                         return Err(Error::invalid(format!("Unrecognised filter value for health: {value}")));
                     }
                     "ancestor" => f.ancestor.get_or_insert_default().extend(image_id(value)),
+                    "exited" => f.exited.push(
+                        value
+                            .parse()
+                            .map_err(|_| Error::invalid(format!("Unrecognised filter value for exited: {value}")))?,
+                    ),
+                    "before" => f.before = Some(created(value)?),
+                    "since" => f.since = Some(created(value)?),
                     _ => return Err(Error::invalid(format!("invalid filter {key:?}"))),
                 }
             }
@@ -68,6 +84,9 @@ impl Filter {
             && any(&self.name, &|v| name_matches(name, v))
             && any(&self.status, &|v| v == run.word())
             && any(&self.health, &|v| v == run.health.as_ref().map_or("none", |h| h.status.as_str()))
+            && (self.exited.is_empty() || run.phase() == Phase::Exited && self.exited.contains(&run.exit_code))
+            && self.before.is_none_or(|at| head.created < at)
+            && self.since.is_none_or(|at| head.created > at)
             && self.ancestor.as_ref().is_none_or(|ids| ids.contains(&head.image_id))
             && self.label.iter().all(|(k, v)| match (head.labels.get(k), v) {
                 (Some(have), Some(want)) => have == want,
@@ -94,14 +113,17 @@ fn name_matches(name: &str, pattern: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::utils::time::Timestamp;
 
     fn filter(list: &[(&str, &str)]) -> Result<Filter> {
         let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (k, v) in list {
             map.entry(k.to_string()).or_default().push(v.to_string());
         }
-        Filter::parse(&map, |name| (name == "busybox").then(|| "i1".to_string()))
+        let created = |name: &str| match name.parse() {
+            Ok(seconds) => Ok(Timestamp::from_unix(seconds, 0)),
+            Err(_) => Err(Error::not_found(format!("No such container:{name}"))),
+        };
+        Filter::parse(&map, |name| (name == "busybox").then(|| "i1".to_string()), created)
     }
 
     #[test]
@@ -109,6 +131,7 @@ mod tests {
         let head = Head {
             name: "web-1".into(),
             image_id: "i1".into(),
+            created: Timestamp::from_unix(100, 0),
             labels: [("a".to_string(), "b".to_string()), ("c".to_string(), String::new())].into(),
             ..Head::default()
         };
@@ -132,15 +155,29 @@ mod tests {
             (&[("ancestor", "busybox")], true),
             (&[("ancestor", "nosuch")], false),
             (&[("status", "running"), ("name", "no")], false),
+            (&[("exited", "0")], false),
+            (&[("before", "101")], true),
+            (&[("before", "100")], false),
+            (&[("since", "99")], true),
+            (&[("since", "100")], false),
+            (&[("since", "99"), ("before", "50")], false),
         ] {
             assert_eq!(filter(list).unwrap().matches("abcdef", "web-1", &head, &run), want, "{list:?}");
         }
         assert!(filter(&[("status", "inited")]).unwrap().matches("a", "web-1", &head, &Run::default()));
+        let ended = Run { exit_code: 3, started_at: Timestamp::from_unix(1, 0), ..Run::default() };
+        for (list, want) in [(&[("exited", "3")][..], true), (&[("exited", "0")], false)] {
+            assert_eq!(filter(list).unwrap().matches("a", "web-1", &head, &ended), want, "{list:?}");
+        }
+        assert!(filter(&[("exited", "0"), ("exited", "3")]).unwrap().matches("a", "web-1", &head, &ended));
+        assert!(!filter(&[("exited", "0")]).unwrap().matches("a", "web-1", &head, &Run::default()), "never started");
     }
 
     #[test]
     fn unknown_words_are_refused() {
         assert!(filter(&[("colour", "red")]).unwrap_err().to_string().contains("colour"));
+        assert!(filter(&[("exited", "well")]).unwrap_err().to_string().contains("well"));
+        assert_eq!(filter(&[("since", "nosuch")]).unwrap_err().kind(), crate::error::Kind::NotFound);
         assert!(filter(&[("status", "sleepy")]).unwrap_err().to_string().contains("sleepy"));
     }
 }
