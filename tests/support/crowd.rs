@@ -147,6 +147,7 @@ const REFUSALS: &[&str] = &[
     "ended while files were copied to it",
     "was removed while it was read",
     "has no terminal",
+    "was killed by signal 9 while it was set up",
     "Restart policy cannot be updated because AutoRemove is enabled",
     "volume is used by",
     "No such volume",
