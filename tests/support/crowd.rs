@@ -162,7 +162,8 @@ const REFUSALS: &[&str] = &[
 ];
 
 /// What clients say of a daemon that dies under them.
-const BROKEN: &[&str] = &["Can not connect with server", "connect() to a daemon that is not there"];
+const BROKEN: &[&str] =
+    &["Can not connect with server", "connect() to a daemon that is not there", "the daemon ended its answer early"];
 
 /// Gives commands until `over` says so.
 pub fn client(bed: &Bed, mut dice: Dice, tally: &Tally, over: impl Fn() -> bool) {
