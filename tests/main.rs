@@ -10,6 +10,7 @@ mod cp;
 mod cp_traps;
 mod daemon_config;
 mod docker_client;
+mod docker_sdk;
 mod edit;
 mod embedded;
 mod events;
@@ -22,6 +23,7 @@ mod image_tools;
 mod images;
 mod isolation;
 mod lifecycle;
+mod load;
 mod logs;
 mod metrics;
 mod mounts;
@@ -41,6 +43,7 @@ mod runtime;
 mod schema_1;
 mod search;
 mod security;
+mod shim_versions;
 mod space;
 mod storage;
 mod store;
@@ -104,13 +107,16 @@ fn main() -> ExitCode {
         remains::TESTS,
         restart::TESTS,
         restore::TESTS,
+        shim_versions::TESTS,
         bad_input::TESTS,
         clock::TESTS,
         api::TESTS,
         docker_client::TESTS,
+        docker_sdk::TESTS,
         remote::TESTS,
         authz::TESTS,
         metrics::TESTS,
+        load::TESTS,
     ];
     support::runner::main(&tests.concat(), MAY_SKIP)
 }

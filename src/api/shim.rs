@@ -1,7 +1,9 @@
 //! Messages between daemon and shim, over [`crate::utils::sys::socket`].
 //!
 //! Versioned and append-only: a newer daemon serves the containers of an older one, so a field or variant never
-//! changes its meaning and is never removed; additions are optional.
+//! changes its meaning and is never removed; additions are optional, and unknown members are passed over. A shim answers a
+//! request that it does not know with [`FailureClass::Unsupported`]. Only what an older daemon must not pass over makes a
+//! new version: a daemon leaves a shim alone that is ahead of it.
 //!
 //! ```text
 //! daemon                                      shim

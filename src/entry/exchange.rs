@@ -225,7 +225,10 @@ impl Exchange {
         let stdio = self.offers_stdio();
         if stdio && self.fds.len() != 3 {
             let came = self.fds.len();
-            let text = format!("upgrade to {} needs 3 descriptors, {came} came along", media::UPGRADE_STDIO);
+            let wanted = media::UPGRADE_STDIO;
+            // For want of room the kernel leaves them out without a word.
+            let text =
+                format!("upgrade to {wanted} needs 3 descriptors, {came} came along, or too many open files here");
             return self.fail(Error::invalid(text));
         }
         // Docker's daemon names the framed type to those that can know it; terminals and older clients get the raw

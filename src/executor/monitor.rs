@@ -287,6 +287,8 @@ pub(super) fn note(daemon: &Daemon, container: &Container, exit: &Exit, watch: O
         // By a clock that nobody sets, if this daemon has seen the start.
         let lasted = s.since.take().map_or_else(|| exit.finished_at.since(exit.started_at), |at| at.elapsed());
         s.run.exited(exit);
+        // Nobody starts it again, or copies from it, before a worker comes to remove it.
+        s.run.unwanted |= container.head.auto_remove;
         s.exits += 1;
         (s.run.remains.is_none() && !s.run.unwanted && s.policy.restarts(&s.run)).then(|| s.await_restart(lasted))
     })

@@ -216,6 +216,7 @@ fn connect(daemon: &Daemon, container: &Container) -> Result<Option<(Watch, Laun
         match shim::watch(&directory) {
             Ok(found) => return Ok(Some(found)),
             Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+            Err(e) if e.kind() == Kind::Unsupported => return Err(e),
             Err(e) => {
                 tries += 1;
                 let run = container.run();

@@ -15,7 +15,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct FileLock(#[allow(dead_code)] Flock<File>);
 
 impl FileLock {
-    /// Takes the lock at `path`, creating the file (mode 0600). A holder gets `patience` to give it back.
+    /// Takes the lock at `path`, creating the file (mode 0600). A holder gets `patience` to give it back. The file is not
+    /// open for writing, which would keep its file system from being made read-only.
     ///
     /// # Errors
     /// `Kind::Busy` when another process holds it on; otherwise the failing call.
@@ -32,9 +33,7 @@ impl FileLock {
     fn try_exclusive(path: &Path) -> Result<FileLock> {
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
+            .custom_flags(libc::O_CREAT)
             .mode(0o600)
             .open(path)
             .map_err(|e| Error::io(format!("open({path:?})"), e))?;

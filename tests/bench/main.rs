@@ -362,10 +362,12 @@ impl Bench {
     }
 
     fn many_stopped(&mut self) {
-        for stopped in [0, 500] {
-            for n in 0..stopped {
+        let mut there = 0;
+        for stopped in [0, 100, 500, 1000] {
+            for n in there..stopped {
                 drain(self.isula(&format!("create --name s{n} {IMAGE} true")));
             }
+            there = stopped;
             let mut starts = Vec::new();
             for _ in 0..5 {
                 self.bed.stop();
@@ -377,8 +379,12 @@ impl Bench {
             println!("{:<34} {:>8.2} ms", format!("daemon's start, {stopped} stopped"), ms(median(starts)));
             let list = median((0..15).map(|_| time(|| drain(self.isula("ps -a")))).collect());
             println!("{:<34} {:>8.2} ms", format!("isula ps -a, {stopped} stopped"), ms(list));
+            // After the look at what the start did not need.
+            std::thread::sleep(Duration::from_millis(2500));
+            let memory = private(self.bed.pid());
+            println!("{:<34} {memory:>7} KiB", format!("daemon's memory, {stopped} stopped"));
         }
-        for chunk in (0..500).collect::<Vec<_>>().chunks(100) {
+        for chunk in (0..there).collect::<Vec<_>>().chunks(100) {
             let names: String = chunk.iter().map(|n| format!(" s{n}")).collect();
             drain(self.isula(&format!("rm{names}")));
         }

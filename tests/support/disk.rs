@@ -89,6 +89,12 @@ impl Disk {
         run(Command::new("mount").args(["-t", self.kind, "-o", &options]).arg(file).arg(&self.at));
     }
 
+    /// Makes it read-only (`ro`) or writable again (`rw`); `false` while a file is open for writing.
+    pub fn remount(&self, how: &str) -> bool {
+        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.at).output();
+        done.expect("mount").status.success()
+    }
+
     /// Takes it away, in whatever state its users leave it.
     #[track_caller]
     pub fn unmount(&self) {

@@ -5,6 +5,7 @@ pub mod bed;
 pub mod bundle;
 pub mod cgroup;
 pub mod command;
+pub mod crowd;
 pub mod debian;
 pub mod disk;
 pub mod fake_registry;
@@ -24,6 +25,7 @@ pub mod sys;
 #[cfg(feature = "syslog")]
 pub mod syslog;
 pub mod tree;
+pub mod truth;
 pub mod umoci;
 pub mod usage;
 pub mod world;

@@ -41,6 +41,20 @@ pub fn docker() -> Condition {
     program("docker")
 }
 
+/// The interpreter of the environment that `make deps` makes, or the one that ISULABOX_PYTHON names.
+pub fn python() -> std::path::PathBuf {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
+    std::env::var_os("ISULABOX_PYTHON").unwrap_or_else(|| own.into()).into()
+}
+
+/// Docker's SDK for Python.
+pub fn docker_sdk() -> Condition {
+    match std::process::Command::new(python()).args(["-c", "import docker"]).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err("no docker SDK for Python; `make deps` installs it".into()),
+    }
+}
+
 /// The reference implementation of Zstandard, as a program.
 pub fn zstd() -> Condition {
     program("zstd")

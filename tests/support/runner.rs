@@ -32,6 +32,8 @@ macro_rules! tests {
 
 /// How long one test may take.
 const DEADLINE: Duration = Duration::from_secs(400);
+/// The same of a run with ISULABOX_LOAD=all.
+const LOAD_DEADLINE: Duration = Duration::from_secs(3600);
 /// Exit code of a test's process that was skipped.
 const SKIPPED: i32 = 77;
 /// What a test prints before the reason for skipping it.
@@ -121,6 +123,7 @@ impl Run {
 
     fn run(&self, tests: &[Test]) -> Summary {
         let begin = Instant::now();
+        let deadline = if load_is_all() { LOAD_DEADLINE } else { DEADLINE };
         let mut summary = Summary::default();
         let mut waiting = tests.iter().enumerate();
         let mut running: Vec<Running> = Vec::new();
@@ -143,7 +146,7 @@ impl Run {
                         self.finish(done, status.code(), &alive, &mut summary);
                     }
                     None => {
-                        if running[i].started.elapsed() > DEADLINE {
+                        if running[i].started.elapsed() > deadline {
                             let _ = running[i].child.kill();
                         }
                         i += 1;
@@ -178,7 +181,11 @@ impl Run {
         let text = String::from_utf8_lossy(&fs::read(&done.output).unwrap_or_default()).into_owned();
         let name = done.test.name.trim_start_matches("integration::");
         match code {
-            Some(0) => println!("ok      {name} ({seconds:.1} s)"),
+            Some(0) => {
+                println!("ok      {name} ({seconds:.1} s)");
+                // Numbers, which nothing judges.
+                text.lines().filter(|_| load_is_all()).for_each(|line| println!("    {line}"));
+            }
             Some(SKIPPED) => {
                 let reason = text.rsplit(SKIP_MARK).next().unwrap_or_default().trim().to_string();
                 println!("skipped {name}: {reason}");
@@ -242,6 +249,11 @@ fn show_tail(log: &Path) {
 pub fn cgroup_parent(directory: &Path) -> String {
     let run = directory.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
     format!("/{run}-{}", directory.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Whether all load is wanted (`load`).
+pub fn load_is_all() -> bool {
+    std::env::var("ISULABOX_LOAD").is_ok_and(|v| v == "all")
 }
 
 /// Ends a test that cannot run here.

@@ -5,9 +5,9 @@ use std::fs;
 use std::process::Child;
 use std::time::Duration;
 
-/// Memory that a process has written to and shares with nobody (smaps_rollup in proc_pid_smaps(5)). What it has of its
+/// Bytes that a process has written to and shares with nobody (smaps_rollup in proc_pid_smaps(5)). What it has of its
 /// executable is private or not by whether a client runs at the moment.
-fn private(pid: u32) -> u64 {
+pub fn private(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("Private_Dirty:"));
     line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() << 10

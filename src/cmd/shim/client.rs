@@ -10,11 +10,18 @@ use super::session::Output;
 use crate::api::shim::{StreamEnd, StreamMode, Streams};
 use crate::utils::json;
 use crate::utils::sys::poll::{POLLIN, POLLOUT, PollSet};
+use crate::utils::sys::socket;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// A socket that takes nothing for so long is closed.
 pub const STALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// For how long output waits for the client to have read the response's head. Some read the head through a buffer and what
+/// follows from the socket: docker's SDK for Python loses what comes together with the head.
+const GREETING_LIMIT: Duration = Duration::from_millis(100);
+/// Between two looks whether it has.
+const GREETING_PAUSE: Duration = Duration::from_millis(1);
 
 /// Which of a client's descriptors an entry of the poll set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +62,8 @@ pub struct Client {
     position: [usize; 2],
     frame: Frame,
     preamble: Vec<u8>,
+    /// Since the preamble was sent, until it is known to be read: when to look, and when not to wait any more.
+    greeting: Option<(Instant, Instant)>,
     stdin: Stdin,
     early: Vec<u8>,
     detach: Option<Scanner>,
@@ -93,6 +102,7 @@ impl Client {
             position: [0; 2],
             frame: Frame::default(),
             preamble: streams.preamble,
+            greeting: None,
             stdin: if streams.stdin { Stdin::Open } else { Stdin::None },
             early: if streams.stdin && !handed { streams.early } else { Vec::new() },
             detach: if terminal { Scanner::new(streams.detach_keys) } else { None },
@@ -133,6 +143,11 @@ impl Client {
         !self.preamble.is_empty() || outputs.iter().enumerate().any(|(s, o)| !self.has_all(s, o.filled()))
     }
 
+    /// When to try again to send what is held back.
+    pub fn next_look(&self, outputs: &[Output]) -> Option<Instant> {
+        self.greeting.filter(|_| self.is_behind(outputs)).map(|(look, _)| look)
+    }
+
     /// When it is given up for taking nothing.
     pub fn deadline(&self) -> Option<Instant> {
         self.stalled.map(|since| since + STALL_LIMIT)
@@ -167,7 +182,7 @@ impl Client {
             return;
         }
         let mut events = 0;
-        if self.is_behind(outputs) {
+        if self.is_behind(outputs) && self.greeting.is_none() {
             events |= POLLOUT;
         }
         if reads && room {
@@ -267,9 +282,13 @@ impl Client {
     /// Sends what the client takes now.
     pub fn send(&mut self, outputs: &[Output], now: Instant) {
         let mut moved = false;
-        while self.leave.is_none() && self.is_behind(outputs) {
+        while self.leave.is_none() && self.is_behind(outputs) && !self.is_greeting(now) {
+            let greets = !self.preamble.is_empty() && self.mode != StreamMode::Handed;
             match self.send_once(outputs) {
-                Transfer::Moved(_) => moved = true,
+                Transfer::Moved(_) => {
+                    moved = true;
+                    self.greeting = (greets && self.preamble.is_empty()).then_some((now, now + GREETING_LIMIT));
+                }
                 Transfer::Again => break,
                 Transfer::Ended => {
                     let gone = self.mode != StreamMode::Handed || !self.preamble.is_empty();
@@ -280,6 +299,13 @@ impl Client {
         // A person who holds the screen with Ctrl-S is not gone: only a connection without its own descriptors is.
         let may_stall = self.mode != StreamMode::Handed && self.connection.is_socket() && self.is_behind(outputs);
         self.stalled = if may_stall && !moved { self.stalled.or(Some(now)) } else { may_stall.then_some(now) };
+    }
+
+    /// Whether the head still waits to be read.
+    fn is_greeting(&mut self, now: Instant) -> bool {
+        let waits = |(_, end): &(Instant, Instant)| now < *end && socket::unread(self.connection.as_fd()) > 0;
+        self.greeting = self.greeting.filter(waits).map(|(_, end)| (now + GREETING_PAUSE, end));
+        self.greeting.is_some()
     }
 
     fn send_once(&mut self, outputs: &[Output]) -> Transfer {

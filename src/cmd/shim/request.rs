@@ -131,7 +131,11 @@ impl Supervisor<'_> {
             pipes(open_stdin, streams, &fds)?
         };
         let client = ends.streams.map(|s| client(s, fds, process.terminal)).transpose()?;
-        let started = self.engine.exec(&process, ends.child).map_err(not_ours)?;
+        let started = self.engine.exec(&process, ends.child).map_err(|e| match e.errno() {
+            // Nobody has told this loop yet.
+            Some(libc::ESRCH) => Error::not_found("the container has ended"),
+            _ => not_ours(e),
+        })?;
         let stdio = stdio(started.terminal, ends.ours, &process);
         let made = stdio.and_then(|stdio| Session::new(Some(exec_id), started.pid, stdio));
         let mut session = match made {

@@ -182,9 +182,11 @@ impl Session {
             && self.log.as_ref().is_none_or(Sink::is_done)
     }
 
-    /// The earliest moment at which a client is given up, or something is due for the log.
+    /// The earliest moment at which a client is given up or tried again, or something is due for the log.
     pub fn deadline(&self) -> Option<Instant> {
-        self.clients.iter().filter_map(Client::deadline).chain(self.log.as_ref().and_then(Sink::deadline)).min()
+        let looks = self.clients.iter().filter_map(|client| client.next_look(&self.outputs));
+        let given_up = self.clients.iter().filter_map(Client::deadline);
+        given_up.chain(looks).chain(self.log.as_ref().and_then(Sink::deadline)).min()
     }
 
     /// Adds what the session waits for.
@@ -313,7 +315,7 @@ impl Session {
             }
             if client.is_behind(&self.outputs) {
                 // Freshly attached, or not ready at the last attempt; poll says when, this is for the first time.
-                if client.deadline().is_none() {
+                if client.deadline().is_none() || client.next_look(&self.outputs).is_some_and(|at| at <= now) {
                     client.send(&self.outputs, now);
                 }
                 client.check_deadline(now);
@@ -427,6 +429,29 @@ mod tests {
             }
         }
         total
+    }
+
+    #[test]
+    fn output_waits_until_the_head_is_read() {
+        for reads in [true, false] {
+            let ((mut session, to), mut pool, now) = (session(), Pool::default(), Instant::now());
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            let preamble = b"head".to_vec();
+            let streams = Streams { mode: StreamMode::Raw, stdout: true, preamble, ..Streams::default() };
+            session.attach(Client::new(streams, vec![theirs.into()], false).unwrap());
+            session.settle(&mut pool, now, &mut Vec::new());
+            nix::unistd::write(&to, b"output").unwrap();
+            session.handle(Token::Output(0), POLLIN, &mut pool, now);
+            let mut bytes = [0; 10];
+            if reads {
+                assert_eq!(ours.read(&mut bytes).unwrap(), 4);
+            }
+            let look = session.deadline().unwrap();
+            assert!(look <= now + Duration::from_millis(1));
+            session.settle(&mut pool, if reads { look } else { now + Duration::from_secs(1) }, &mut Vec::new());
+            ours.read_exact(&mut bytes[if reads { 4 } else { 0 }..]).unwrap();
+            assert_eq!(&bytes, b"headoutput");
+        }
     }
 
     #[test]

@@ -8,9 +8,11 @@ use crate::modules::container::run::{Phase, Verb, permit};
 use crate::modules::container::{Container, PendingClient, Waiting, keys};
 use crate::modules::runtime::log::{Query, Sink, Stream};
 use crate::modules::runtime::shim;
+use crate::utils::sys::socket;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Milliseconds that a client may take to accept bytes that the daemon itself writes.
 const PATIENCE: u16 = 30_000;
@@ -40,6 +42,7 @@ fn connect(daemon: &Daemon, reference: &str, query: &AttachQuery, upgrade: &mut 
     permit(Verb::Attach, container.run().phase(), &container.id)?;
     if query.logs {
         answer(upgrade)?;
+        await_reader(upgrade);
         replay(daemon, &container, query, upgrade)?;
         if !query.stream {
             return Ok(());
@@ -100,6 +103,15 @@ pub(in crate::executor) fn descriptors(upgrade: &Upgrade) -> Vec<BorrowedFd<'_>>
 /// Tells the client that its request has succeeded.
 pub(in crate::executor) fn answer(upgrade: &mut Upgrade) -> Result<()> {
     write_all(upgrade.connection.as_fd(), &std::mem::take(&mut upgrade.preamble))
+}
+
+/// Gives the client a moment to read the answer: what comes together with that is lost to some, as the shim knows too.
+fn await_reader(upgrade: &Upgrade) {
+    let mut looks = if upgrade.handed.is_none() { 100 } else { 0 };
+    while looks > 0 && socket::unread(upgrade.connection.as_fd()) > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+        looks -= 1;
+    }
 }
 
 /// Keeps the client until the container starts. `false` when a start came in between.

@@ -37,11 +37,16 @@ impl View {
         };
         let opened = open("ns/mnt", OFlag::O_RDONLY)
             .and_then(|namespace| Ok((namespace, open("root", OFlag::O_PATH | OFlag::O_DIRECTORY)?)));
+        let ended = || Error::conflict("the container ended a moment ago");
         // After the look: the number may be another's by then.
         if !process::is_alive(pid, start_time) {
-            return Err(Error::conflict("the container ended a moment ago"));
+            return Err(ended());
         }
-        let (namespace, root) = opened?;
+        let (namespace, root) = opened.map_err(|e| match e.errno() {
+            // It has ended and is not waited for yet.
+            Some(libc::ENOENT | libc::ESRCH) => ended(),
+            _ => e,
+        })?;
         Ok(View { root: root.into(), _namespace: namespace })
     }
 

@@ -107,11 +107,16 @@ fn abandon(launch: &Launch, mut child: Child, e: Error) -> Error {
 /// Connects to a running shim after a restart of the daemon.
 ///
 /// # Errors
-/// `Kind::NotFound` when no shim listens.
+/// `Kind::NotFound` when no shim listens; `Kind::Unsupported` when it speaks a version that came after this daemon's.
 pub fn watch(state_directory: &Path) -> Result<(Watch, Launched)> {
     let socket = connect(state_directory)?;
     socket::send(socket.as_fd(), &json::to_vec(&Request::Watch { version: VERSION }), &[]).map_err(gone)?;
     match first_reply(&socket, Some(REPLY_TIMEOUT))? {
+        // A shim of a later daemon: what is new in its conversation may not be passed over.
+        Reply::Watching(launched) if launched.version > VERSION => Err(Error::new(
+            Kind::Unsupported,
+            format!("its shim speaks version {} of the conversation, this daemon up to {VERSION}", launched.version),
+        )),
         Reply::Watching(launched) => {
             descriptor::set_nonblocking(socket.as_fd())?;
             Ok((Watch { socket, child: None }, launched))

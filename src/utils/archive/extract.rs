@@ -23,6 +23,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// How often a file is made anew that somebody else makes at the same time.
+const CROSSINGS: usize = 16;
+
 /// How members become files.
 pub struct Rules<'a> {
     /// Whether directories on the way may be links, which lead to places in the root.
@@ -247,7 +250,16 @@ impl Extraction<'_> {
 
     fn file(&self, at: &Place<'_>, member: &Member, archive: &mut Archive<'_, '_>) -> Result<()> {
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(at.parent, at.name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let create = || openat(at.parent, at.name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let mut fd = create();
+        // Two may copy to one name at once: the last one has it.
+        for _ in 0..CROSSINGS {
+            if !matches!(fd, Err(Errno::EEXIST)) {
+                break;
+            }
+            let _ = unlinkat(at.parent, at.name, UnlinkatFlags::NoRemoveDir); // a directory stays, and is reported
+            fd = create();
+        }
         let file = File::from(fd.context(|| "openat(O_CREAT)".into())?);
         let written = self.fill(&file, member, archive);
         if written.is_err() {

@@ -21,26 +21,31 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
 /// Start time of a process in clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)). `None` when the
 /// process does not exist. Stored beside a pid it tells a process from a later one with the same number.
 pub fn start_time(pid: i32) -> Option<u64> {
-    stat_field(pid, 22)?.parse().ok()
+    stat_field(pid, 22).ok()??.parse().ok()
 }
 
 /// Whether the process has ended and was not waited for by its parent.
 pub fn is_zombie(pid: i32) -> bool {
-    stat_field(pid, 3).is_some_and(|state| state == "Z" || state == "X")
+    matches!(stat_field(pid, 3), Ok(Some(state)) if state == "Z" || state == "X")
 }
 
 /// Field `number` (from 3) of `/proc/PID/stat`.
-fn stat_field(pid: i32, number: usize) -> Option<String> {
-    let stat = pseudo_file::read(format!("/proc/{pid}/stat")).ok()?;
+fn stat_field(pid: i32, number: usize) -> std::io::Result<Option<String>> {
+    let stat = pseudo_file::read(format!("/proc/{pid}/stat"))?;
     // The command in parentheses may hold spaces and parentheses of its own.
-    let after = stat.iter().rposition(|&b| b == b')')? + 2;
-    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
-    text.split_ascii_whitespace().nth(number - 3).map(str::to_owned)
+    let after = stat.iter().rposition(|&b| b == b')').map_or(stat.len(), |at| at + 2);
+    let text = stat.get(after..).and_then(|rest| std::str::from_utf8(rest).ok()).unwrap_or_default();
+    Ok(text.split_ascii_whitespace().nth(number - 3).map(str::to_owned))
 }
 
-/// Whether the process `pid` that started at `start` is still there.
+/// Whether the process `pid` that started at `start` is still there. So it is when nobody can look, for want of
+/// descriptors or memory: a container must not be given up for that.
 pub fn is_alive(pid: i32, start: u64) -> bool {
-    pid > 0 && start_time(pid) == Some(start)
+    let started = || match stat_field(pid, 22) {
+        Ok(time) => time.and_then(|time| time.parse().ok()) == Some(start),
+        Err(e) => !matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+    };
+    pid > 0 && started()
 }
 
 #[cfg(test)]

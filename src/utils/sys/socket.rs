@@ -106,6 +106,17 @@ pub fn peer_credentials(fd: BorrowedFd<'_>) -> Result<nix::sys::socket::UnixCred
     getsockopt(&fd, sockopt::PeerCredentials).context(|| "getsockopt(SO_PEERCRED)".into())
 }
 
+/// Bytes that the other end of a unix socket has not read yet, with the kernel's own; 0 where that cannot be told. Of TCP
+/// what is not acknowledged.
+pub fn unread(fd: BorrowedFd<'_>) -> i32 {
+    let mut bytes = 0;
+    // SAFETY: SIOCOUTQ, which is TIOCOUTQ of sockets, writes one int.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ as _, &raw mut bytes) } {
+        0 => bytes,
+        _ => 0,
+    }
+}
+
 /// Sends one message. Blocks unless the socket is non-blocking.
 ///
 /// # Errors
