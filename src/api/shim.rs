@@ -185,6 +185,10 @@ pub struct Exit {
     pub remains: bool,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A container to make and start.
 #[derive(Debug, Clone, Default, Serialize, Object)]
 #[serde(default)]
@@ -213,11 +217,14 @@ pub struct Launch {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub syslog_tag: String,
     /// Number of their facility.
+    #[serde(skip_serializing_if = "is_default")]
     pub syslog_facility: u32,
     /// Microseconds in each of which the cgroups above the container's give `realtime_runtime` to real-time processes;
     /// what is 0 stays as it is.
+    #[serde(skip_serializing_if = "is_default")]
     pub realtime_period: i64,
     /// See there.
+    #[serde(skip_serializing_if = "is_default")]
     pub realtime_runtime: i64,
     /// Whether the process has a standard input, kept open for clients; `/dev/null` otherwise.
     pub open_stdin: bool,
