@@ -16,7 +16,7 @@ ifneq ($(word 2,$(shell rustc --version 2>/dev/null)),$(RUST_VERSION))
 export RUSTUP_TOOLCHAIN := $(RUST_VERSION)
 endif
 
-# CC, CC_PACKAGE, RUNNER, TARGET_RUSTFLAGS
+# CC, CC_PACKAGE, RUNNER, TARGET_RUSTFLAGS, MINIMAL_RUSTFLAGS
 include targets/$(TARGET).mk
 
 # RUSTFLAGS of the caller would silently replace those of the target.
@@ -41,7 +41,7 @@ cargo = sysroot=$$(CC='$(CC)' CC_PACKAGE='$(CC_PACKAGE)' targets/toolchain $(TAR
 	ISULABOX_COMMIT='$(COMMIT)' ISULABOX_BUILD_TIME='$(BUILD_TIME)' CC_$(UNDER)='$(CC)' \
 	CARGO_TARGET_$(UPPER)_LINKER=rust-lld \
 	$(if $(RUNNER),CARGO_TARGET_$(UPPER)_RUNNER='$(RUNNER)') \
-	CARGO_TARGET_$(UPPER)_RUSTFLAGS="$${sysroot:+--sysroot=$$sysroot }$(TARGET_RUSTFLAGS) $(LINK_FLAGS)" \
+	CARGO_TARGET_$(UPPER)_RUSTFLAGS="$${sysroot:+--sysroot=$$sysroot }$(TARGET_RUSTFLAGS) $(if $(MINIMAL),$(MINIMAL_RUSTFLAGS) )$(LINK_FLAGS)" \
 	cargo $(1)
 
 INTEGRATION = ISULABOX_BIN=$(CURDIR)/$(BINARY) ISULABOX_PAYLOAD=$(CURDIR)/$(PAYLOAD) \
