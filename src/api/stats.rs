@@ -6,6 +6,9 @@ use crate::utils::time::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Counters by name, of interfaces by name.
+pub type Interfaces = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// One sample: the answer to `GET /containers/{id}/stats`, or one line of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
 #[serde(default)]
@@ -30,32 +33,16 @@ pub struct ContainerStats {
     pub name: String,
     /// 64 digits.
     pub id: String,
-    /// Network interfaces by name, but for loopback; absent in a container that has the host's.
+    /// [Counters](INTERFACE_COUNTERS) of network interfaces by name, but for loopback; absent in a container that has the
+    /// host's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub networks: BTreeMap<String, InterfaceStats>,
+    pub networks: Interfaces,
 }
 
-/// A network interface, as the container sees it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
-#[serde(default)]
-pub struct InterfaceStats {
-    /// Bytes received.
-    pub rx_bytes: u64,
-    /// Packets received.
-    pub rx_packets: u64,
-    /// Errors of the device when receiving.
-    pub rx_errors: u64,
-    /// Packets that were received and dropped.
-    pub rx_dropped: u64,
-    /// Bytes sent.
-    pub tx_bytes: u64,
-    /// Packets sent.
-    pub tx_packets: u64,
-    /// Errors of the device when sending.
-    pub tx_errors: u64,
-    /// Packets that were dropped instead of being sent.
-    pub tx_dropped: u64,
-}
+/// Counters of a network interface in the order in which the kernel counts them for each direction (proc_pid_net(5)),
+/// but for those that docker does not show.
+pub const INTERFACE_COUNTERS: [&str; 8] =
+    ["rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "tx_bytes", "tx_packets", "tx_errors", "tx_dropped"];
 
 /// Processes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]

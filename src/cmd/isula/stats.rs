@@ -10,7 +10,7 @@ use crate::error::Kind;
 use crate::utils::id::short;
 use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -187,12 +187,16 @@ impl Cells {
         let stats = sample.stats.as_ref().unwrap_or(&none);
         let (used, limit) = (memory(stats), stats.memory_stats.limit);
         let [read, written] = block(stats);
+        let count = |n: &BTreeMap<String, u64>, key: &str| n.get(key).copied().unwrap_or_default();
         let share = if limit == 0 { 0.0 } else { used as f64 / limit as f64 * 100.0 };
         Cells {
             processor: format!("{:.2}", old.get(sample.id.as_str()).map_or(0.0, |old| processor(old, stats))),
             memory: format!("{} / {}", size(used), size(limit)),
             share: format!("{share:.2}"),
-            net: stats.networks.values().fold([0, 0], |sum, n| [sum[0] + n.rx_bytes, sum[1] + n.tx_bytes]),
+            net: stats
+                .networks
+                .values()
+                .fold([0, 0], |sum, n| [sum[0] + count(n, "rx_bytes"), sum[1] + count(n, "tx_bytes")]),
             block: format!("{} / {}", size(read), size(written)),
             pids: stats.pids_stats.current.to_string(),
         }

@@ -1,7 +1,7 @@
 //! Resource use: samples of the executor with the host's processor time, from which clients compute percentages.
 
 use super::route::StatsMode;
-use crate::api::stats::{ContainerStats, HostCpu};
+use crate::api::stats::{ContainerStats, CpuStats, HostCpu};
 use crate::entry::exchange::{Exchange, Leaving, Outcome};
 use crate::error::Result;
 use crate::executor::{Caller, Daemon, container};
@@ -64,7 +64,7 @@ struct Sampler<'d> {
     daemon: &'d Daemon,
     name: String,
     id: String,
-    last: Option<ContainerStats>,
+    last: Option<(Timestamp, CpuStats)>,
 }
 
 impl Sampler<'_> {
@@ -74,10 +74,10 @@ impl Sampler<'_> {
         let mut stats = ContainerStats::new(Timestamp::now(), sample, host);
         stats.networks = container::interfaces(self.daemon, &self.id);
         (stats.name, stats.id) = (self.name.clone(), self.id.clone());
-        if let Some(last) = self.last.take() {
-            (stats.preread, stats.precpu_stats) = (last.read, last.cpu_stats);
+        let last = self.last.replace((stats.read, stats.cpu_stats.clone()));
+        if let Some(last) = last {
+            (stats.preread, stats.precpu_stats) = last;
         }
-        self.last = Some(stats.clone());
         Ok(stats)
     }
 }

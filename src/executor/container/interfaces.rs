@@ -1,6 +1,6 @@
 //! Counters of a container's network interfaces.
 
-use crate::api::stats::InterfaceStats;
+use crate::api::stats::{INTERFACE_COUNTERS, Interfaces};
 use crate::executor::Daemon;
 use crate::utils::pseudo_file;
 use crate::utils::sys::process::is_alive;
@@ -8,39 +8,38 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 /// The interfaces of a container by name, but for loopback; none when it does not run or has the host's.
-pub fn interfaces(daemon: &Daemon, reference: &str) -> BTreeMap<String, InterfaceStats> {
-    let Ok(container) = daemon.find(reference) else { return BTreeMap::new() };
+pub fn interfaces(daemon: &Daemon, reference: &str) -> Interfaces {
+    let Ok(container) = daemon.find(reference) else { return Interfaces::new() };
     let run = container.run();
     let namespace = |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/net")).map(|m| (m.dev(), m.ino())).ok();
     let of = namespace(&run.pid.to_string());
     if of.is_none() || of == namespace("self") {
-        return BTreeMap::new();
+        return Interfaces::new();
     }
     let counters = pseudo_file::read(format!("/proc/{}/net/dev", run.pid)).unwrap_or_default();
     // Its number may be another's by now.
     match is_alive(run.pid, run.start_time) {
         true => parse(&String::from_utf8_lossy(&counters)),
-        false => BTreeMap::new(),
+        false => Interfaces::new(),
     }
 }
 
 /// Reads `/proc/PID/net/dev` (proc_pid_net(5)): two lines of heads, then for each interface eight columns of what was
 /// received and eight of what was sent.
-fn parse(text: &str) -> BTreeMap<String, InterfaceStats> {
-    let interface = |line: &str| {
-        let (name, counters) = line.split_once(':')?;
-        let n: Vec<u64> = counters.split_ascii_whitespace().map_while(|n| n.parse().ok()).collect();
-        let [rx_bytes, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx_bytes, tx_packets, tx_errors, tx_dropped, ..] =
-            n[..]
-        else {
-            return None;
-        };
-        let name = name.trim().to_owned();
-        let stats =
-            InterfaceStats { rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped };
-        (name != "lo").then_some((name, stats))
-    };
-    text.lines().skip(2).filter_map(interface).collect()
+fn parse(text: &str) -> Interfaces {
+    let mut all = Interfaces::new();
+    for line in text.lines().skip(2) {
+        let Some((name, counters)) = line.split_once(':') else { continue };
+        let mut shown = BTreeMap::new();
+        let counters = counters.split_ascii_whitespace().enumerate().filter(|(column, _)| column % 8 < 4);
+        for (key, (_, value)) in INTERFACE_COUNTERS.iter().zip(counters) {
+            shown.insert((*key).to_owned(), value.parse().unwrap_or_default());
+        }
+        if name.trim() != "lo" {
+            all.insert(name.trim().to_owned(), shown);
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -54,12 +53,11 @@ mod tests {
                     colls carrier compressed\n    \
                     lo:     216       2    0    0    0     0          0         0      216       2    0    0    0     0 \
                     0          0\n\
-                    eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n\
-                    cut: 1 2\n";
+                    eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
         let parsed = parse(text);
         assert_eq!(parsed.keys().collect::<Vec<_>>(), ["eth0"]);
-        let eth0 = &parsed["eth0"];
-        assert_eq!((eth0.rx_bytes, eth0.rx_dropped, eth0.tx_bytes, eth0.tx_dropped), (1, 4, 9, 12));
-        assert_eq!(parse(""), BTreeMap::new());
+        let eth0 = |counter: &str| parsed["eth0"][counter];
+        assert_eq!((eth0("rx_bytes"), eth0("rx_dropped"), eth0("tx_bytes"), eth0("tx_dropped")), (1, 4, 9, 12));
+        assert_eq!(parse(""), Interfaces::new());
     }
 }

@@ -130,8 +130,13 @@ fn named(volume: &VolumeUse) -> InspectMount {
 /// `Kind::NotFound`, `Kind::Corrupt` when its directory is damaged.
 pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<ContainerInspect> {
     let container = daemon.find(reference)?;
-    let document = daemon.disk.document(&container.id)?;
-    let host = daemon.disk.host_config(&container.id)?;
+    let gone = |e| {
+        let state = container.state();
+        let removed = state.removed || state.run.phase() == Phase::Removing;
+        if removed { Error::not_found(format!("No such container:{reference}")) } else { e }
+    };
+    let document = daemon.disk.document(&container.id).map_err(gone)?;
+    let host = daemon.disk.host_config(&container.id).map_err(gone)?;
     let run = container.run();
     let root = Root::find(daemon, &container.id, &document, &host).ok();
     let copied = daemon.images.container_copy(&container.id);
