@@ -347,7 +347,7 @@ def events(client):
     past = list(client.events(since=begin, until=int(time.time()) + 1, decode=True))
     mine = [e["Action"] for e in past if e["Type"] == "container" and e["Actor"]["ID"] == container.id]
     assert mine == ["create", "start", "die", "rename", "destroy"], mine
-    die = [e for e in past if e["Action"] == "die"][0]
+    die = [e for e in past if e["Action"] == "die" and e["Actor"]["ID"] == container.id][0]
     assert die["Actor"]["Attributes"]["exitCode"] == "0" and die["Actor"]["Attributes"]["k"] == "v", die
     assert die["time"] >= begin and die["timeNano"] // 1_000_000_000 == die["time"] and die["scope"] == "local", die
     assert [e["Action"] for e in past if e["Type"] == "volume"] == ["create", "destroy"], past
