@@ -384,7 +384,7 @@ impl Disk {
     }
 
     /// Makes a container cease to exist; what its directory held is left under the name that is returned, for
-    /// [`remove_tree`]. No directory is no error.
+    /// [`remove_tree()`]. No directory is no error.
     ///
     /// # Errors
     /// The failing call.
