@@ -1,8 +1,8 @@
 //! Many clients at once, processes killed at any moment, and a machine that has run out of something: nothing hangs,
 //! every refusal has a reason, what is listed is what is there, and afterwards all works again.
 //!
-//! A usual run is short. With ISULABOX_LOAD=all there are 50 clients for three minutes and 500 kills; each test may take
-//! an hour then. What is done is chosen by a seed that is printed (ISULABOX_LOAD_SEED); threads make of it what they will.
+//! Random clients and random kills come when they are asked for: ISULABOX_LOAD=short, or ISULABOX_LOAD=all for 50 clients
+//! for three minutes and 500 kills; each test may take an hour then. What is done is chosen by a seed that is printed (ISULABOX_LOAD_SEED); threads make of it what they will.
 
 use crate::support::bed::Bed;
 use crate::support::crowd::{self, Dice, EXIT_CODES, Tally};
@@ -77,6 +77,7 @@ fn crowd_for(bed: &Bed, clients: usize, time: Duration, dice: &mut Dice, tally: 
 }
 
 fn many_clients(bed: &mut Bed) {
+    requires!(random_load);
     bed.log_level = "info";
     bed.start();
     fs::write(bed.dir.join("file"), "content").unwrap();
@@ -113,6 +114,7 @@ fn kill_in_a_container(bed: &Bed, dice: &mut Dice) -> String {
 }
 
 fn killed_at_random(bed: &mut Bed) {
+    requires!(random_load);
     bed.log_level = "info";
     bed.start();
     fs::write(bed.dir.join("file"), "content").unwrap();

@@ -139,6 +139,7 @@ const REFUSALS: &[&str] = &[
     "is paused",
     "is already paused",
     "is marked for removal and cannot be used",
+    "its removal is already in progress",
     "You cannot remove a running container",
     "You cannot remove a restarting container",
     "You cannot remove a paused container",

@@ -131,6 +131,14 @@ pub fn bash() -> Condition {
     ["bash", "dash"].into_iter().try_for_each(program)
 }
 
+/// Somebody who wants to see what comes of random commands: that differs from run to run.
+pub fn random_load() -> Condition {
+    match std::env::var_os("ISULABOX_LOAD") {
+        Some(_) => Ok(()),
+        None => Err("ISULABOX_LOAD is not set".into()),
+    }
+}
+
 /// A machine whose clock nobody else lives by.
 pub fn own_clock() -> Condition {
     match std::env::var_os("OWN_CLOCK") {
