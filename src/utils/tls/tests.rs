@@ -181,8 +181,9 @@ fn records_of_odd_sizes_from_one_who_is_ahead() {
     near.read_to_end(&mut all).unwrap();
     assert_eq!(all.len(), RECORDS * 18_000);
     assert!(all.chunks(18_000).enumerate().all(|(n, record)| record.iter().all(|b| *b == n as u8)));
+    // Open until the end: the relay says goodbye to it.
+    let _socket = sender.join().unwrap();
     drop(near);
-    drop(sender.join().unwrap());
     relay.join().unwrap().unwrap();
 }
 
