@@ -352,11 +352,15 @@ impl Session {
             self.drain(stream, pool, now);
             self.close_output(stream, pool);
         }
-        if let Some(log) = &mut self.log {
-            log.close(now);
-        }
         self.terminal = None;
         self.recycle(pool);
+    }
+
+    /// Nothing more comes, and the rest of the end is done: from now on the log has its last time.
+    pub fn close_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.close(Instant::now());
+        }
     }
 
     fn drain(&mut self, stream: usize, pool: &mut Pool, now: Instant) {

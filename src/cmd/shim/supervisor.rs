@@ -390,6 +390,7 @@ impl<'a> Supervisor<'a> {
         }
         self.exit_file.write(&exit);
         self.watch.event(Event::Exited(exit));
+        self.sessions[0].close_log();
         self.release_deadline = Some(Instant::now() + RELEASE_TIMEOUT);
     }
 

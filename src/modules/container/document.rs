@@ -239,7 +239,10 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         Some(extra) => extra,
         None => {
             let host = host()?;
-            Extra::new(&host, &Logging::default().refine(&host.log_config).unwrap_or_default())
+            // The tag for syslog is made with a container, and this one has none.
+            let logging = Logging::default().refine(&host.log_config).ok();
+            let logging = logging.filter(|logging| !matches!(logging, Logging::Syslog(_)));
+            Extra::new(&host, &logging.unwrap_or_default())
         }
     };
     Ok(Head {

@@ -4,7 +4,7 @@
 //! told when there is room: a socket takes as few as ten datagrams (`net.unix.max_dgram_qlen`). When the queue is full,
 //! lines are dropped and counted until it has eased, and the next one that is queued is preceded by one that says how
 //! many are missing. A syslog daemon that has gone is looked for each second while something waits; after
-//! [`PATIENCE`] what waits is dropped too, and the next line starts over.
+//! [`PATIENCE`] what waits is dropped too, and so is what comes until it is found again.
 
 use super::super::lines::Lines;
 use super::queue::Queue;
@@ -167,8 +167,11 @@ impl Out {
 
     /// Queues what is to be said about missing lines, once there is room again.
     fn note_loss(&mut self) -> bool {
-        let text = format!("{} lines lost", self.lost);
-        let noted = self.queue.has_eased() && self.queue.push(&self.notice, text.as_bytes());
+        // While the flood lasts this is all that a line costs.
+        if !self.queue.has_eased() {
+            return false;
+        }
+        let noted = self.queue.push(&self.notice, format!("{} lines lost", self.lost).as_bytes());
         if noted {
             self.lost = 0;
         }
@@ -178,8 +181,9 @@ impl Out {
     /// Sends what it can.
     fn flush(&mut self) {
         let mut renewed = false;
-        while !self.blocked && self.connect() {
-            if self.queue.is_empty() && self.lost > 0 {
+        // Nobody is missed before there is something to say.
+        while !self.blocked && (self.lost > 0 || !self.queue.is_empty()) && self.connect() {
+            if self.queue.is_empty() {
                 self.note_loss();
             }
             let (Some(socket), Some(datagram)) = (&self.socket, self.queue.front()) else { return };
@@ -188,7 +192,13 @@ impl Out {
                     self.queue.pop();
                     (self.absence, renewed) = (None, false);
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => self.blocked = true,
+                // Somebody listens, but does not read yet.
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => (self.blocked, self.absence) = (true, None),
+                // Longer than what the host lets a socket send (net.core.wmem_default).
+                Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    self.queue.pop();
+                    self.lost += 1;
+                }
                 // The daemon has ended. Its successor listens on a socket of its own.
                 Err(_) => {
                     self.socket = None;
@@ -294,6 +304,44 @@ mod tests {
         assert_eq!(notice, format!("<140>box: isulad-shim: {} lines lost", sent - kept.len()));
         syslog.write(0, b"and on\n");
         assert_eq!(received(&host), ["<142>box: and on"]);
+    }
+
+    #[test]
+    fn one_who_is_back_and_does_not_read_is_waited_for() {
+        let (mut syslog, host) = open();
+        while syslog.blocked_on().is_none() {
+            syslog.write(0, b"line\n");
+        }
+        // As after a new connection to a socket that is full.
+        let now = Instant::now();
+        (syslog.out.blocked, syslog.out.absence) = (false, Some(Absence { since: now, retry: now }));
+        syslog.write(0, b"line\n");
+        assert!(syslog.blocked_on().is_some() && syslog.deadline().is_none(), "the loop would spin");
+        drop(host);
+    }
+
+    #[test]
+    fn what_waits_for_long_is_dropped_and_told() {
+        let (mut syslog, host) = open();
+        while syslog.blocked_on().is_none() {
+            syslog.write(0, b"line\n");
+        }
+        received(&host);
+        let now = Instant::now();
+        let absence = |since| Some(Absence { since, retry: now + RETRY });
+        (syslog.out.blocked, syslog.out.absence) = (false, absence(now));
+        syslog.out.miss(now + PATIENCE - RETRY);
+        assert!(!syslog.is_done() && syslog.out.lost == 0);
+        syslog.out.miss(now + PATIENCE);
+        assert!(syslog.is_done() && syslog.out.lost > 0 && syslog.deadline().is_none());
+        syslog.out.absence = None;
+        syslog.write(0, b"back\n");
+        let got = received(&host);
+        assert!(got.len() == 2 && got[0].ends_with("1 lines lost") && got[1].ends_with("back"), "{got:?}");
+        // Without anything to say nobody is missed.
+        syslog.out.socket = None;
+        syslog.write(0, b"prompt> ");
+        assert!(syslog.out.absence.is_none() && syslog.out.socket.is_none());
     }
 
     #[test]
