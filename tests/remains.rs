@@ -1,8 +1,8 @@
 //! Processes that no signal ends, for they sleep in the kernel: here on a disk that is frozen.
 
-use crate::support::bed::Bed;
+use crate::support::bed::{Bed, json};
 use crate::support::disk::Disk;
-use crate::support::{contains, eventually};
+use crate::support::{cgroup, contains, eventually, leaks};
 use crate::{requires, tests};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,7 +10,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-tests![a_container_that_does_not_end, what_a_lost_shim_leaves, what_a_shim_leaves];
+tests![
+    a_container_that_does_not_end,
+    what_was_asked_for_outlives_a_reboot,
+    what_a_lost_shim_leaves,
+    what_a_shim_leaves
+];
 
 /// A disk on which whoever writes sleeps.
 struct Frozen(PathBuf);
@@ -58,20 +63,64 @@ fn sleepers(bed: &mut Bed, containers: &[(&str, &str)]) -> (Disk, Frozen) {
     (disk, frozen)
 }
 
-fn a_container_that_does_not_end(bed: &mut Bed) {
-    requires!(loop_ext4, fsfreeze);
-    let (_disk, frozen) = sleepers(bed, &[("aa", "--restart always"), ("bb", "-v /anonymous")]);
-    let init = bed.container_pid("aa");
-    let verbs = [bed.spawn("stop -t 0 aa"), bed.spawn("rm -f -v bb")];
+/// Asks for what cannot be done, at once.
+#[track_caller]
+fn ask(bed: &Bed, verbs: &[(&str, &str)]) {
+    let running: Vec<_> = verbs.iter().map(|(line, _)| bed.spawn(line)).collect();
     // Nobody else waits for that.
-    assert_eq!(bed.isula("ps -q").ok().lines().count(), 2);
+    assert_eq!(bed.isula("ps -q").ok().lines().count(), verbs.len());
     assert_eq!(bed.inspect("aa", "/State/Running"), true);
-    for (verb, then) in verbs.into_iter().zip(["uninterruptible sleep", "it will be removed when it has ended"]) {
+    for (verb, (_, then)) in running.into_iter().zip(verbs) {
         let o = verb.finish(Duration::from_secs(100));
         assert_ne!(o.code, 0, "{}", o.show());
         contains(&o.err, "does not end after SIGKILL");
         contains(&o.err, then);
     }
+}
+
+const SLEEPS: &str = "uninterruptible sleep";
+const PROMISED: &str = "it will be removed when it has ended";
+
+/// The machine goes down before the disk answers.
+fn what_was_asked_for_outlives_a_reboot(bed: &mut Bed) {
+    requires!(loop_ext4, fsfreeze);
+    let policy = "--restart unless-stopped";
+    let (_disk, frozen) = sleepers(bed, &[("aa", policy), ("bb", policy), ("cc", policy)]);
+    ask(bed, &[("stop -t 0 aa", SLEEPS), ("rm -f bb", PROMISED), ("kill cc", SLEEPS)]);
+    let ids = bed.isula("ps -aq --no-trunc").ok();
+    let noted = |id: &str| {
+        let path = bed.graph().join("engines/lcr").join(id).join("container_state.json");
+        json(&std::fs::read(path).unwrap())["HasBeenManuallyStopped"] == true
+    };
+    eventually("it is noted", || ids.lines().all(noted));
+    let shims = leaks::children_of(bed.pid());
+    bed.kill();
+    end(&shims);
+    drop(frozen);
+    eventually("nothing runs", || {
+        leaks::children();
+        cgroup::remove_tree(&bed.cgroup_parent());
+        leaks::cgroups(&bed.cgroup_parent()).is_empty()
+    });
+    std::fs::remove_dir_all(bed.state().join("lcr")).unwrap();
+    bed.restart();
+    eventually("what was to go is gone", || bed.isula("ps -aq").ok().lines().count() == 2);
+    std::thread::sleep(Duration::from_millis(500));
+    for name in ["aa", "cc"] {
+        assert_eq!(bed.inspect(name, "/State/Status"), "exited");
+    }
+    bed.isula("rm aa cc").ok();
+}
+
+fn end(processes: &[u32]) {
+    processes.iter().for_each(|&pid| kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap());
+}
+
+fn a_container_that_does_not_end(bed: &mut Bed) {
+    requires!(loop_ext4, fsfreeze);
+    let (_disk, frozen) = sleepers(bed, &[("aa", "--restart always"), ("bb", "-v /anonymous")]);
+    let init = bed.container_pid("aa");
+    ask(bed, &[("stop -t 0 aa", SLEEPS), ("rm -f -v bb", PROMISED)]);
     // What is true is what is shown, also by the daemons to come.
     for killed in [true, false] {
         if killed {
@@ -102,10 +151,9 @@ fn what_a_lost_shim_leaves(bed: &mut Bed) {
     let (_disk, frozen) = sleepers(bed, &all);
     let before = bed.container_pid("again");
     // Some with the daemon, so that the next one finds them gone.
-    let shims = crate::support::leaks::children_of(bed.pid());
+    let shims = leaks::children_of(bed.pid());
     assert_eq!(shims.len(), all.len());
     let (first, second) = shims.split_at(2);
-    let end = |shims: &[u32]| shims.iter().for_each(|&s| kill(Pid::from_raw(s as i32), Signal::SIGKILL).unwrap());
     end(first);
     eventually("two are known to have ended", || bed.isula("ps -q").ok().lines().count() == 2);
     bed.kill();
@@ -157,7 +205,7 @@ fn what_a_shim_leaves(bed: &mut Bed) {
     for (name, _) in all {
         let init = bed.container_pid(name);
         let child = || {
-            let children = crate::support::leaks::children_of(init as u32);
+            let children = leaks::children_of(init as u32);
             children.iter().any(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") D "))
         };
         eventually("it sleeps", child);

@@ -239,8 +239,8 @@ fn restart(daemon: &Daemon, container: &Arc<Container>) {
         return; // nearly all
     }
     let delay = container.change(|s| {
-        if s.run.remains.is_some() {
-            return None; // not before that has ended
+        if s.run.remains.is_some() || s.run.unwanted {
+            return None; // not before that has ended, or not at all
         }
         let due = s.run.restarting || !s.run.is_active() && s.policy.restarts_with_daemon(&s.run);
         // Whoever stopped it did so with the daemon before.
@@ -347,8 +347,10 @@ fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: &BTreeSet<String>,
     daemon.workers.submit(move || {
         for directory in orphans {
             log::warn!("{directory:?} belongs to no container: ending what runs there");
-            end_orphan(&directory);
-            remove_tree(&directory);
+            match end_orphan(&directory) {
+                Ok(()) => remove_tree(&directory),
+                Err(e) => log::error!("{directory:?} is kept: {e}"),
+            }
         }
         for path in garbage {
             remove_tree(&path);
@@ -357,14 +359,29 @@ fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: &BTreeSet<String>,
 }
 
 /// Kills the container of a shim whose container directory is gone, and lets the shim end.
-fn end_orphan(directory: &std::path::Path) {
-    let Ok((mut watch, launched)) = shim::watch(directory) else { return };
-    if launched.exit.is_none() {
+///
+/// # Errors
+/// When there is a shim that cannot be talked to.
+fn end_orphan(directory: &std::path::Path) -> Result<()> {
+    let kill = || {
         let kill = Request::Signal { exec_id: None, signal: libc::SIGKILL, all: true };
         if let Err(e) = shim::request(directory, &kill, &[]) {
             log::warn!("{directory:?}: {e}");
         }
-    }
+    };
+    let mut watch = match shim::watch(directory) {
+        Ok((watch, launched)) => {
+            if launched.exit.is_none() {
+                kill();
+            }
+            watch
+        }
+        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
+        Err(e) => {
+            kill(); // that much all of them understand
+            return Err(e);
+        }
+    };
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     loop {
         match watch.next_event() {
@@ -378,4 +395,5 @@ fn end_orphan(directory: &std::path::Path) {
         }
     }
     watch.release();
+    Ok(())
 }

@@ -383,7 +383,7 @@ impl Cgroup {
             let (mut last, mut unknown) = (None, false);
             for hierarchy in &self.present {
                 let processes = self.processes_in(hierarchy);
-                unknown |= processes.as_ref().is_err_and(|e| e.kind() != Kind::NotFound);
+                unknown |= processes.as_ref().is_err_and(|e| e.errno() != Some(libc::ENOENT));
                 for pid in processes.unwrap_or_default() {
                     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL); // it may have ended by itself
                     last = Some(pid);

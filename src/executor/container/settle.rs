@@ -154,11 +154,12 @@ pub fn after_loss(daemon: &Daemon, container: &Container, code: u8, patience: Du
 
 /// Kills what is left of a run that has no shim any more, and gives whether that has ended, after `patience` at most.
 pub fn clean_up(daemon: &Daemon, container: &Container, pid: i32, start: u64, patience: Duration) -> bool {
-    let cleaned = daemon
-        .disk
-        .spec(&container.id)
-        .and_then(|spec| shim::clean_up(&spec.linux.map(|l| l.cgroups_path).unwrap_or_default(), pid, start, patience));
-    let Err(e) = cleaned else { return true };
+    let path = daemon.disk.spec(&container.id).map(|spec| spec.linux.map(|l| l.cgroups_path).unwrap_or_default());
+    if let Err(e) = &path {
+        // At least the first process gets its end.
+        log::error!("container {}: its cgroup is not known: {e}", container.id);
+    }
+    let Err(e) = shim::clean_up(path.as_deref().unwrap_or_default(), pid, start, patience) else { return true };
     log::error!("container {}: its processes are not cleaned up: {e}", container.id);
     match e.kind() {
         // Something has not ended, or no process could look after it at the moment.
@@ -195,9 +196,17 @@ pub fn remove(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         // First: once nobody knows of it, nobody would.
         host_channel::remove(at);
     }
+    // The volumes of those that go by themselves are marked anyway.
+    let marks = container.state().run.with_volumes && !container.head.auto_remove;
+    if marks {
+        volume::mark_anonymous(daemon, container);
+    }
     let garbage = match daemon.disk.begin_removal(&container.id, durability) {
         Ok(garbage) => garbage,
         Err(e) => {
+            if marks {
+                volume::unmark_anonymous(daemon, container);
+            }
             container.change(|s| s.run.removal_inprogress = false);
             return Err(e);
         }

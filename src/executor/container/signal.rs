@@ -1,6 +1,7 @@
 //! Verbs that are one message to the shim.
 
 use super::settle::{self, LOST};
+use super::stop::keep;
 use crate::api::oci::runtime::ConsoleSize;
 use crate::api::shim::{Reply, Request, Stats};
 use crate::error::{Error, Kind, Result};
@@ -40,7 +41,15 @@ pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> 
         }
     }
     if number == libc::SIGKILL {
-        return force(daemon, &container);
+        force(daemon, &container).inspect_err(|_| keep(daemon, &container))?;
+        if container.state().lost {
+            let _operation = container.operate();
+            settle::settle(daemon, &container);
+        }
+        return match container.state().run.remains {
+            None => Ok(()),
+            Some(_) => Err(Error::new(Kind::Timeout, settle::remaining(&container.id))),
+        };
     }
     send(daemon, &container, number)?;
     // A frozen process would get its end only when somebody thaws it, as docker sees it.
@@ -147,6 +156,8 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         let exit = settle::after_loss(daemon, container, LOST, shim::PATIENCE);
         if container.state().exits == exits {
             monitor::record(daemon, container, &exit, None);
+            let container = Arc::clone(container);
+            daemon.monitor.after(Duration::ZERO, move |daemon| settle::ended(daemon, &container));
         }
         return Ok(());
     }

@@ -3,9 +3,10 @@
 use super::settle::{self, settle, settle_and_remove};
 use super::signal::{force, note_stop, send, stop_signal, thaw};
 use crate::error::{Error, Kind, Result};
-use crate::executor::{Change, Daemon, volume};
+use crate::executor::{Change, Daemon};
 use crate::modules::container::Container;
-use crate::modules::container::run::{Phase, Verb, Verdict, permit};
+use crate::modules::container::run::{Phase, Run, Verb, Verdict, permit};
+use crate::utils::atomic_file::Durability;
 use crate::utils::signal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +37,14 @@ fn stop_container(
         // A start that is under way is waited for; the lock is not kept while the container ends, so that a second
         // stop or a kill gets through.
         let _operation = container.operate();
-        let phase = container.run().phase();
+        let run = container.run();
+        let phase = run.phase();
+        if run.is_going() {
+            return Ok(Change::Unchanged);
+        }
         if phase == Phase::Remaining {
             note_stop(daemon, container); // so that at least it is not started again
+            keep(daemon, container);
         }
         if permit(Verb::Stop, phase, &container.id)? == Verdict::Nothing {
             settle(daemon, container);
@@ -60,7 +66,7 @@ fn stop_container(
         log::warn!("container {}: cannot be asked to stop: {e}", container.id);
     }
     if asked.is_err() || !container.wait_until(limit, |s| s.exits != exits || s.lost || !s.run.running) {
-        force(daemon, container)?;
+        force(daemon, container).inspect_err(|_| keep(daemon, container))?;
     }
     let _operation = container.operate();
     settle(daemon, container);
@@ -100,7 +106,9 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
         return Err(Error::not_found(format!("No such container:{reference}")));
     }
     let verb = if with_force { Verb::ForceRemove } else { Verb::Remove };
-    let phase = container.run().phase();
+    let run = container.run();
+    // Whoever comes first removes it.
+    let phase = if run.is_going() { Phase::Exited } else { run.phase() };
     let permitted = permit(verb, phase, &container.id);
     if phase == Phase::Remaining && with_force {
         return permitted.map(drop).map_err(|e| when_it_ends(daemon, &container, volumes, &e));
@@ -114,23 +122,32 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
         }
     }
     container.change(|s| s.run.with_volumes = volumes);
-    // The volumes of those that go by themselves are marked anyway.
-    let marks = volumes && !container.head.auto_remove;
-    if marks {
-        volume::mark_anonymous(daemon, &container);
-    }
-    let result = settle_and_remove(daemon, &container);
-    if marks && result.is_err() {
-        volume::unmark_anonymous(daemon, &container);
-    }
-    result.map_err(|e| match e.kind() {
+    settle_and_remove(daemon, &container).map_err(|e| match e.kind() {
         Kind::Timeout => when_it_ends(daemon, &container, volumes, &e),
-        _ => e,
+        _ => {
+            container.change(|s| s.run.unwanted = false);
+            e
+        }
     })
 }
 
+/// Has written down, where also a reboot finds it, what was asked of a container that has not ended yet. Not by the
+/// caller: the disk may be what does not answer.
+pub(super) fn keep(daemon: &Daemon, container: &Arc<Container>) {
+    let container = Arc::clone(container);
+    daemon.monitor.after(Duration::ZERO, move |daemon| {
+        let (run, removed) = {
+            let state = container.state();
+            (Run { remains: None, ..state.run.clone() }, state.removed)
+        };
+        if !removed && let Err(e) = daemon.disk.save(&container.id, &run, Durability::Durable) {
+            log::warn!("container {}: what was asked of it is not noted: {e}", container.id);
+        }
+    });
+}
+
 /// A container that has not ended yet goes when it has, also with a daemon to come.
-fn when_it_ends(daemon: &Daemon, container: &Container, volumes: bool, e: &Error) -> Error {
+fn when_it_ends(daemon: &Daemon, container: &Arc<Container>, volumes: bool, e: &Error) -> Error {
     let run = container.change(|s| {
         (s.run.unwanted, s.run.with_volumes) = (true, volumes);
         s.run.clone()
@@ -138,5 +155,6 @@ fn when_it_ends(daemon: &Daemon, container: &Container, volumes: bool, e: &Error
     if let Err(e) = daemon.disk.save_volatile(&container.id, &run) {
         log::warn!("container {}: that it is to be removed is not noted: {e}", container.id);
     }
+    keep(daemon, container);
     Error::new(e.kind(), format!("{e}; it will be removed when it has ended"))
 }

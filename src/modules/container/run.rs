@@ -222,6 +222,11 @@ impl Run {
         self.running || self.starting || self.restarting
     }
 
+    /// Whether all of it has ended, and a worker is about to remove it.
+    pub fn is_going(&self) -> bool {
+        self.unwanted && !self.running && !self.removal_inprogress && self.remains.is_none()
+    }
+
     /// Whether it has run and does not any more.
     pub fn has_ended(&self) -> bool {
         matches!(self.phase(), Phase::Exited | Phase::Remaining)
