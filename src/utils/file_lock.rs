@@ -31,13 +31,18 @@ impl FileLock {
     }
 
     fn try_exclusive(path: &Path) -> Result<FileLock> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_CREAT)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| Error::io(format!("open({path:?})"), e))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(FileLock).map_err(|(_, e)| match e {
+        let lock = |write| -> Result<nix::Result<FileLock>> {
+            let mut options = OpenOptions::new();
+            options.read(true).write(write).custom_flags(libc::O_CREAT).mode(0o600);
+            let file = options.open(path).map_err(|e| Error::io(format!("open({path:?})"), e))?;
+            Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).map(FileLock).map_err(|(_, e)| e))
+        };
+        let locked = match lock(false)? {
+            // Network file systems make another kind of lock of it, which wants more (flock(2), NFS details).
+            Err(nix::Error::EBADF) => lock(true)?,
+            locked => locked,
+        };
+        locked.map_err(|e| match e {
             nix::Error::EWOULDBLOCK => Error::new(Kind::Busy, format!("{path:?} is locked by another process")),
             e => Error::os(format!("flock({path:?}, LOCK_EX|LOCK_NB)"), e as i32),
         })

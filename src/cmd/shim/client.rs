@@ -19,7 +19,7 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// For how long output waits for the client to have read the response's head. Some read the head through a buffer and what
 /// follows from the socket: docker's SDK for Python loses what comes together with the head.
-const GREETING_LIMIT: Duration = Duration::from_millis(100);
+const GREETING_LIMIT: Duration = Duration::from_secs(1);
 /// Between two looks whether it has.
 const GREETING_PAUSE: Duration = Duration::from_millis(1);
 

@@ -107,7 +107,7 @@ pub(in crate::executor) fn answer(upgrade: &mut Upgrade) -> Result<()> {
 
 /// Gives the client a moment to read the answer: what comes together with that is lost to some, as the shim knows too.
 fn await_reader(upgrade: &Upgrade) {
-    let mut looks = if upgrade.handed.is_none() { 100 } else { 0 };
+    let mut looks = if upgrade.handed.is_none() { 1000 } else { 0 };
     while looks > 0 && socket::unread(upgrade.connection.as_fd()) > 0 {
         std::thread::sleep(Duration::from_millis(1));
         looks -= 1;

@@ -13,7 +13,7 @@ use crate::utils::path::{Links, Root};
 use crate::utils::remove_tree::remove_unmounted;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, futimens, mkdirat, mknodat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, futimens, mkdirat, mknodat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
 use std::ffi::OsStr;
@@ -78,6 +78,12 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Whether this file is what has the name.
+    fn is(&self, file: &File) -> bool {
+        let there = lstat(self.parent, self.name).ok().flatten();
+        fstat(file).is_ok_and(|own| there.is_some_and(|there| identity(&own) == identity(&there)))
+    }
+
     /// Removes what is there; EBUSY for what is mounted there or below it.
     fn clear(&self) -> Result<()> {
         remove_unmounted(self.parent, self.name)
@@ -262,8 +268,9 @@ impl Extraction<'_> {
         }
         let file = File::from(fd.context(|| "openat(O_CREAT)".into())?);
         let written = self.fill(&file, member, archive);
-        if written.is_err() {
-            let _ = unlinkat(at.parent, at.name, UnlinkatFlags::NoRemoveDir); // half a file is none
+        // Half a file is none; what another one has put in its place is.
+        if written.is_err() && at.is(&file) {
+            let _ = unlinkat(at.parent, at.name, UnlinkatFlags::NoRemoveDir);
         }
         written
     }
