@@ -158,6 +158,19 @@ pub fn veth() -> Condition {
     }
 }
 
+/// The program that makes files immutable.
+pub fn chattr() -> Condition {
+    program("chattr")
+}
+
+/// A zone of its own, and others that can take its place.
+pub fn zones() -> Condition {
+    match Path::new("/etc/localtime").exists() && Path::new("/usr/share/zoneinfo/Asia/Kolkata").exists() {
+        true => Ok(()),
+        false => Err("no time zones".into()),
+    }
+}
+
 /// The program that stops all writes to a file system.
 pub fn fsfreeze() -> Condition {
     program("fsfreeze")

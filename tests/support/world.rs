@@ -97,35 +97,40 @@ impl World {
     /// Waits until the graph directory holds what is listed and nothing else.
     #[track_caller]
     pub fn await_tidiness(&self, bed: &Bed) {
-        let mut strays = Vec::new();
-        let graph = bed.graph();
-        let storage = graph.join("storage");
         let end = Instant::now() + SETTLING;
         loop {
-            strays.clear();
-            let containers: BTreeSet<String> = engines(&graph).into_iter().collect();
-            if containers.len() != self.containers.len() {
-                strays.push(format!("{} containers listed, on disk {containers:?}", self.containers.len()));
-            }
-            let layers = self.layers();
-            let data = layers.union(&containers).cloned().collect();
-            let wants = [("overlay-images", &self.ids), ("overlay-layers", &layers), ("overlay", &data)];
-            for (directory, want) in wants {
-                let found = names(&storage.join(directory));
-                strays.extend(found.symmetric_difference(want).map(|n| format!("{directory}/{n}")));
-                temporary(&storage.join(directory), 1, &mut strays);
-            }
-            let volumes = names(&graph.join("volumes"));
-            strays.extend(volumes.symmetric_difference(&self.volume_names).map(|n| format!("volumes/{n}")));
-            temporary(&graph.join("volumes"), 1, &mut strays);
-            temporary(&graph.join("engines"), 2, &mut strays);
-            temporary(&graph, 0, &mut strays);
+            let strays = self.strays(bed);
             if strays.is_empty() {
                 return;
             }
             assert!(Instant::now() < end, "neither listed nor removed: {strays:#?}");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What the graph directory holds and is not listed, and the reverse.
+    pub fn strays(&self, bed: &Bed) -> Vec<String> {
+        let mut strays = Vec::new();
+        let graph = bed.graph();
+        let storage = graph.join("storage");
+        let containers: BTreeSet<String> = engines(&graph).into_iter().collect();
+        if containers.len() != self.containers.len() {
+            strays.push(format!("{} containers listed, on disk {containers:?}", self.containers.len()));
+        }
+        let layers = self.layers();
+        let data = layers.union(&containers).cloned().collect();
+        let wants = [("overlay-images", &self.ids), ("overlay-layers", &layers), ("overlay", &data)];
+        for (directory, want) in wants {
+            let found = names(&storage.join(directory));
+            strays.extend(found.symmetric_difference(want).map(|n| format!("{directory}/{n}")));
+            temporary(&storage.join(directory), 1, &mut strays);
+        }
+        let volumes = names(&graph.join("volumes"));
+        strays.extend(volumes.symmetric_difference(&self.volume_names).map(|n| format!("volumes/{n}")));
+        temporary(&graph.join("volumes"), 1, &mut strays);
+        temporary(&graph.join("engines"), 2, &mut strays);
+        temporary(&graph, 0, &mut strays);
+        strays
     }
 }
 
