@@ -205,6 +205,17 @@ fn a_thousand_stopped(bed: &mut Bed) {
         assert!(listed(bed) == ids, "after a restart others are listed");
     }
     assert_eq!(bed.inspect("s999", "/Config/Labels/n"), "999");
+    // Sent as it is made, to clients of any age.
+    let path = "/v1.44/containers/json?all=1";
+    for (version, field) in [("1.1", ("transfer-encoding", "chunked")), ("1.0", ("connection", "close"))] {
+        let request = format!("GET {path} HTTP/{version}\r\nHost: x\r\n\r\n");
+        let answer = http::raw(&socket, request.as_bytes()).expect("a response").expect(200);
+        assert_eq!(answer.header(field.0), Some(field.1), "HTTP/{version}");
+        let rows = answer.json();
+        let seen = rows.as_array().expect("a list").iter().map(|row| row["Id"].as_str().expect("an id").to_owned());
+        assert!(seen.collect::<BTreeSet<_>>() == ids, "HTTP/{version} lists others");
+        assert_eq!(answer.body.iter().filter(|&&b| b == b'\n').count(), 1001, "a line for each");
+    }
     bed.isula("start -a s500").ok();
     for n in 0..10 {
         let names: String = (n * 100..(n + 1) * 100).map(|n| format!(" s{n}")).collect();

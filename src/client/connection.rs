@@ -380,6 +380,17 @@ impl Response {
         Ok(out)
     }
 
+    /// Passes a list on as it comes to who says how many bytes of it wait for more.
+    ///
+    /// # Errors
+    /// As [`Response::read_document`]; what `take` gives.
+    pub fn read_list(&mut self, take: &mut dyn FnMut(&[u8]) -> Result<usize>) -> Result<()> {
+        self.read_pieces(16 * 1024, &mut |piece| match take(piece.unwrap_or_default())? as u64 {
+            0..=MAX_DOCUMENT => Ok(()),
+            _ => Err(Error::corrupt("the daemon's answer is too large")),
+        })
+    }
+
     /// Passes the body on as it comes, in large pieces; `None` before each wait for more.
     ///
     /// # Errors

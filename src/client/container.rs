@@ -43,8 +43,11 @@ impl Client {
             .flag("size", request.size)
             .optional("limit", limit.as_deref())
             .filters(&request.filters);
-        let body = self.bytes(Method::Get, &target, Payload::None)?;
-        json::parse_each(&body, each).map_err(unreadable)
+        let mut response = self.send(Method::Get, &target, Payload::None)?;
+        let mut lines = json::Lines::new(each);
+        response.read_list(&mut |piece| lines.take(piece).map_err(unreadable))?;
+        self.keep(response);
+        lines.finish().map_err(unreadable)
     }
 
     /// Removes those that do not run.

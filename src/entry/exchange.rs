@@ -86,6 +86,34 @@ impl Exchange {
         self.respond(status, media::JSON, &[], &body)
     }
 
+    /// Answers with a list, a line for each row. A long one is sent as its rows are made, so that neither side has to
+    /// have all of it at a time.
+    pub fn list<T: Serialize>(mut self, mut rows: impl Iterator<Item = T>) -> Outcome {
+        let mut begun = b"[".to_vec();
+        let mut before: &[u8] = b"";
+        // Whoever is asked about the response sees all of it; nothing of it follows the head alone.
+        let whole = self.asked.is_some() || self.head.method == Method::Head;
+        while whole || begun.len() < COLLECT {
+            let Some(row) = rows.next() else {
+                begun.extend_from_slice(if before.is_empty() { b"]\n" } else { b"\n]\n" });
+                return self.respond(200, media::JSON, &[], &begun);
+            };
+            begun.extend_from_slice(before);
+            begun.extend_from_slice(&json::to_vec(&row));
+            before = b",\n";
+        }
+        let mut body = self.stream(media::JSON);
+        let sent = body.write([&begun, b""]).and_then(|()| {
+            rows.try_for_each(|row| body.write([before, &json::to_vec(&row)]))?;
+            body.write([b"\n]\n", b""])?;
+            body.finish()
+        });
+        if sent.is_err() {
+            self.connection.close_after(); // the client left
+        }
+        Outcome::Answered(self.connection, 200)
+    }
+
     /// Answers without a body.
     pub fn empty(self, status: u16) -> Outcome {
         self.respond(status, "", &[], b"")

@@ -72,7 +72,7 @@ fn update(daemon: &Daemon, id: &str, mut exchange: Exchange) -> Outcome {
 /// `GET /containers/json`
 pub fn list(daemon: &Daemon, query: &ListQuery, exchange: Exchange) -> Outcome {
     match container::list(daemon, query) {
-        Ok(rows) => exchange.json(200, &json::Each::new(rows)),
+        Ok(rows) => exchange.list(rows),
         Err(e) => exchange.fail(e),
     }
 }

@@ -5,8 +5,7 @@ pub mod object;
 use crate::error::{Error, Kind, Result};
 pub use object::Object;
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::cell::RefCell;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::marker::PhantomData;
 
 /// Parses one JSON document.
@@ -105,19 +104,81 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("maps have string keys and no Serialize implementation of ours fails")
 }
 
-/// A list whose elements are made as they are serialised, one at a time. It can be serialised once.
-pub struct Each<I>(RefCell<Option<I>>);
-
-impl<I: Iterator> Each<I> {
-    /// Of what the iterator gives.
-    pub fn new(elements: I) -> Each<I> {
-        Each(RefCell::new(Some(elements)))
-    }
+/// Takes a list as pieces of it come, an element at a time when each has a line for itself. JSON has no line end but
+/// between its words; a list in one line is taken at the end of the line.
+pub struct Lines<T, F> {
+    pending: Vec<u8>,
+    /// The list has begun, the list has ended.
+    progress: (bool, bool),
+    each: F,
+    element: PhantomData<T>,
 }
 
-impl<I: Iterator<Item: Serialize>> Serialize for Each<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.take().into_iter().flatten())
+impl<T: DeserializeOwned, F: FnMut(T)> Lines<T, F> {
+    /// Hands the elements to `each`.
+    pub fn new(each: F) -> Lines<T, F> {
+        Lines { pending: Vec::new(), progress: (false, false), each, element: PhantomData }
+    }
+
+    /// Takes a piece, and gives how many bytes wait for more.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn take(&mut self, piece: &[u8]) -> Result<usize> {
+        let searched = self.pending.len();
+        self.pending.extend_from_slice(piece);
+        let Some(end) = memchr::memrchr(b'\n', &self.pending[searched..]) else {
+            return Ok(self.pending.len());
+        };
+        let rest = self.pending.split_off(searched + end + 1);
+        let lines = std::mem::replace(&mut self.pending, rest);
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', &lines) {
+            self.line(&lines[start..end])?;
+            start = end + 1;
+        }
+        Ok(self.pending.len())
+    }
+
+    /// Nothing more comes.
+    ///
+    /// # Errors
+    /// As [`parse`]; for a list that has not ended.
+    pub fn finish(mut self) -> Result<()> {
+        let rest = std::mem::take(&mut self.pending);
+        self.line(&rest)?;
+        if self.progress != (true, true) {
+            return Err(Error::invalid("invalid JSON: the list does not end"));
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<()> {
+        let mut line = line.trim_ascii();
+        if line.is_empty() {
+            return Ok(());
+        }
+        if self.progress.1 {
+            return Err(Error::invalid("invalid JSON: something follows the list"));
+        }
+        let is_first = !self.progress.0;
+        if is_first {
+            let inner = line.strip_prefix(b"[").ok_or_else(|| Error::invalid("invalid JSON: expected a list"))?;
+            self.progress.0 = true;
+            if inner.last() == Some(&b']') {
+                self.progress.1 = true;
+                return parse_each(line, &mut self.each);
+            }
+            line = inner;
+        } else if line == b"]" {
+            self.progress.1 = true;
+            return Ok(());
+        }
+        let element = line.strip_suffix(b",").unwrap_or(line);
+        if !element.is_empty() {
+            (self.each)(parse(element)?);
+        }
+        Ok(())
     }
 }
 
@@ -188,11 +249,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_by_element() {
-        let bytes = to_vec(&Each::new((1..4).map(|n| n * n)));
-        assert_eq!(bytes, b"[1,4,9]");
+    fn lists_by_line() {
+        let lines = |text: &str, size: usize| {
+            let mut seen = Vec::new();
+            let mut lines = Lines::new(|n: u32| seen.push(n));
+            text.as_bytes().chunks(size).try_for_each(|piece| lines.take(piece).map(drop))?;
+            lines.finish().map(|()| seen)
+        };
+        for size in [1, 2, 3, 100] {
+            for good in ["[1,\n4,\n9\n]\n", "[\n1,\n4,\r\n9\n]", "[1,4,9]\n", "[ 1, 4, 9]"] {
+                assert_eq!(lines(good, size).unwrap(), [1, 4, 9], "{good}");
+            }
+            assert!(lines("[\n]\n", size).unwrap().is_empty());
+            for bad in ["", "[1,\n", "[1,\n2]\n", "[1,\n2\n]\n3", "1\n", "{\n}", "[1,\n,\n2\n]x", "[1, 2,\n3\n]"] {
+                assert_eq!(lines(bad, size).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            }
+        }
+        // What has come is handed over before the rest comes.
         let mut seen = Vec::new();
-        parse_each(&bytes, |n: u32| seen.push(n)).unwrap();
+        let mut lines = Lines::new(|n: u32| seen.push(n));
+        assert_eq!(lines.take(b"[1,\n2,\n3").unwrap(), 1);
+        drop(lines);
+        assert_eq!(seen, [1, 2]);
+    }
+
+    #[test]
+    fn lists_by_element() {
+        let mut seen = Vec::new();
+        parse_each(b"[1,4,9]", |n: u32| seen.push(n)).unwrap();
         assert_eq!(seen, [1, 4, 9]);
         for bad in ["[1,", "[1]x", "[\"a\"]", "{}", "null"] {
             assert_eq!(parse_each(bad.as_bytes(), |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");

@@ -79,9 +79,12 @@ impl<'de, A: MapAccess<'de>, T: Object> Fill<'de, A> for T {
 fn fill<'de, A: MapAccess<'de>>(value: &mut dyn Fill<'de, A>, members: &mut A) -> Result<(), A::Error> {
     let (names, firsts) = value.names();
     let mut seen = [0u64; 4];
-    while let Some(key) = members.next_key_seed(Key(names))? {
+    // Most documents have the members in the order of the struct that wrote them.
+    let mut next = 0;
+    while let Some(key) = members.next_key_seed(Key { names, next })? {
         match key {
             Some(name) => {
+                next = name + 1;
                 let index = usize::from(firsts[name]);
                 let (word, bit) = (&mut seen[index / 64], 1 << (index % 64));
                 if *word & bit != 0 {
@@ -101,8 +104,11 @@ fn in_member<E: Error>(name: &str, error: &E) -> E {
     E::custom(format_args!("{name}: {error}"))
 }
 
-/// A name's place in a list.
-struct Key(&'static [&'static str]);
+/// A name's place in a list, where it is looked for from a place on.
+struct Key {
+    names: &'static [&'static str],
+    next: usize,
+}
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = Option<usize>;
@@ -120,7 +126,9 @@ impl Visitor<'_> for Key {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
-        let exactly = self.0.iter().position(|known| *known == name);
-        Ok(exactly.or_else(|| self.0.iter().position(|known| known.eq_ignore_ascii_case(name))))
+        let (before, after) = self.names.split_at(self.next);
+        let exactly = after.iter().position(|known| *known == name).map(|at| self.next + at);
+        let exactly = exactly.or_else(|| before.iter().position(|known| *known == name));
+        Ok(exactly.or_else(|| self.names.iter().position(|known| known.eq_ignore_ascii_case(name))))
     }
 }
