@@ -8,7 +8,6 @@ use crate::api::shim::{Exec, Reply, Request, StreamMode, Streams};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::run::{Verb, permit};
 use crate::modules::container::{Container, keys, lock};
-use crate::modules::runtime::shim;
 use crate::modules::spec;
 use crate::utils::id;
 use std::collections::BTreeMap;
@@ -267,7 +266,11 @@ fn ask(
     streams: Option<Streams>,
     fds: &[BorrowedFd<'_>],
 ) -> Result<i32> {
-    let mut process = spec::exec_process(&daemon.disk.spec(&container.id)?, session)?;
+    let document = daemon.disk.spec(&container.id).or_else(|e| {
+        // It may have been removed since it was asked.
+        permit(Verb::Exec, container.run().phase(), &container.id).and(Err(e))
+    })?;
+    let mut process = spec::exec_process(&document, session)?;
     if let Some(size) = spec::console_size(request.console_size) {
         process.console_size = Some(size);
     }
@@ -278,15 +281,9 @@ fn ask(
         privileged: session.privileged,
         streams,
     };
-    let directory = daemon.disk.state_directory(&container.id);
-    match shim::request(&directory, &Request::Exec(Box::new(exec)), fds) {
-        Ok(Reply::Executed { pid }) => Ok(pid),
-        Ok(_) => Err(signal::unexpected()),
-        // The container ended in between.
-        Err(e) if e.kind() == Kind::NotFound => {
-            Err(Error::conflict(format!("Container {} is not running", container.id)))
-        }
-        Err(e) => Err(e),
+    match signal::ask(daemon, container, &Request::Exec(Box::new(exec)), fds)? {
+        Reply::Executed { pid } => Ok(pid),
+        _ => Err(signal::unexpected()),
     }
 }
 
@@ -343,7 +340,7 @@ pub fn resize(daemon: &Daemon, id: &str, height: u16, width: u16) -> Result<()> 
         }
     })?;
     let size = ConsoleSize { height, width };
-    signal::ask(daemon, &container, &Request::Resize { exec_id: Some(id.into()), size }).map(|_| ())
+    signal::ask(daemon, &container, &Request::Resize { exec_id: Some(id.into()), size }, &[]).map(drop)
 }
 
 #[cfg(test)]

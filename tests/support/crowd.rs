@@ -153,8 +153,6 @@ const REFUSALS: &[&str] = &[
     "volume is used by",
     "No such volume",
     "is restarting, wait until",
-    "the container has ended",
-    "the shim ended without an answer",
     "is removed when it ends and so cannot be restarted",
     "paused, unpause the container before exec",
     "You cannot attach to a paused container",
@@ -163,8 +161,13 @@ const REFUSALS: &[&str] = &[
 ];
 
 /// What clients say of a daemon that dies under them.
-const BROKEN: &[&str] =
-    &["Can not connect with server", "connect() to a daemon that is not there", "the daemon ended its answer early"];
+const BROKEN: &[&str] = &[
+    "Can not connect with server",
+    "connect() to a daemon that is not there",
+    "the daemon ended its answer early",
+    // Of a shim that was killed: its container may have been started again.
+    "lost the connection to the container, which still runs",
+];
 
 /// Gives commands until `over` says so.
 pub fn client(bed: &Bed, mut dice: Dice, tally: &Tally, over: impl Fn() -> bool) {

@@ -9,7 +9,6 @@ use crate::client::Client;
 use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 /// run a command in a running container
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -102,23 +101,13 @@ impl Exec {
     }
 }
 
-/// The exit code of a session whose connection ended. The daemon may hear of the exit a moment later than we, and there
-/// is no call that waits for it.
+/// The exit code of a session whose connection ended. There is no call that waits for it.
 fn exit_code(client: &Client, id: &str) -> Result<u8, Failure> {
-    let mut pause = Duration::from_millis(1);
-    loop {
+    let code = stream::await_end("process", || {
         let found = client.exec_inspect(id)?;
-        match (found.exit_code, found.running) {
-            (Some(code), false) => {
-                return u8::try_from(code).map_err(|_| Failure::local(format!("exit code {code} is out of range")));
-            }
-            _ if pause > Duration::from_millis(500) => {
-                return Err(Failure::local("lost the connection to the process, which still runs"));
-            }
-            _ => std::thread::sleep(pause),
-        }
-        pause *= 2;
-    }
+        Ok(found.exit_code.filter(|_| !found.running))
+    })?;
+    u8::try_from(code).map_err(|_| Failure::local(format!("exit code {code} is out of range")))
 }
 
 #[cfg(test)]

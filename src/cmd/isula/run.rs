@@ -179,9 +179,10 @@ fn exit_code(code: i64) -> Result<u8, Failure> {
 
 /// The connection ended without a word: the state may still tell.
 fn lost(client: &Client, id: &str) -> Result<u8, Failure> {
-    let state = client.container_inspect(id).map_err(|e| Failure::daemon(&e).refused())?.state;
-    match state.running || state.paused || state.restarting {
-        true => Err(Failure::local("lost the connection to the container, which still runs").refused()),
-        false => exit_code(i64::from(state.exit_code)),
-    }
+    let code = stream::await_end("container", || {
+        let state = client.container_inspect(id)?.state;
+        let runs = state.running || state.paused || state.restarting;
+        Ok((!runs).then(|| i64::from(state.exit_code)))
+    });
+    exit_code(code.map_err(Failure::refused)?)
 }

@@ -1,13 +1,12 @@
 //! Connecting a client to a container's streams, also before it runs.
 
-use super::AttachQuery;
+use super::{AttachQuery, signal};
 use crate::api::shim::{Request, StreamMode, Streams};
 use crate::error::{Context, Error, Result};
 use crate::executor::{Daemon, Handover, Upgrade};
 use crate::modules::container::run::{Phase, Verb, permit};
 use crate::modules::container::{Container, PendingClient, Waiting, keys};
 use crate::modules::runtime::log::{Query, Sink, Stream};
-use crate::modules::runtime::shim;
 use crate::utils::sys::socket;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,8 +53,7 @@ fn connect(daemon: &Daemon, reference: &str, query: &AttachQuery, upgrade: &mut 
             Phase::Running => {
                 streams.preamble = upgrade.preamble.clone();
                 let fds = descriptors(upgrade);
-                let request = Request::Attach(streams);
-                return shim::request(&daemon.disk.state_directory(&container.id), &request, &fds).map(|_| ());
+                return signal::ask(daemon, &container, &Request::Attach(streams), &fds).map(drop);
             }
             Phase::Starting => drop(container.operate()),
             Phase::Created | Phase::Exited => {

@@ -1,5 +1,6 @@
 //! What a container has changed of its image.
 
+use super::list::documents;
 use crate::api::archive::PathChange;
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
@@ -12,8 +13,8 @@ use crate::modules::container::run::{Verb, permit};
 pub fn changes(daemon: &Daemon, reference: &str, tell: &mut dyn FnMut(&PathChange) -> Result<()>) -> Result<()> {
     let container = daemon.find(reference)?;
     permit(Verb::Copy, container.run().phase(), &container.id)?;
-    let document = daemon.disk.document(&container.id)?;
-    if !daemon.disk.host_config(&container.id)?.external_rootfs.is_empty() {
+    let (document, host) = documents(daemon, &container, reference)?;
+    if !host.external_rootfs.is_empty() {
         let text = format!("container {reference} has a root of its own: there is no image to compare it with");
         return Err(Error::invalid(text));
     }

@@ -1,9 +1,9 @@
 //! Changing what a container is: its name, its limits, its restart policy.
 
-use super::signal::ask;
+use super::signal::ask_if_there;
 use crate::api::container::{HostConfig, UpdateResponse};
 use crate::api::shim::Request;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::executor::Daemon;
 use crate::modules::container::document::Document;
 use crate::modules::container::name;
@@ -72,11 +72,7 @@ pub fn update(daemon: &Daemon, reference: &str, changes: &HostConfig) -> Result<
     // First the disk: what could not be written there must not hold.
     let done = save(&host, &new).and_then(|()| match phase {
         Phase::Running | Phase::Paused if live != HostConfig::default() => {
-            match ask(daemon, &container, &Request::Update(Box::new(spec::limits(&live)?))) {
-                // It has just ended.
-                Err(e) if e.kind() == Kind::NotFound => Ok(()),
-                other => other.map(|_| ()),
-            }
+            ask_if_there(daemon, &container, &Request::Update(Box::new(spec::limits(&live)?)))
         }
         _ => Ok(()),
     });

@@ -1,5 +1,6 @@
 //! The root file system of a container as an archive.
 
+use super::list::documents;
 use super::root::{self, Root};
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
@@ -14,8 +15,7 @@ use std::io::Write;
 pub fn export(daemon: &Daemon, reference: &str, out: &mut dyn Write) -> Result<()> {
     let container = daemon.find(reference)?;
     daemon.tell(&container, "export", &[]);
-    let document = daemon.disk.document(&container.id)?;
-    let host = daemon.disk.host_config(&container.id)?;
+    let (document, host) = documents(daemon, &container, reference)?;
     let root = Root::find(daemon, &container.id, &document, &host)?;
     let ids = root::ids(daemon, &document, &host)?;
     let tree = root.open()?;

@@ -13,7 +13,7 @@ use crate::executor::Daemon;
 use crate::modules::container::filter::{Filter, World};
 use crate::modules::container::head::VolumeUse;
 use crate::modules::container::run::{Phase, Run};
-use crate::modules::container::{Container, disk, document, status};
+use crate::modules::container::{Container, disk, document, document::Document, status};
 use crate::modules::image::driver::Driver;
 use crate::utils::time::Timestamp;
 use serde_json::json;
@@ -124,19 +124,26 @@ fn named(volume: &VolumeUse) -> InspectMount {
     InspectMount { kind, driver, name: volume.name.clone(), ..InspectMount::default() }
 }
 
+/// What is on disk of a container that nobody keeps from being removed.
+///
+/// # Errors
+/// `Kind::NotFound` when it has been removed meanwhile, `Kind::Corrupt` when its directory is damaged.
+pub(super) fn documents(daemon: &Daemon, container: &Container, reference: &str) -> Result<(Document, HostConfig)> {
+    let read = || Ok((daemon.disk.document(&container.id)?, daemon.disk.host_config(&container.id)?));
+    read().map_err(|e| {
+        let state = container.state();
+        let removed = state.removed || state.run.phase() == Phase::Removing;
+        if removed { Error::not_found(format!("No such container:{reference}")) } else { e }
+    })
+}
+
 /// Everything about one container. `size` also counts the bytes of its writable layer.
 ///
 /// # Errors
 /// `Kind::NotFound`, `Kind::Corrupt` when its directory is damaged.
 pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<ContainerInspect> {
     let container = daemon.find(reference)?;
-    let gone = |e| {
-        let state = container.state();
-        let removed = state.removed || state.run.phase() == Phase::Removing;
-        if removed { Error::not_found(format!("No such container:{reference}")) } else { e }
-    };
-    let document = daemon.disk.document(&container.id).map_err(gone)?;
-    let host = daemon.disk.host_config(&container.id).map_err(gone)?;
+    let (document, host) = documents(daemon, &container, reference)?;
     let run = container.run();
     let root = Root::find(daemon, &container.id, &document, &host).ok();
     let copied = daemon.images.container_copy(&container.id);

@@ -11,6 +11,7 @@ use crate::modules::container::run::{Phase, Verb, permit};
 use crate::modules::runtime::shim;
 use crate::utils::atomic_file::Durability;
 use crate::utils::{signal, sys};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,10 +91,7 @@ pub fn send(daemon: &Daemon, container: &Container, signal: i32) -> Result<()> {
     let request = Request::Signal { exec_id: None, signal, all: false };
     // Before: its end may be told at once.
     daemon.tell(container, "kill", &[("signal", &signal.to_string())]);
-    match ask(daemon, container, &request) {
-        Err(e) if e.kind() == Kind::NotFound => Ok(()),
-        other => other.map(|_| ()),
-    }
+    ask_if_there(daemon, container, &request)
 }
 
 /// Thaws a container that is frozen.
@@ -104,14 +102,9 @@ pub fn thaw(daemon: &Daemon, container: &Container) -> Result<()> {
     if !container.state().run.paused {
         return Ok(());
     }
-    match ask(daemon, container, &Request::Resume) {
-        Err(e) if e.kind() == Kind::NotFound => Ok(()),
-        Err(e) => Err(e),
-        Ok(_) => {
-            container.change(|s| s.run.paused = false);
-            Ok(())
-        }
-    }
+    ask_if_there(daemon, container, &Request::Resume)?;
+    container.change(|s| s.run.paused = false);
+    Ok(())
 }
 
 /// Kills a container and waits for its end.
@@ -186,7 +179,7 @@ fn freeze(daemon: &Daemon, reference: &str, verb: Verb) -> Result<()> {
     let _operation = container.operate();
     permit(verb, container.run().phase(), &container.id)?;
     let paused = verb == Verb::Pause;
-    ask(daemon, &container, if paused { &Request::Pause } else { &Request::Resume })?;
+    ask(daemon, &container, if paused { &Request::Pause } else { &Request::Resume }, &[])?;
     let run = container.change(|s| {
         s.run.paused = paused && s.run.running;
         s.run.clone()
@@ -212,7 +205,7 @@ pub fn resize(daemon: &Daemon, reference: &str, height: u16, width: u16) -> Resu
     if !container.head.tty {
         return Err(Error::invalid(format!("container {} has no terminal", container.id)));
     }
-    ask(daemon, &container, &Request::Resize { exec_id: None, size: ConsoleSize { height, width } })?;
+    ask(daemon, &container, &Request::Resize { exec_id: None, size: ConsoleSize { height, width } }, &[])?;
     daemon.tell(&container, "resize", &[("height", &height.to_string()), ("width", &width.to_string())]);
     Ok(())
 }
@@ -224,18 +217,27 @@ pub fn resize(daemon: &Daemon, reference: &str, height: u16, width: u16) -> Resu
 pub fn stats(daemon: &Daemon, reference: &str) -> Result<Stats> {
     let container = daemon.find(reference)?;
     permit(Verb::Look, container.run().phase(), &container.id)?;
-    match ask(daemon, &container, &Request::Stats)? {
+    match ask(daemon, &container, &Request::Stats, &[])? {
         Reply::Stats(stats) => Ok(*stats),
         _ => Err(unexpected()),
     }
 }
 
-/// Asks the shim of a container.
+/// Asks the shim of a container that runs.
 ///
 /// # Errors
-/// `Kind::NotFound` when no shim listens; what the shim reports.
-pub fn ask(daemon: &Daemon, container: &Container, request: &Request) -> Result<Reply> {
-    shim::request(&daemon.disk.state_directory(&container.id), request, &[])
+/// `Kind::Conflict` when that has ended meanwhile; what the shim reports.
+pub fn ask(daemon: &Daemon, container: &Container, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Reply> {
+    let reply = shim::request(&daemon.disk.state_directory(&container.id), request, fds)?;
+    reply.ok_or_else(|| Error::conflict(format!("Container {} is not running", container.id)))
+}
+
+/// The same of one that may have ended: then there is nothing to be done.
+///
+/// # Errors
+/// What the shim reports.
+pub fn ask_if_there(daemon: &Daemon, container: &Container, request: &Request) -> Result<()> {
+    shim::request(&daemon.disk.state_directory(&container.id), request, &[]).map(drop)
 }
 
 /// A shim that answers another question than the one asked.

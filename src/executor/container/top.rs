@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 pub fn top(daemon: &Daemon, reference: &str, arguments: &str) -> Result<TopResponse> {
     let container = daemon.find(reference)?;
     permit(Verb::Look, container.run().phase(), &container.id)?;
-    let pids: BTreeSet<i32> = match ask(daemon, &container, &Request::Processes)? {
+    let pids: BTreeSet<i32> = match ask(daemon, &container, &Request::Processes, &[])? {
         Reply::Processes(pids) => order::set(pids),
         _ => return Err(unexpected()),
     };

@@ -126,16 +126,24 @@ pub fn watch(state_directory: &Path) -> Result<(Watch, Launched)> {
     }
 }
 
-/// Sends one request on a connection of its own and gives the answer; [`Reply::Failed`] becomes an error.
+/// Sends one request on a connection of its own and gives the answer, `None` when there is no shim any more or its
+/// container has ended. [`Reply::Failed`] becomes an error.
 ///
 /// # Errors
-/// `Kind::NotFound` when no shim listens, otherwise what the shim reports.
-pub fn request(state_directory: &Path, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Reply> {
-    let socket = connect(state_directory)?;
-    socket::send(socket.as_fd(), &json::to_vec(request), fds).map_err(gone)?;
-    match first_reply(&socket, Some(REPLY_TIMEOUT))? {
-        Reply::Failed(failure) => Err(error(failure)),
-        reply => Ok(reply),
+/// What the shim reports; what the connection gives.
+pub fn request(state_directory: &Path, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Option<Reply>> {
+    let is_of_session =
+        matches!(request, Request::Signal { exec_id: Some(_), .. } | Request::Resize { exec_id: Some(_), .. });
+    let reply = connect(state_directory).and_then(|socket| {
+        socket::send(socket.as_fd(), &json::to_vec(request), fds).map_err(gone)?;
+        reply(&socket, Some(REPLY_TIMEOUT)).map_err(gone)
+    });
+    match reply {
+        // Of a session it is that one that is not there.
+        Ok(Some(Reply::Failed(failure))) if failure.class == FailureClass::NotFound && !is_of_session => Ok(None),
+        Ok(Some(Reply::Failed(failure))) => Err(error(failure)),
+        Err(e) if e.kind() == Kind::NotFound => Ok(None),
+        reply => reply,
     }
 }
 
@@ -152,12 +160,17 @@ fn gone(e: Error) -> Error {
 }
 
 fn first_reply(socket: &OwnedFd, limit: Option<Duration>) -> Result<Reply> {
+    reply(socket, limit)?.ok_or_else(|| Error::new(Kind::Remote, "the shim ended without an answer"))
+}
+
+/// `None` when the shim ends without one.
+fn reply(socket: &OwnedFd, limit: Option<Duration>) -> Result<Option<Reply>> {
     if !wait_readable(socket, limit)? {
         return Err(Error::new(Kind::Timeout, format!("no answer from the shim in {:?}", limit.unwrap_or_default())));
     }
     match socket::recv(socket.as_fd())? {
-        Some(message) => json::parse(&message.body).map_err(|e| e.with_kind(Kind::Remote)),
-        None => Err(Error::new(Kind::Remote, "the shim ended without an answer")),
+        Some(message) => json::parse(&message.body).map(Some).map_err(|e| e.with_kind(Kind::Remote)),
+        None => Ok(None),
     }
 }
 

@@ -19,6 +19,10 @@ use signals::{Caught, Signals};
 use std::cell::Cell;
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// Longest pause between two questions whether something has ended; all of them together are twice as long.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Keys that detach unless told otherwise: the original's.
 pub const DETACH_KEYS: &str = "ctrl-a,q";
@@ -98,6 +102,28 @@ fn with_descriptors<T>(work: impl FnOnce([BorrowedFd<'_>; 3]) -> T) -> T {
 /// Checks `--detach-keys`.
 pub fn check_detach_keys(keys: Option<&str>) -> std::result::Result<(), Failure> {
     keys.map_or(Ok(()), |k| keys::parse(k).map(|_| ()).map_err(|e| Failure::unusable(&e)))
+}
+
+/// The exit code of what a session was with, whose connection ended without one. The daemon may hear of the end a moment
+/// later than we, so it is asked more than once.
+///
+/// # Errors
+/// What `ask` gives; when it, the `what`, goes on.
+pub fn await_end<T>(
+    what: &str,
+    mut ask: impl FnMut() -> std::result::Result<Option<T>, Failure>,
+) -> std::result::Result<T, Failure> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match ask()? {
+            Some(end) => return Ok(end),
+            None if pause > LONGEST_PAUSE => {
+                return Err(Failure::local(format!("lost the connection to the {what}, which still runs")));
+            }
+            None => std::thread::sleep(pause),
+        }
+        pause *= 2;
+    }
 }
 
 /// The size of the user's terminal, rows and columns.
