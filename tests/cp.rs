@@ -25,6 +25,7 @@ tests![
     what_the_container_has_mounted,
     what_a_stopped_container_has_mounted,
     read_only_places,
+    what_is_immutable_stays,
     owners_modes_attributes_and_times,
     owners_in_user_namespaces,
     changes_of_a_container,
@@ -594,6 +595,32 @@ fn read_only_places(bed: &mut Bed) {
     running(bed, "bb", &format!("-v {}:/top/ro:ro", ro.display()));
     let below = rootfs_archive(bed, |tar| tar.file("ro/in", 0o600, "y"));
     put(bed, "/containers/bb/archive?path=/top", &below).expect(403);
+}
+
+fn what_is_immutable_stays(bed: &mut Bed) {
+    requires!(image_tools, chattr);
+    bed.start();
+    let here = bed.dir.join("here");
+    let other = bed.dir.join("other");
+    write(&here.join("kept"), "as it was\n");
+    write(&other, "other\n");
+    running(bed, "aa", &format!("-v {}:/here", here.display()));
+    let chattr = |how: &str| Command::new("chattr").arg(how).arg(here.join("kept")).output().unwrap().status.success();
+    if !chattr("+i") {
+        crate::support::runner::skip("no immutable files here");
+    }
+    let refused =
+        [format!("cp aa:/etc/marker {}", here.join("kept").display()), format!("cp {} aa:/here/kept", other.display())]
+            .map(|line| bed.isula(&line));
+    let text = read(&here.join("kept"));
+    assert!(chattr("-i"));
+    for o in refused {
+        assert_ne!(o.code, 0, "{}", o.show());
+        contains(&o.err.to_lowercase(), "operation not permitted");
+    }
+    assert_eq!(text, "as it was\n");
+    bed.isula(&format!("cp aa:/etc/marker {}", here.join("kept").display())).ok();
+    assert_eq!(read(&here.join("kept")), "inside\n");
 }
 
 fn owners_modes_attributes_and_times(bed: &mut Bed) {

@@ -43,10 +43,11 @@ pub fn remove_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 }
 
 /// As [`remove_at`] where mounts are another namespace's. There the kernel does not refuse to remove what they are on: it
-/// takes the mounts away (since Linux 3.18). And one of the same file system is not known by its device.
+/// takes the mounts away (since Linux 3.18). And one of the same file system is not known by its device. What chattr(1)
+/// protects there is protected.
 ///
 /// # Errors
-/// As [`remove_tree`]; EBUSY for everything that is mounted on.
+/// As [`remove_tree`]; EBUSY for everything that is mounted on, EPERM for what has flags of chattr(1).
 pub fn remove_unmounted(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     if is_mounted_on(parent, name)? {
         return Err(busy(name));
@@ -65,19 +66,19 @@ fn remove(parent: BorrowedFd<'_>, name: &[u8], foreign: bool) -> Result<()> {
         Err(e) => return Err(e),
     };
     if !is_directory(&stat) {
-        return remove_entry(parent, name, UnlinkatFlags::NoRemoveDir);
+        return remove_entry(parent, name, UnlinkatFlags::NoRemoveDir, foreign);
     }
     let top = open_directory(parent, name)?;
     let mut removal = Removal { device: stat.st_dev, foreign, next: 0, first: None };
     while removal.sweep(top.as_fd()) {}
     drop(top);
     // What failed in one sweep may have gone in the next.
-    remove_entry(parent, name, UnlinkatFlags::RemoveDir).map_err(|e| removal.first.unwrap_or(e))
+    remove_entry(parent, name, UnlinkatFlags::RemoveDir, foreign).map_err(|e| removal.first.unwrap_or(e))
 }
 
 struct Removal {
     device: libc::dev_t,
-    /// Whether mounts are another namespace's.
+    /// Whether the tree is not this program's own: mounts are another namespace's, flags are somebody's will.
     foreign: bool,
     /// Number of the next directory that is moved up.
     next: u64,
@@ -123,17 +124,17 @@ impl Removal {
     fn sweep(&mut self, top: BorrowedFd<'_>) -> bool {
         self.list(top, |removal, name, kind| {
             if !removal.enterable(top, name, kind)? {
-                return remove_entry(top, name, UnlinkatFlags::NoRemoveDir);
+                return remove_entry(top, name, UnlinkatFlags::NoRemoveDir, removal.foreign);
             }
             let directory = open_directory(top, name)?;
             removal.list(directory.as_fd(), |removal, name, kind| {
                 if removal.enterable(directory.as_fd(), name, kind)? {
                     removal.move_up(directory.as_fd(), name, top)
                 } else {
-                    remove_entry(directory.as_fd(), name, UnlinkatFlags::NoRemoveDir)
+                    remove_entry(directory.as_fd(), name, UnlinkatFlags::NoRemoveDir, removal.foreign)
                 }
             });
-            remove_entry(top, name, UnlinkatFlags::RemoveDir)
+            remove_entry(top, name, UnlinkatFlags::RemoveDir, removal.foreign)
         })
     }
 
@@ -162,25 +163,31 @@ impl Removal {
             }
         };
         let rename = || renameat(directory, name, top, moved.as_slice());
-        unfettered(rename, || [make_mutable(directory, b"."), make_mutable(directory, name), make_mutable(top, b".")])
-            .map_err(|e| Error::os(format!("renameat({:?})", lossy(name)), e as i32))
+        unfettered(self.foreign, rename, || {
+            [make_mutable(directory, b"."), make_mutable(directory, name), make_mutable(top, b".")]
+        })
+        .map_err(|e| Error::os(format!("renameat({:?})", lossy(name)), e as i32))
     }
 }
 
-/// Runs a call, and once more when flags of chattr(1) that stood in the way are gone.
-fn unfettered<const N: usize>(call: impl Fn() -> nix::Result<()>, free: impl Fn() -> [bool; N]) -> nix::Result<()> {
+/// Runs a call, and once more when flags of chattr(1) that stood in the way are gone: not in a `foreign` tree.
+fn unfettered<const N: usize>(
+    foreign: bool,
+    call: impl Fn() -> nix::Result<()>,
+    free: impl Fn() -> [bool; N],
+) -> nix::Result<()> {
     match call() {
-        Err(Errno::EPERM | Errno::EACCES) if free().contains(&true) => call(),
+        Err(Errno::EPERM | Errno::EACCES) if !foreign && free().contains(&true) => call(),
         result => result,
     }
 }
 
-fn remove_entry(parent: BorrowedFd<'_>, name: &[u8], flag: UnlinkatFlags) -> Result<()> {
+fn remove_entry(parent: BorrowedFd<'_>, name: &[u8], flag: UnlinkatFlags, foreign: bool) -> Result<()> {
     let unlink = || match unlinkat(parent, name, flag) {
         Err(Errno::ENOENT) => Ok(()),
         result => result,
     };
-    unfettered(unlink, || [make_mutable(parent, b"."), make_mutable(parent, name)])
+    unfettered(foreign, unlink, || [make_mutable(parent, b"."), make_mutable(parent, name)])
         .map_err(|e| Error::os(format!("unlinkat({:?})", lossy(name)), e as i32))
 }
 
@@ -265,6 +272,10 @@ mod tests {
                 return remove_tree(&base).unwrap();
             }
         }
+        // In a tree that is somebody's.
+        let parent = std::fs::File::open(&base).unwrap();
+        assert_eq!(remove_unmounted(parent.as_fd(), b"t").unwrap_err().errno(), Some(libc::EPERM));
+        assert!(base.join("t/d/f").exists() && base.join("t/d/e").exists());
         remove_tree(&base.join("t")).unwrap();
         assert!(!base.join("t").exists());
         remove_tree(&base).unwrap();
