@@ -1,6 +1,6 @@
 //! What a test needs of its machine. `requires!(docker)` skips the test, with the reason, where it is not there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Skips the test unless each named condition holds.
 #[macro_export]
@@ -20,11 +20,14 @@ pub fn root() -> Condition {
 
 /// A program on the PATH.
 fn program(name: &str) -> Condition {
+    find(name).map(drop)
+}
+
+/// Where a program is: by its name alone the shell of busybox runs its own.
+pub fn find(name: &str) -> Result<PathBuf, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    match std::env::split_paths(&path).any(|d| d.join(name).is_file()) {
-        true => Ok(()),
-        false => Err(format!("no program {name}")),
-    }
+    let found = std::env::split_paths(&path).map(|d| d.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| format!("no program {name}"))
 }
 
 /// GNU's tar and cp, and the xz that goes with them: those of busybox keep no extended attributes and pack nothing.
@@ -119,11 +122,7 @@ pub fn registry_client() -> Condition {
 
 /// Loop devices, and a program that makes file systems for them.
 pub fn loop_ext4() -> Condition {
-    ["losetup", "mkfs.ext4"].into_iter().try_for_each(program)?;
-    match Path::new("/dev/loop-control").exists() {
-        true => Ok(()),
-        false => Err("no loop devices".into()),
-    }
+    losetup().and(program("mkfs.ext4"))
 }
 
 /// The shells whose tab key is tried.
@@ -203,10 +202,8 @@ pub fn loop_xfs() -> Condition {
 /// Loop devices and squashfs, in the kernel and as a program, for a build that uses them.
 pub fn embedded() -> Condition {
     built_with(cfg!(feature = "embedded"), "embedded")?;
-    ["losetup", "mksquashfs", "tar"].into_iter().try_for_each(program)?;
-    if !Path::new("/dev/loop-control").exists() {
-        return Err("no loop devices".into());
-    }
+    losetup()?;
+    ["mksquashfs", "tar"].into_iter().try_for_each(program)?;
     let types = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let module = || std::process::Command::new("modprobe").arg("squashfs").status().is_ok_and(|s| s.success());
     match types.lines().any(|l| l.trim() == "squashfs") || module() {
@@ -215,9 +212,13 @@ pub fn embedded() -> Condition {
     }
 }
 
-/// A program for loop devices.
+/// Loop devices, and a program for them.
 pub fn losetup() -> Condition {
-    program("losetup")
+    program("losetup")?;
+    match Path::new("/dev/loop-control").exists() {
+        true => Ok(()),
+        false => Err("no loop devices".into()),
+    }
 }
 
 /// A v1 memory controller that can limit swap, or cgroup v2.

@@ -97,12 +97,13 @@ fn validate_cpu(host: &HostConfig) -> Result<()> {
 /// Refused and not left out where the kernel has none: who asks for it relies on its promptness.
 fn check_realtime(host: &HostConfig, have: &Controllers) -> Result<()> {
     let (period, runtime) = (host.cpu_realtime_period, host.cpu_realtime_runtime);
+    validate_realtime(period, runtime)?;
     if (period != 0 || runtime != 0) && !have.cpu_realtime {
         let text = "Your kernel does not support cgroup rt period and rt runtime: they need cgroup v1 and \
                     CONFIG_RT_GROUP_SCHED";
         return Err(Error::new(Kind::Unsupported, text));
     }
-    validate_realtime(period, runtime)
+    Ok(())
 }
 
 /// Whether the kernel can give cgroups a share of real-time scheduling.
