@@ -359,6 +359,7 @@ fn graph_becomes_read_only(bed: &mut Bed) {
     }
     assert_eq!(bed.inspect("waits", "/Name"), "waits");
     assert_eq!(bed.inspect("waits", "/HostConfig/RestartPolicy/Name"), "no");
+    assert!(!bed.log().contains("in part only"), "nothing was changed in part");
     bed.isula("stop -t 0 ends").ok();
     assert_eq!(bed.inspect("ends", "/State/ExitCode"), 137);
     assert!(disk.remount("rw"));

@@ -62,6 +62,8 @@ pub struct Entry {
     pub join: Vec<OwnedFd>,
 }
 
+/// How long the kernel gets to take back what a removed cgroup had.
+const LATE: Duration = Duration::from_millis(500);
 /// How long processes get to freeze, and to die.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -86,12 +88,27 @@ pub fn give_realtime(cgroups_path: &str, period: i64, runtime: i64) -> Result<()
                 false => file::write(&file, &value),
             }
         };
+        let late = |name: &str, value: i64| set(name, value).or_else(|e| again(e, || set(name, value)));
         // A period that is shorter than the old runtime fits after the new one.
         let first = set(v1::RT_PERIOD, period);
-        set(v1::RT_RUNTIME, runtime)?;
-        first.or_else(|_| set(v1::RT_PERIOD, period))?;
+        late(v1::RT_RUNTIME, runtime)?;
+        first.or_else(|_| late(v1::RT_PERIOD, period))?;
     }
     Ok(())
+}
+
+/// Tries again what `failed` with EINVAL, until it fails for another reason or [`LATE`] is over.
+fn again(failed: Error, mut write: impl FnMut() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + LATE;
+    let mut result = Err(failed);
+    while let Err(e) = &result
+        && e.errno() == Some(libc::EINVAL)
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(10));
+        result = write();
+    }
+    result
 }
 
 impl Cgroup {
@@ -466,6 +483,7 @@ impl Cgroup {
                     continue;
                 }
                 (Err(e), Failure::Optional) if e.kind() == Kind::Unsupported => {}
+                (Err(e), Failure::Late) => again(e, || self.write(hierarchy, &write))?,
                 (Err(e), _) => return Err(e),
             }
             if let Some(write) = retry.take() {

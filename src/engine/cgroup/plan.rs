@@ -31,6 +31,8 @@ pub enum Failure {
     AfterNext,
     /// A kernel without the file does without it.
     Optional,
+    /// EINVAL is tried again for a moment: what a removed cgroup had, the kernel takes back in its own time.
+    Late,
 }
 
 impl Write {

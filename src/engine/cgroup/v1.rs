@@ -65,7 +65,7 @@ pub fn cpu(cpu: &Cpu, out: &mut Vec<Write>) {
         out.push(Write::new("cpu", RT_PERIOD, "cpu.realtimePeriod", v).on_failure(failure));
     }
     if let Some(v) = runtime {
-        out.push(Write::new("cpu", RT_RUNTIME, "cpu.realtimeRuntime", v));
+        out.push(Write::new("cpu", RT_RUNTIME, "cpu.realtimeRuntime", v).on_failure(Failure::Late));
     }
 }
 

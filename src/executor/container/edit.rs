@@ -77,7 +77,13 @@ pub fn update(daemon: &Daemon, reference: &str, changes: &HostConfig) -> Result<
         _ => Ok(()),
     });
     if let Err(e) = done {
-        if let Err(e) = save(&before, &document) {
+        let is_as_before = || {
+            daemon.disk.host_config(&container.id).is_ok_and(|now| now == before)
+                && daemon.disk.document(&container.id).is_ok_and(|now| now == document)
+        };
+        if let Err(e) = save(&before, &document)
+            && !is_as_before()
+        {
             log::error!("container {}: an update is undone in part only: {e}", container.id);
         }
         return Err(e);
