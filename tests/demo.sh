@@ -124,6 +124,7 @@ show isula ps -a
 show isula rm web
 show isula rmi busybox
 echo
-sync # a binary just written is dirty memory until then
-echo "private memory of the daemon: $(awk '/^Private/ { n += $2 } END { print n }' "/proc/$daemon/smaps_rollup") KiB"
+sync    # a binary just written is dirty memory until then
+sleep 1 # and half a second after its last work the daemon lets go of the code that it ran
+echo "private memory of the daemon at rest: $(awk '/^Private/ { n += $2 } END { print n }' "/proc/$daemon/smaps_rollup") KiB"
 echo 'That was the main job; everything it made is removed now.'
