@@ -48,7 +48,7 @@ fn path(version: u32) -> PathBuf {
 const RECORDINGS: [&str; 1] = [include_str!("data/shim-1.txt")];
 
 fn recording(version: u32) -> Vec<Line> {
-    let text = RECORDINGS[version as usize - 1];
+    let text = RECORDINGS.get(version as usize - 1).expect("a recording of each version");
     let line = |line: &str| {
         let mut words = line.splitn(3, ' ');
         let connection = words.next()?.parse().ok()?;
@@ -185,6 +185,7 @@ fn the_conversation_is_as_recorded(bed: &mut Bed) {
         }
         // Places of this run.
         fs::write(path(VERSION), text.replace(&bed.dir.display().to_string(), "/bed")).unwrap();
+        return; // it is compared by the next build
     }
     let mut found = Vec::new();
     for old in recording(VERSION) {

@@ -340,7 +340,11 @@ pub fn resize(daemon: &Daemon, id: &str, height: u16, width: u16) -> Result<()> 
         }
     })?;
     let size = ConsoleSize { height, width };
-    signal::ask(daemon, &container, &Request::Resize { exec_id: Some(id.into()), size }, &[]).map(drop)
+    let asked = signal::ask(daemon, &container, &Request::Resize { exec_id: Some(id.into()), size }, &[]);
+    asked.map(drop).map_err(|e| match e.kind() {
+        Kind::NotFound => Error::conflict(format!("exec session {id} is not running")), // any more
+        _ => e,
+    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What the loop asks of the engine. A fake takes its place in the loop's tests.
 pub trait Engine {
@@ -117,9 +118,12 @@ impl Engine for Container {
         }
         let (period, runtime) = (launch.realtime_period, launch.realtime_runtime);
         if let Some(linux) = spec.linux.as_ref().filter(|_| period != 0 || runtime != 0) {
-            let given = cgroup::give_realtime(&linux.cgroups_path, period, runtime);
+            let cpu = linux.resources.as_ref().and_then(|r| r.cpu.as_ref());
+            let wants = cpu.is_some_and(|cpu| cpu.realtime_runtime.is_some());
+            let patience = if wants { cgroup::LATE } else { Duration::ZERO };
+            let given = cgroup::give_realtime(&linux.cgroups_path, period, runtime, patience);
             // Who asks for none can do without.
-            if linux.resources.as_ref().and_then(|r| r.cpu.as_ref()).is_some_and(|cpu| cpu.realtime_runtime.is_some()) {
+            if wants {
                 given.context(|| "real-time scheduling of the parent cgroups".into())?;
             }
         }

@@ -63,17 +63,17 @@ pub struct Entry {
 }
 
 /// How long the kernel gets to take back what a removed cgroup had.
-const LATE: Duration = Duration::from_millis(500);
+pub const LATE: Duration = Duration::from_secs(2);
 /// How long processes get to freeze, and to die.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Gives real-time processes `runtime` of each `period` microseconds in every cgroup above `cgroups_path`, which are made
-/// where they are missing; what is 0 stays. A cgroup can only pass on what it has, and a new one has none. Nothing happens where version 1 or the kernel's part of
-/// it is missing.
+/// where they are missing; what is 0 stays. A cgroup can only pass on what it has, and a new one has none. What the kernel
+/// refuses is tried again for `patience`. Nothing happens where version 1 or the kernel's part of it is missing.
 ///
 /// # Errors
 /// The failing call: EINVAL where the directory above has not as much to give, or those below have been given more.
-pub fn give_realtime(cgroups_path: &str, period: i64, runtime: i64) -> Result<()> {
+pub fn give_realtime(cgroups_path: &str, period: i64, runtime: i64, patience: Duration) -> Result<()> {
     let path = normalise(cgroups_path)?;
     let is_possible = |h: &&Hierarchy| h.version == Version::V1 && h.mount.join(v1::RT_RUNTIME).exists();
     let Some(hierarchy) = Layout::host()?.with("cpu").filter(is_possible) else { return Ok(()) };
@@ -88,7 +88,7 @@ pub fn give_realtime(cgroups_path: &str, period: i64, runtime: i64) -> Result<()
                 false => file::write(&file, &value),
             }
         };
-        let late = |name: &str, value: i64| set(name, value).or_else(|e| again(e, || set(name, value)));
+        let late = |name: &str, value: i64| set(name, value).or_else(|e| again(e, patience, || set(name, value)));
         // A period that is shorter than the old runtime fits after the new one.
         let first = set(v1::RT_PERIOD, period);
         late(v1::RT_RUNTIME, runtime)?;
@@ -97,9 +97,9 @@ pub fn give_realtime(cgroups_path: &str, period: i64, runtime: i64) -> Result<()
     Ok(())
 }
 
-/// Tries again what `failed` with EINVAL, until it fails for another reason or [`LATE`] is over.
-fn again(failed: Error, mut write: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + LATE;
+/// Tries again what `failed` with EINVAL, until it fails for another reason or for longer than `patience`.
+fn again(failed: Error, patience: Duration, mut write: impl FnMut() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + patience;
     let mut result = Err(failed);
     while let Err(e) = &result
         && e.errno() == Some(libc::EINVAL)
@@ -172,7 +172,7 @@ impl Cgroup {
     /// # Errors
     /// Names the limit, the file and the errno; `Kind::Unsupported` where this layout lacks a limit.
     pub fn apply(&self, resources: &Resources) -> Result<()> {
-        self.limit(resources, &mut |_| {})?;
+        self.limit(resources, LATE, &mut |_| {})?;
         self.devices(&resources.devices, false)
     }
 
@@ -182,7 +182,8 @@ impl Cgroup {
     /// As [`Cgroup::apply`]. What was changed before is as it was then, but for lists of devices.
     pub fn update(&self, resources: &Resources) -> Result<()> {
         let mut before = Vec::new();
-        let changed = self.limit(resources, &mut |path| {
+        // Whoever updates has other work, and may try again.
+        let changed = self.limit(resources, Duration::ZERO, &mut |path| {
             // Of one line and no list: that can be written as it is read.
             let old = file::read(path).filter(|old| !old.trim().is_empty() && !old.contains(':'));
             before.extend(old.filter(|old| old.lines().count() == 1).map(|old| (path.to_owned(), old)));
@@ -464,7 +465,7 @@ impl Cgroup {
     }
 
     /// `about_to` is told of each file before it is written.
-    fn limit(&self, resources: &Resources, about_to: &mut dyn FnMut(&Path)) -> Result<()> {
+    fn limit(&self, resources: &Resources, patience: Duration, about_to: &mut dyn FnMut(&Path)) -> Result<()> {
         let place = |controller: &str| match controller {
             "" => self.v2(),
             controller => self.with(controller),
@@ -483,7 +484,7 @@ impl Cgroup {
                     continue;
                 }
                 (Err(e), Failure::Optional) if e.kind() == Kind::Unsupported => {}
-                (Err(e), Failure::Late) => again(e, || self.write(hierarchy, &write))?,
+                (Err(e), Failure::Late) => again(e, patience, || self.write(hierarchy, &write))?,
                 (Err(e), _) => return Err(e),
             }
             if let Some(write) = retry.take() {

@@ -33,11 +33,12 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
     let containers = daemon.containers.all();
     daemon.catch_up(&containers);
     let rows = containers.into_iter().filter_map(move |container| {
-        let (run, name) = {
+        let (run, name, removed) = {
             let state = container.state();
-            (state.run.clone(), state.name.clone())
+            (state.run.clone(), state.name.clone(), state.removed)
         };
-        let wanted = (all || run.running || run.restarting)
+        let wanted = !removed
+            && (all || run.running || run.restarting)
             && filter.matches(&container.id, &name, &container.head, &run)
             && has_one_of(daemon, &container, filter.volumes());
         wanted.then(|| {

@@ -53,6 +53,23 @@ pub fn ended(daemon: &Daemon, container: &Arc<Container>) {
     }
 }
 
+/// The same of a run whose shim nobody watched, and whose exit is known only here.
+pub fn unwatched(daemon: &Daemon, container: &Arc<Container>) {
+    let _operation = container.operate();
+    let (gone, remains) = {
+        let state = container.state();
+        (state.removed || state.run.running, state.run.remains.is_some())
+    };
+    if gone {
+        return;
+    }
+    if is_to_go(container) {
+        go(daemon, container);
+    } else if record(daemon, container) && !remains {
+        daemon.disk.remove_state_directory(&container.id);
+    }
+}
+
 /// Finishes the last run, if that is still to be done. The operation lock must be held.
 pub fn settle(daemon: &Daemon, container: &Arc<Container>) {
     let Some(watch) = take(daemon, container) else { return };
@@ -159,13 +176,15 @@ pub fn clean_up(daemon: &Daemon, container: &Container, pid: i32, start: u64, pa
         // At least the first process gets its end.
         log::error!("container {}: its cgroup is not known: {e}", container.id);
     }
-    let Err(e) = shim::clean_up(path.as_deref().unwrap_or_default(), pid, start, patience) else { return true };
+    // A disk that does not answer now may later.
+    let is_told = !path.as_ref().is_err_and(|e| matches!(e.kind(), Kind::Os(_)));
+    let Err(e) = shim::clean_up(path.as_deref().unwrap_or_default(), pid, start, patience) else { return is_told };
     log::error!("container {}: its processes are not cleaned up: {e}", container.id);
     match e.kind() {
         // Something has not ended, or no process could look after it at the moment.
         Kind::Timeout | Kind::Os(_) => false,
         // What is left is no process, unless nobody knows where they are.
-        _ => !is_alive(pid, start),
+        _ => is_told && !is_alive(pid, start),
     }
 }
 

@@ -23,7 +23,8 @@ const SHIM_LIMIT: Duration = Duration::from_secs(10);
 /// Sends a signal, by default SIGKILL, whose effect is waited for.
 ///
 /// # Errors
-/// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` for an unknown signal.
+/// `Kind::NotFound`, `Kind::Conflict` when it does not run, `Kind::Invalid` for an unknown signal, `Kind::Timeout` when
+/// not even SIGKILL ends all of it.
 pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> {
     let container = daemon.find(reference)?;
     let number = match word {
@@ -43,7 +44,12 @@ pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> 
     }
     if number == libc::SIGKILL {
         force(daemon, &container).inspect_err(|_| keep(daemon, &container))?;
-        if container.state().lost {
+        let is_open = {
+            let state = container.state();
+            state.lost || state.run.running
+        };
+        if is_open {
+            // A worker may be at it, who finds out what has not ended.
             let _operation = container.operate();
             settle::settle(daemon, &container);
         }
@@ -150,7 +156,7 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         if container.state().exits == exits {
             monitor::record(daemon, container, &exit, None);
             let container = Arc::clone(container);
-            daemon.monitor.after(Duration::ZERO, move |daemon| settle::ended(daemon, &container));
+            daemon.monitor.after(Duration::ZERO, move |daemon| settle::unwatched(daemon, &container));
         }
         return Ok(());
     }

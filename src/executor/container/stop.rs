@@ -11,6 +11,8 @@ use crate::utils::signal;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Stack of a thread that writes one small document.
+const STACK: usize = 64 * 1024;
 /// Seconds from the stop signal to SIGKILL.
 const GRACE: i64 = 10;
 
@@ -131,19 +133,41 @@ pub fn delete(daemon: &Daemon, reference: &str, with_force: bool, volumes: bool)
     })
 }
 
-/// Has written down, where also a reboot finds it, what was asked of a container that has not ended yet. Not by the
-/// caller: the disk may be what does not answer.
+/// Has written down, where also a reboot finds it, what was asked of a container that has not ended yet. By a thread of
+/// its own, one for each container: the disk may be what does not answer.
 pub(super) fn keep(daemon: &Daemon, container: &Arc<Container>) {
     let container = Arc::clone(container);
     daemon.monitor.after(Duration::ZERO, move |daemon| {
-        let (run, removed) = {
-            let state = container.state();
-            (Run { remains: None, ..state.run.clone() }, state.removed)
-        };
-        if !removed && let Err(e) = daemon.disk.save(&container.id, &run, Durability::Durable) {
+        if container.change(|s| std::mem::replace(&mut s.keeping, true)) {
+            return;
+        }
+        let (owner, kept) = (Arc::clone(daemon), Arc::clone(&container));
+        let spawned = std::thread::Builder::new().name("keep".into()).stack_size(STACK).spawn(move || {
+            let mut written = None;
+            while let Some(run) = unwritten(&kept, written.as_ref()) {
+                if let Err(e) = owner.disk.save(&kept.id, &run, Durability::Durable)
+                    && !kept.state().removed
+                {
+                    log::warn!("container {}: what was asked of it is not noted: {e}", kept.id);
+                }
+                written = Some(run);
+            }
+        });
+        if let Err(e) = spawned {
+            container.change(|s| s.keeping = false);
             log::warn!("container {}: what was asked of it is not noted: {e}", container.id);
         }
     });
+}
+
+/// What is to be written after what was `written`, if that is not how it is: it may have ended meanwhile, and that
+/// must not be written over.
+fn unwritten(container: &Container, written: Option<&Run>) -> Option<Run> {
+    container.change(|s| {
+        let run = Run { remains: None, ..s.run.clone() };
+        s.keeping = !s.removed && written != Some(&run);
+        s.keeping.then_some(run)
+    })
 }
 
 /// A container that has not ended yet goes when it has, also with a daemon to come.

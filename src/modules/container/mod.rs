@@ -74,6 +74,8 @@ pub struct State {
     pub lost: bool,
     /// Counts ends of runs.
     pub exits: u64,
+    /// A thread writes down what was asked of it.
+    pub keeping: bool,
 }
 
 /// What a watcher waits for.

@@ -21,7 +21,7 @@ use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-/// Longest pause between two questions whether something has ended; all of them together are twice as long.
+/// Bound of the pauses between questions whether something has ended, and of all of them together.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Keys that detach unless told otherwise: the original's.
