@@ -114,6 +114,15 @@ fn kill_in_a_container(bed: &Bed, dice: &mut Dice) -> String {
     format!("{what} {pid} of {}", runner.id)
 }
 
+/// Tells the clients that it is over, also when the test fails.
+struct Whistle<'a>(&'a AtomicBool);
+
+impl Drop for Whistle<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn killed_at_random(bed: &mut Bed) {
     requires!(random_load);
     bed.log_level = "info";
@@ -126,6 +135,7 @@ fn killed_at_random(bed: &mut Bed) {
         let over = AtomicBool::new(false);
         let wait = Duration::from_micros(dice.below(150_000) as u64);
         let what = std::thread::scope(|scope| {
+            let _whistle = Whistle(&over);
             for _ in 0..4 {
                 let (dice, over, tally, bed) = (dice.split(), &over, &tally, &*bed);
                 scope.spawn(move || crowd::client(bed, dice, tally, || over.load(Ordering::Relaxed)));
@@ -149,7 +159,6 @@ fn killed_at_random(bed: &mut Bed) {
                 }
             };
             std::thread::sleep(Duration::from_millis(dice.below(20) as u64));
-            over.store(true, Ordering::Relaxed);
             what
         });
         println!("round {round}: after {wait:?} {what}");

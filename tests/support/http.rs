@@ -141,7 +141,13 @@ impl Connection {
     /// Reads some more; whether there was any.
     fn more(&mut self) -> std::io::Result<bool> {
         let mut buffer = [0; 16 << 10];
-        let n = self.stream.read(&mut buffer)?;
+        // signal(7): with a timeout set it is not taken up again after a signal.
+        let n = loop {
+            match self.stream.read(&mut buffer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.rest.extend_from_slice(&buffer[..n]);
         Ok(n > 0)
     }
