@@ -167,6 +167,8 @@ const BROKEN: &[&str] = &[
     "the daemon ended its answer early",
     // Of a shim that was killed: its container may have been started again.
     "lost the connection to the container, which still runs",
+    // Of one whose processes have not ended yet.
+    "in garbage collector progress",
 ];
 
 /// Gives commands until `over` says so.
