@@ -29,6 +29,7 @@ tests![
     tcp_socket_serves_too,
     socket_belongs_to_its_group,
     resize_and_top,
+    resize_of_an_exec_session_that_ends,
 ];
 
 const V: &str = "/v1.44";
@@ -471,6 +472,24 @@ fn socket_belongs_to_its_group(bed: &mut Bed) {
         bed.run("", "true");
         bed.log().contains("uid")
     });
+}
+
+fn resize_of_an_exec_session_that_ends(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "", "payload ready 1000");
+    for round in 0..20 {
+        let body = json!({"Cmd": ["true"], "Tty": true});
+        let answer = bed.post(&format!("{V}/containers/aa/exec"), &body).expect(201).json();
+        let id = answer["Id"].as_str().unwrap();
+        let resize = || bed.http("POST", &format!("{V}/exec/{id}/resize?h=33&w=44"), None).status;
+        assert_eq!(resize(), 409, "before it runs");
+        bed.post(&format!("{V}/exec/{id}/start"), &json!({"Detach": true, "Tty": true})).expect(200);
+        eventually("it is over", || {
+            let status = resize();
+            assert!(matches!(status, 200 | 409), "round {round}: {status}");
+            status == 409
+        });
+    }
 }
 
 fn resize_and_top(bed: &mut Bed) {

@@ -14,6 +14,7 @@ tests![
     a_container_that_does_not_end,
     what_was_asked_for_outlives_a_reboot,
     what_a_lost_shim_leaves,
+    a_kill_waits_for_what_a_lost_shim_leaves,
     what_a_shim_leaves
 ];
 
@@ -186,6 +187,18 @@ fn what_a_lost_shim_leaves(bed: &mut Bed) {
     assert_ne!(bed.container_pid("again"), before);
     eventually("it can be started", || bed.isula("start plain").code == 0);
     bed.isula("rm -f again plain").ok();
+}
+
+/// It is told what has not ended, not that all has.
+fn a_kill_waits_for_what_a_lost_shim_leaves(bed: &mut Bed) {
+    requires!(loop_ext4, fsfreeze);
+    let (_disk, frozen) = sleepers(bed, &[("aa", "--restart always")]);
+    end(&leaks::children_of(bed.pid()));
+    bed.isula("kill aa").fails(1, "has a process that does not end after SIGKILL");
+    assert_eq!(bed.inspect("aa", "/State/Status"), "exited");
+    refused(bed, "start aa");
+    drop(frozen);
+    eventually("it can be removed", || bed.isula("rm aa").code == 0);
 }
 
 /// The first process ends, another one of the same cgroup does not.

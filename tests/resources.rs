@@ -20,6 +20,7 @@ tests![
     container_has_a_cgroup_of_its_own,
     cgroup_parent_of_a_container,
     rates_of_a_block_device,
+    weights_of_a_block_device,
     block_devices_that_are_none,
     huge_pages,
     real_time_scheduling,
@@ -256,6 +257,37 @@ fn rates_of_a_block_device(bed: &mut Bed) {
         check_rates(bed, "bb", &numbers, [1 << 20, 2 << 20, 100, 200]);
     }
     bed.isula("rm -f aa").ok();
+}
+
+fn weights_of_a_block_device(bed: &mut Bed) {
+    requires!(losetup, cgroup_block_weights);
+    bed.start();
+    let disk = disk(bed);
+    let name = disk.path().file_name().unwrap().to_str().unwrap();
+    let scheduler = format!("/sys/block/{name}/queue/scheduler");
+    std::fs::write(&scheduler, "bfq").unwrap();
+    let numbers = numbers(disk.path());
+    let options = format!("--blkio-weight 300 --blkio-weight-device {}:500", disk.path().display());
+    // Both versions have them from 1 to 1000 for bfq.
+    let check = |container: &str, weight: &str| {
+        let pid = bed.container_pid(container);
+        let of_all = cgroup::read(pid, &["blkio.bfq.weight", "io.bfq.weight"]).unwrap();
+        assert_eq!(of_all.lines().next().unwrap().trim_start_matches("default "), weight);
+        let of_one = cgroup::read(pid, &["blkio.bfq.weight_device", "io.bfq.weight"]).unwrap();
+        contains(&of_one, &format!("{numbers} 500"));
+    };
+    bed.run_detached("aa", &options, "payload ready 1000");
+    check("aa", "300");
+    bed.isula("update --blkio-weight 400 aa").ok();
+    check("aa", "400");
+    bed.isula("restart -t 0 aa").ok();
+    check("aa", "400");
+    bed.isula("rm -f aa").ok();
+    std::fs::write(&scheduler, "none").unwrap();
+    // Its scheduler has none.
+    let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));
+    assert_eq!(o.code, 125, "{}", o.show());
+    contains(&o.err, "blockIO.weightDevice");
 }
 
 fn block_devices_that_are_none(bed: &mut Bed) {

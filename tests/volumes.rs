@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 tests![
     named_volumes_outlive_containers,
     anonymous_volumes_go_when_asked,
+    listings_show_what_is_mounted,
     volumes_go_with_a_container_that_goes_by_itself,
     mounts_are_stored_and_shown,
     volumes_of_other_containers,
@@ -78,6 +79,39 @@ fn named_volumes_outlive_containers(bed: &mut Bed) {
     assert_eq!(bed.isula("exec two cat /d/shared").ok(), "of one");
     bed.isula("rm -f -v one two").ok();
     has_volumes(bed, &["data"]);
+}
+
+fn listings_show_what_is_mounted(bed: &mut Bed) {
+    bed.start();
+    let source = bed.dir.join("shared");
+    fs::create_dir(&source).unwrap();
+    let source = source.display();
+    let options =
+        format!("-v data:/v -v {source}:/b:ro,rslave -v /a --mount type=tmpfs,dst=/t --tmpfs /only-asked-for");
+    bed.isula(&format!("create --name aa {options} {IMAGE} true")).ok();
+    bed.isula(&format!("create --name bb {IMAGE} true")).ok();
+    for _ in 0..2 {
+        let inspected = mounts(bed, "aa");
+        let kinds: Vec<_> = inspected.iter().map(|mount| mount["Type"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["volume", "bind", "tmpfs", "volume"]);
+        let rows = bed.get("/v1.44/containers/json?all=1").expect(200).json();
+        let listed = |n: usize| {
+            let mut listed = rows[n]["Mounts"].as_array().unwrap().clone();
+            listed.sort_by_key(|mount| mount["Destination"].to_string());
+            listed
+        };
+        assert_eq!((listed(1), listed(0)), (inspected, Vec::new()));
+        if cfg!(feature = "templates") {
+            let shown = |words: &str| {
+                bed.isula(&format!("ps -a {words} --format '{{{{.Mounts}}}} {{{{.LocalVolumes}}}}'")).ok()
+            };
+            let short: String = source.to_string().chars().take(14).collect();
+            contains(&shown(""), &format!("{short}…"));
+            contains(&shown("--no-trunc"), &source.to_string());
+            contains(&shown(""), "data 2");
+        }
+        bed.restart();
+    }
 }
 
 fn anonymous_volumes_go_when_asked(bed: &mut Bed) {

@@ -279,7 +279,7 @@ pub(super) fn note(daemon: &Daemon, container: &Container, exit: &Exit, watch: O
     }
     let (code, seconds) = (exit.exit_code.to_string(), exit.finished_at.since(exit.started_at).as_secs().to_string());
     daemon.tell_at(exit.finished_at, container, "die", &[("execDuration", &seconds), ("exitCode", &code)]);
-    for volume in &container.head.volumes {
+    for volume in container.head.volumes() {
         daemon.tell_volume_at(exit.finished_at, "unmount", &volume.name, Some(container));
     }
     container.change(|s| {

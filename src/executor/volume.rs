@@ -207,7 +207,7 @@ impl<'a> Wanted<'a> {
 
 /// Notes, before a container is removed with its anonymous volumes, that these go with it.
 pub fn mark_anonymous(daemon: &Daemon, container: &Container) {
-    let names: Vec<&str> = container.head.volumes.iter().filter(|v| v.anonymous).map(|v| v.name.as_str()).collect();
+    let names: Vec<&str> = container.head.volumes().filter(|v| v.anonymous).map(|v| &*v.name).collect();
     if names.is_empty() {
         return;
     }
@@ -221,7 +221,7 @@ pub fn mark_anonymous(daemon: &Daemon, container: &Container) {
 
 /// Takes the note back.
 pub fn unmark_anonymous(daemon: &Daemon, container: &Container) {
-    for volume in container.head.volumes.iter().filter(|volume| volume.anonymous) {
+    for volume in container.head.volumes().filter(|volume| volume.anonymous) {
         daemon.volumes.unmark(&container.id, &volume.name);
     }
 }
@@ -230,11 +230,11 @@ pub fn unmark_anonymous(daemon: &Daemon, container: &Container) {
 /// gives what is left of them.
 pub fn take_anonymous(daemon: &Daemon, container: &Container) -> Vec<PathBuf> {
     let mut garbage = Vec::new();
-    if container.head.volumes.iter().all(|volume| !volume.anonymous) {
+    if container.head.volumes().all(|volume| !volume.anonymous) {
         return garbage;
     }
     let _operation = daemon.volumes.operate();
-    for volume in container.head.volumes.iter().filter(|volume| volume.anonymous) {
+    for volume in container.head.volumes().filter(|volume| volume.anonymous) {
         release(daemon, &container.id, &volume.name, &mut garbage);
     }
     garbage

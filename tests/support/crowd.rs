@@ -6,13 +6,16 @@ use super::http::{self, Connection};
 use super::{IMAGE, PATIENCE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Child;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Containers that there may be, besides those without a name.
 const NAMES: usize = 8;
 const VOLUMES: usize = 4;
+/// For how long a client waits for a program when all is over: longer than any of [`Dice::container`] needs to end.
+const AFTER_ALL: Duration = Duration::from_secs(5);
 
 /// A small generator of numbers (splitmix64): the same seed gives the same choices.
 pub struct Dice(u64);
@@ -177,7 +180,7 @@ pub fn client(bed: &Bed, mut dice: Dice, tally: &Tally, over: impl Fn() -> bool)
     while !over() {
         match dice.below(5) {
             0 => request(&bed.socket(), &mut dice, tally),
-            _ => command(bed, &mut dice, tally, &own),
+            _ => command(bed, &mut dice, tally, &own, &over),
         }
         tally.done.fetch_add(1, Ordering::Relaxed);
     }
@@ -185,7 +188,7 @@ pub fn client(bed: &Bed, mut dice: Dice, tally: &Tally, over: impl Fn() -> bool)
 }
 
 /// One of the client's commands.
-fn command(bed: &Bed, dice: &mut Dice, tally: &Tally, own: &Path) {
+fn command(bed: &Bed, dice: &mut Dice, tally: &Tally, own: &Path, over: impl Fn() -> bool) {
     let name = dice.name();
     let own = own.display();
     let line = match dice.below(34) {
@@ -218,11 +221,28 @@ fn command(bed: &Bed, dice: &mut Dice, tally: &Tally, own: &Path) {
         32 => format!("{} {name}", dice.of(&["top", "diff", "port"])),
         _ => "events -S 2020-01-01T00:00:00Z -U 2021-01-01T00:00:00Z".to_owned(),
     };
-    let output: Output = bed.spawn(&line).finish(PATIENCE);
+    let mut client = bed.spawn(&line);
+    if ["run ", "exec "].iter().any(|verb| line.starts_with(verb)) {
+        leave_when(&mut client.child, over);
+    }
+    let output: Output = client.finish(PATIENCE);
     // The programs of containers say nothing there.
     tally.note(&line, &output.err);
     if output.code > 128 && output.err.is_empty() && !EXIT_CODES.contains(&i64::from(output.code)) {
         tally.complain(format!("`{line}` ends with {}", output.code));
+    }
+}
+
+/// Waits for a client in whose container a program runs, which another client may have paused: then there is nobody to
+/// unpause it once all is `over`, and this one goes as well.
+fn leave_when(client: &mut Child, over: impl Fn() -> bool) {
+    let mut left_at = None;
+    while client.try_wait().expect("our own child").is_none() {
+        if over() && *left_at.get_or_insert_with(|| Instant::now() + AFTER_ALL) < Instant::now() {
+            let _ = client.kill(); // it may have ended meanwhile
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

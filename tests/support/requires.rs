@@ -259,6 +259,17 @@ pub fn cgroup_throttle() -> Condition {
     }
 }
 
+/// The scheduler bfq, with weights for cgroups.
+pub fn cgroup_block_weights() -> Condition {
+    let v1 = Path::new("/sys/fs/cgroup/blkio/blkio.bfq.io_service_bytes").exists();
+    let v2 = || {
+        let root = super::cgroup::unified().filter(|_| super::cgroup::v2_controllers().iter().any(|c| c == "io"))?;
+        let children = std::fs::read_dir(root).ok()?;
+        children.flatten().find(|child| child.path().join("io.bfq.weight").exists())
+    };
+    if v1 || v2().is_some() { Ok(()) } else { Err("no weights of block devices".into()) }
+}
+
 pub fn cgroup_hugetlb() -> Condition {
     let v1 = Path::new("/sys/fs/cgroup/hugetlb").is_dir();
     if v1 || super::cgroup::v2_controllers().iter().any(|c| c == "hugetlb") {

@@ -5,6 +5,7 @@ use super::ordered::Node;
 use super::template::{Format, JsonStyle};
 use super::{Session, filters, output, state_word, table};
 use crate::api::container::ContainerSummary;
+use crate::api::volume::DRIVER;
 use crate::client::ListRequest;
 use crate::utils::id::short;
 use crate::utils::size;
@@ -98,12 +99,20 @@ impl Ps {
         if self.no_trunc { format!("\"{}\"", c.command) } else { command(c) }
     }
 
+    /// Volumes by name, others by their path on the host; of a long one the first 14 letters, as docker has it.
+    fn mounts(&self, c: &ContainerSummary) -> String {
+        let shown = c.mounts.iter().map(|m| {
+            let name = if m.name.is_empty() { &m.source } else { &m.name };
+            match self.no_trunc || name.chars().count() <= 15 {
+                true => name.clone(),
+                false => name.chars().take(14).chain(['…']).collect(),
+            }
+        });
+        shown.collect::<Vec<_>>().join(",")
+    }
+
     fn fields(&self, c: &ContainerSummary, now: Timestamp) -> Node {
         let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let mounts = |only_volumes: bool| {
-            let of_kind = c.mounts.iter().filter(|m| !only_volumes || m.kind == "volume");
-            of_kind.map(|m| if m.name.is_empty() { m.source.as_str() } else { m.name.as_str() }).collect::<Vec<_>>()
-        };
         let x = &c.extra;
         Node::texts(FIELDS.iter().map(|(field, _)| {
             let value = match *field {
@@ -123,9 +132,9 @@ impl Ps {
                 "State" => state_word(&c.state).to_owned(),
                 "CreatedAt" => creation(c).rfc3339_in(zone::utc_offset),
                 "Labels" => labels.join(","),
-                "Mounts" => mounts(false).join(","),
+                "Mounts" => self.mounts(c),
                 "Networks" => c.host_config.network_mode.clone(),
-                "LocalVolumes" => mounts(true).len().to_string(),
+                "LocalVolumes" => c.mounts.iter().filter(|m| m.driver == DRIVER).count().to_string(),
                 _ => size(c),
             };
             (*field, value)

@@ -258,7 +258,7 @@ mod tests {
         ];
         assert_eq!(lines(&all(), &v2_layout(), &[]), want);
         let bfq = lines(&all(), &v2_layout(), &[("io.bfq.weight", "default 100")]);
-        assert_eq!(bfq[8..10], ["io/io.bfq.weight 495", "io/io.bfq.weight 8:0 1000"]);
+        assert_eq!(bfq[8..10], ["io/io.bfq.weight 500", "io/io.bfq.weight 8:0 1000"]);
     }
 
     fn memory(limit: Option<i64>, swap: Option<i64>) -> Resources {

@@ -78,10 +78,13 @@ pub fn cpu(cpu: &Cpu, read: Read<'_>, out: &mut Vec<Write>) -> Result<()> {
 
 /// Block devices.
 pub fn block_io(block: &BlockIo, read: Read<'_>, out: &mut Vec<Write>) -> Result<()> {
-    // The scheduler bfq has a file of its own, with another scale.
+    // The scheduler bfq has a file of its own, with version 1's scale: all runtimes write it as it is.
     let bfq = read("io", "io.bfq.weight").is_some();
-    let (file, top) = if bfq { ("io.bfq.weight", 999) } else { ("io.weight", 9999) };
-    let convert = |weight: u16| 1 + (u64::from(weight.clamp(10, 1000)) - 10) * top / 990;
+    let file = if bfq { "io.bfq.weight" } else { "io.weight" };
+    let convert = |weight: u16| match bfq {
+        true => u64::from(weight),
+        false => 1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990,
+    };
     if let Some(v) = block.weight.filter(|&w| w != 0) {
         out.push(Write::new("io", file, "blockIO.weight", convert(v)));
     }

@@ -11,7 +11,7 @@ use crate::api::volume::{DRIVER, MountRecord};
 use crate::error::{Error, Result};
 use crate::executor::Daemon;
 use crate::modules::container::filter::{Filter, World};
-use crate::modules::container::head::VolumeUse;
+use crate::modules::container::head::Mount;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, document::Document, status};
 use crate::modules::image::driver::Driver;
@@ -89,7 +89,7 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
         state: run.word().into(),
         status: status::text(run, now),
         host_config: SummaryHostConfig { network_mode: head.network_mode.clone() },
-        mounts: head.volumes.iter().map(named).collect(),
+        mounts: head.mounts.iter().map(mounted).collect(),
         extra: SummaryExtra {
             pid: run.pid,
             exit_code: run.exit_code,
@@ -119,10 +119,17 @@ fn bytes(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// A mounted volume as far as it is known without reading a file.
-fn named(volume: &VolumeUse) -> InspectMount {
-    let (kind, driver) = ("volume".to_owned(), DRIVER.to_owned());
-    InspectMount { kind, driver, name: volume.name.clone(), ..InspectMount::default() }
+fn mounted(mount: &Mount) -> InspectMount {
+    InspectMount {
+        kind: (&*mount.kind).into(),
+        name: (&*mount.name).into(),
+        source: (&*mount.source).into(),
+        destination: (&*mount.destination).into(),
+        driver: if mount.is_volume() { DRIVER } else { "" }.into(),
+        mode: (&*mount.mode).into(),
+        rw: mount.rw,
+        propagation: (&*mount.propagation).into(),
+    }
 }
 
 /// What is on disk of a container that nobody keeps from being removed.

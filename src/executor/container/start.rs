@@ -105,7 +105,7 @@ fn started(daemon: &Daemon, container: &Arc<Container>, watch: Watch, launched: 
     if let Err(e) = noted {
         log::warn!("container {}: its start is not recorded: {e}", container.id);
     }
-    for volume in &container.head.volumes {
+    for volume in container.head.volumes() {
         daemon.tell_volume_at(launched.started_at, "mount", &volume.name, Some(container));
     }
     daemon.tell(container, "start", &[]);

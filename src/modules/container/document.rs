@@ -1,6 +1,6 @@
 //! The stored documents `config.v2.json` and `hostconfig.json`, with the original's field names.
 
-use super::head::{Head, VolumeUse, command_line};
+use super::head::{Head, command_line};
 use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
@@ -200,7 +200,7 @@ impl Document {
             check: check(c.config.healthcheck.as_ref()),
             logging: extra.logging(),
             host_channel: extra.host_channel(),
-            volumes: volumes(&c.mount_points),
+            mounts: c.mount_points.values().map(Into::into).collect(),
         }
     }
 
@@ -262,14 +262,9 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         check: check(c.config.healthcheck.as_ref()),
         logging: extra.logging(),
         host_channel: extra.host_channel(),
-        volumes: volumes(&c.mount_points),
+        mounts: c.mount_points.values().map(Into::into).collect(),
         network_mode: extra.network_mode,
     })
-}
-
-fn volumes(mounts: &BTreeMap<String, MountRecord>) -> Vec<VolumeUse> {
-    let volumes = mounts.values().filter(|mount| mount.is_volume());
-    volumes.map(|mount| VolumeUse { name: mount.name.clone(), anonymous: !mount.named }).collect()
 }
 
 /// A path as text, as the documents have it.
@@ -329,7 +324,7 @@ mod tests {
         assert_eq!(head, d.head());
         assert_eq!(json::parse::<Document>(&bytes).unwrap(), d);
         assert_eq!(head.command, "sh -c 'echo \"a\"'");
-        let volumes: Vec<_> = head.volumes.iter().map(|v| (v.name.as_str(), v.anonymous)).collect();
+        let volumes: Vec<_> = head.volumes().map(|v| (&*v.name, v.anonymous)).collect();
         assert_eq!(volumes, [("va", false), ("vc", true)]);
     }
 

@@ -4,6 +4,7 @@
 use super::health::Check;
 use super::logging::Logging;
 use super::policy::Policy;
+use crate::api::volume::MountRecord;
 use crate::utils::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -44,17 +45,58 @@ pub struct Head {
     pub logging: Logging,
     /// Where on the host a channel of its own is mounted.
     pub host_channel: Option<Box<str>>,
-    /// Volumes that are mounted.
-    pub volumes: Vec<VolumeUse>,
+    /// What is mounted in it.
+    pub mounts: Box<[Mount]>,
 }
 
-/// A volume that a container has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeUse {
+impl Head {
+    /// The volumes among what is mounted.
+    pub fn volumes(&self) -> impl Iterator<Item = &Mount> {
+        self.mounts.iter().filter(|mount| mount.is_volume())
+    }
+}
+
+/// A mount of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mount {
+    /// `bind`, `volume`, `tmpfs`, `squashfs`.
+    pub kind: Box<str>,
     /// Of the volume.
-    pub name: String,
-    /// Whether nobody gave it that name.
+    pub name: Box<str>,
+    /// Path on the host.
+    pub source: Box<str>,
+    /// Path inside.
+    pub destination: Box<str>,
+    /// Options as given.
+    pub mode: Box<str>,
+    /// `[r]private`, `[r]shared`, `[r]slave`.
+    pub propagation: Box<str>,
+    /// Writable.
+    pub rw: bool,
+    /// A volume that nobody gave its name.
     pub anonymous: bool,
+}
+
+impl Mount {
+    /// Whether it is of a volume.
+    pub fn is_volume(&self) -> bool {
+        &*self.kind == "volume"
+    }
+}
+
+impl From<&MountRecord> for Mount {
+    fn from(record: &MountRecord) -> Mount {
+        Mount {
+            kind: record.kind.as_str().into(),
+            name: record.name.as_str().into(),
+            source: record.source.as_str().into(),
+            destination: record.destination.as_str().into(),
+            mode: record.mode.as_str().into(),
+            propagation: record.propagation.as_str().into(),
+            rw: record.rw,
+            anonymous: record.is_volume() && !record.named,
+        }
+    }
 }
 
 /// Program and arguments in one line; words with spaces in single quotes, as docker lists them.

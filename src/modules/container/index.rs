@@ -200,7 +200,7 @@ impl Index {
                     possible = VolumeUser::Perhaps(id.clone());
                     false
                 }
-                Entry::Present(c) => c.head.volumes.iter().any(|v| v.name == volume),
+                Entry::Present(c) => c.head.volumes().any(|v| &*v.name == volume),
             };
             if has {
                 return VolumeUser::Container(id.clone());
@@ -214,7 +214,7 @@ impl Index {
         let mut users = HashMap::new();
         for entry in lock(&self.0).by_id.values() {
             let Entry::Present(container) = entry else { continue };
-            let names: BTreeSet<&str> = container.head.volumes.iter().map(|v| v.name.as_str()).collect();
+            let names: BTreeSet<&str> = container.head.volumes().map(|v| &*v.name).collect();
             for name in names {
                 *users.entry(name.to_owned()).or_default() += 1;
             }
@@ -266,7 +266,7 @@ impl Drop for Reservation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::container::head::{Head, VolumeUse};
+    use crate::modules::container::head::{Head, Mount};
     use crate::modules::container::run::Run;
     use crate::utils::time::Timestamp;
 
@@ -324,7 +324,9 @@ mod tests {
         let nobody = (VolumeUser::Nobody, VolumeUser::Nobody);
         assert_eq!((index.volume_user("data", &id("b")), index.volume_user("dat", "")), nobody);
         let mut present = container(id("b"), "web", 1);
-        present.head.volumes.push(VolumeUse { name: "other".into(), anonymous: true });
+        let bind = Mount { kind: "bind".into(), source: "dat".into(), ..Mount::default() };
+        let volume = Mount { kind: "volume".into(), name: "other".into(), ..Mount::default() };
+        present.head.mounts = [bind, volume].into();
         r.commit(present.into());
         let users = (VolumeUser::Nobody, VolumeUser::Container(id("b")));
         assert_eq!((index.volume_user("data", ""), index.volume_user("other", "")), users);

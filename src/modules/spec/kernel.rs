@@ -74,6 +74,8 @@ fn probe(hierarchies: &[Hierarchy]) -> Controllers {
             offered.split_whitespace().any(|c| c == controller) && child_lacks_not(&h.at, controller, file)
         })
     };
+    // The scheduler bfq has its weights in each cgroup but the root, where only its counters are (block/bfq-cgroup.c).
+    let bfq = v1("blkio", "blkio.bfq.io_service_bytes");
     Controllers {
         unified: !hierarchies.iter().any(|h| {
             h.controllers.as_ref().is_some_and(|c| c.iter().any(|c| matches!(c.as_str(), "memory" | "cpu" | "pids")))
@@ -88,12 +90,9 @@ fn probe(hierarchies: &[Hierarchy]) -> Controllers {
         cpuset: v1("cpuset", "cpuset.cpus") || v2("cpuset", "cpuset.cpus"),
         pids: hierarchies.iter().any(|h| h.controllers.as_ref().is_some_and(|c| c.iter().any(|c| c == "pids")))
             || v2("pids", "pids.max"),
-        blkio_weight: v1("blkio", "blkio.weight")
-            || v1("blkio", "blkio.bfq.weight")
-            || v2("io", "io.weight")
-            || v2("io", "io.bfq.weight"),
+        blkio_weight: v1("blkio", "blkio.weight") || bfq || v2("io", "io.weight") || v2("io", "io.bfq.weight"),
         blkio_weight_device: v1("blkio", "blkio.weight_device")
-            || v1("blkio", "blkio.bfq.weight_device")
+            || bfq && kernel::version() >= (5, 4)
             || v2("io", "io.weight")
             || v2("io", "io.bfq.weight"),
         blkio_throttle: v1("blkio", "blkio.throttle.read_bps_device") || v2("io", "io.max"),
