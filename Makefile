@@ -88,7 +88,7 @@ test-board: build payload ## The integration tests on an emulated board of TARGE
 payload: deps-build # The program that runs inside the test containers
 	$(call cargo,build --release --locked --target $(TARGET) --example payload)
 
-demo: deps build ## The main job before your eyes, in a private root that is removed afterwards (root)
+demo: deps-demo build ## The main job before your eyes, in a private root that is removed afterwards (root)
 	@tests/demo.sh $(CURDIR)/$(BINARY)
 
 bench: deps deps-bench build payload ## Times and memory as ratios against crun on the same bundle (root)
@@ -124,10 +124,12 @@ deps: deps-build ## Installs the Debian packages that build and tests need (root
 		mksquashfs:squashfs-tools umoci:umoci buildah:buildah podman:podman mmdebstrap:mmdebstrap python3:python3-venv
 	@targets/python target/python docker==7.2.0
 
-.PHONY: deps-build deps-bench
+.PHONY: deps-build deps-demo deps-bench
 # The registry client has C in it.
 deps-build:
 	@targets/deps cc:gcc readelf:binutils $(if $(MINIMAL),,'$(CC):$(CC_PACKAGE)')
+deps-demo:
+	@targets/deps busybox:busybox-static mountpoint:util-linux
 deps-bench:
 	@targets/deps crun:crun containerd:containerd
 

@@ -73,7 +73,9 @@ usage_line() {
 }
 
 start_daemon() {
-    isulad -H "$ISULAD_HOST" --graph "$directory/graph" --state "$directory/state" --pidfile "$directory/isulad.pid" \
+    echo '{}' >"$directory/daemon.json" # not the machine's own
+    isulad --config "$directory/daemon.json" -H "$ISULAD_HOST" --graph "$directory/graph" \
+        --state "$directory/state" --pidfile "$directory/isulad.pid" \
         --cgroup-parent "$cgroup" --log-driver stderr 2>>"$directory/isulad.log" &
     daemon=$!
     tries=0

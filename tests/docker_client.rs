@@ -120,6 +120,10 @@ fn docker_exec(bed: &mut Bed) {
     terminal.keys("echo sum-$((1+2)); exit 7\r");
     assert_eq!(terminal.finish(), 7);
     contains(&terminal.screen(), "sum-3");
+    // More than the program reads: what it says is not taken back.
+    let input = vec![b'x'; 3_000_000];
+    docker_with(bed, "exec -i aa sh -c 'head -c1; exit 3'", &input).exits(3);
+    docker_with(bed, &format!("run --rm -i --network none {IMAGE} sh -c 'head -c1; exit 4'"), &input).exits(4);
     docker(bed, "exec -d aa sh -c 'echo x > /tmp/x'").ok();
     eventually("it ran", || docker(bed, "exec aa cat /tmp/x").out == "x\n");
     assert_eq!(docker(bed, "exec aa nosuch").code, 127);

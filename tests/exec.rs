@@ -3,6 +3,8 @@
 use crate::support::bed::Bed;
 use crate::support::{IMAGE, PATIENCE, contains, eventually};
 use crate::{requires, tests};
+use std::io::Read;
+use std::time::Instant;
 
 tests![
     exec_passes_output_and_exit_code_through,
@@ -10,6 +12,7 @@ tests![
     exec_has_environment_user_and_directory,
     exec_detached_returns_at_once,
     exec_reads_standard_input,
+    exec_has_pipes_of_its_own,
     exec_of_what_does_not_run_is_refused,
     exec_of_a_missing_command_counts_127,
     exec_gets_the_containers_limits_and_capabilities,
@@ -71,6 +74,25 @@ fn exec_reads_standard_input(bed: &mut Bed) {
     assert_eq!(bed.isula_with("exec aa payload count", b"hi\n").ok(), "0");
     // A command that ends before it has read everything.
     bed.isula_with("exec -i aa true", &vec![7; 10_000_000]).ok();
+}
+
+/// A client's pipe is shared with other commands.
+fn exec_has_pipes_of_its_own(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "", "payload ready 1000");
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let name = |fd: &str| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap().display().to_string();
+    let own = name(&std::os::fd::AsRawFd::as_raw_fd(&writer).to_string());
+    let mut exec = bed.applet("isula");
+    // What stays behind must not keep whoever reads the output waiting.
+    exec.args(["exec", "aa", "sh", "-c", "sleep 1000 & readlink /proc/self/fd/1"]).stdout(writer);
+    let started = Instant::now();
+    assert!(exec.status().unwrap().success());
+    drop(exec);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("pipe:[") && text.trim() != own, "{text} is {own}");
+    assert!(started.elapsed() < PATIENCE, "it waited for what stays");
 }
 
 fn exec_of_what_does_not_run_is_refused(bed: &mut Bed) {

@@ -1,10 +1,11 @@
 //! What a container sees of the world, and what it does not.
 
 use crate::support::bed::Bed;
-use crate::support::{IMAGE, contains, leaks, old_kernel, rootfs};
+use crate::support::{IMAGE, contains, eventually, leaks, old_kernel, rootfs};
 use crate::{requires, tests};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
 
 tests![
     a_root_that_is_moved,
@@ -25,6 +26,7 @@ tests![
     environment_is_the_containers_own,
     network_has_only_loopback,
     system_file_systems_are_read_only,
+    the_null_device_is_the_containers_own,
     dev_shm_has_its_size,
 ];
 
@@ -324,6 +326,36 @@ fn system_file_systems_are_read_only(bed: &mut Bed) {
         assert_eq!(bed.run("", &format!("sh -c 'cat {path} 2>/dev/null | wc -c'")).trim(), "0", "{path}");
     }
     assert_eq!(bed.run("", "sh -c 'ls -A /sys/firmware | wc -l'").trim(), "0");
+}
+
+/// Of the host's its root could change mode and owner.
+fn the_null_device_is_the_containers_own(bed: &mut Bed) {
+    bed.start();
+    let host = fs::metadata("/dev/null").unwrap().dev().to_string();
+    let all = "for f in /dev/null /proc/self/fd/0 /proc/keys; do stat -L -c %d $f; done";
+    let check = |text: &str| {
+        let devices: Vec<&str> = text.split_whitespace().collect();
+        assert!(devices.len() > 1 && devices.iter().all(|&d| d != host), "{devices:?}, the host's is {host}");
+    };
+    check(&bed.run("", &format!("sh -c '{all}'")));
+    check(&bed.run("-u user", &format!("sh -c '{all}'")));
+    bed.run_detached("aa", "", "payload ready 1000");
+    // Nobody's, and the client's own.
+    for stdin in [Stdio::piped(), Stdio::null()] {
+        let mut exec = bed.applet("isula");
+        let output = exec.args(["exec", "-i", "aa", "sh", "-c", all]).stdin(stdin).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        // A pipe has a device of its own, which is not this one.
+        check(&text);
+    }
+    check(&bed.isula(&format!("exec aa sh -c '{all}'")).ok());
+    bed.isula(
+        "exec -d aa sh -c 'for n in 0 1 2; do stat -L -c %d /proc/$$/fd/$n; done > /tmp/all; mv /tmp/all /tmp/fds'",
+    )
+    .ok();
+    eventually("it ran", || bed.isula("exec aa cat /tmp/fds").code == 0);
+    check(&bed.isula("exec aa cat /tmp/fds").ok());
 }
 
 fn dev_shm_has_its_size(bed: &mut Bed) {

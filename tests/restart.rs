@@ -18,8 +18,31 @@ tests![
     a_start_by_hand_counts_anew,
     policies_are_kept_by_the_next_daemon,
     a_restart_that_was_due_when_the_daemon_died,
+    one_that_is_removed_at_its_end,
     bad_policies_are_refused,
 ];
+
+/// A restart is not its end.
+fn one_that_is_removed_at_its_end(bed: &mut Bed) {
+    bed.log_level = "warn";
+    bed.start();
+    bed.run_detached("aa", "--rm -v /anonymous", "payload ready 1000");
+    bed.isula("exec aa sh -c 'echo kept > /kept; echo kept > /anonymous/kept'").ok();
+    for _ in 0..2 {
+        bed.isula("restart -t 0 aa").ok();
+        assert_eq!(bed.isula("exec aa cat /kept /anonymous/kept").ok(), "kept\nkept");
+    }
+    assert!(!bed.log().contains("not recorded"), "{}", bed.log());
+    bed.isula("stop -t 0 aa").ok();
+    eventually("it is removed", || bed.isula("ps -aq").ok().is_empty());
+    eventually("and its volume", || bed.isula("volume ls -q").ok().is_empty());
+    // One that cannot be started again has ended.
+    bed.run_detached("bb", "--rm --net host", "payload ready 1000");
+    bed.run_detached("cc", "--rm --pid container:bb", "payload ready 1000");
+    bed.isula("rm -f bb").ok();
+    assert_ne!(bed.isula("restart -t 0 cc").code, 0);
+    eventually("it is removed", || bed.isula("ps -aq").ok().is_empty());
+}
 
 fn count(bed: &Bed, name: &str) -> u64 {
     bed.inspect(name, "/RestartCount").as_u64().expect("a number")

@@ -86,8 +86,7 @@ fn listings_show_what_is_mounted(bed: &mut Bed) {
     let source = bed.dir.join("shared");
     fs::create_dir(&source).unwrap();
     let source = source.display();
-    let options =
-        format!("-v data:/v -v {source}:/b:ro,rslave -v /a --mount type=tmpfs,dst=/t --tmpfs /only-asked-for");
+    let options = format!("-v data:/v -v {source}:/b:ro -v /a --mount type=tmpfs,dst=/t --tmpfs /only-asked-for");
     bed.isula(&format!("create --name aa {options} {IMAGE} true")).ok();
     bed.isula(&format!("create --name bb {IMAGE} true")).ok();
     for _ in 0..2 {

@@ -288,7 +288,7 @@ pub(super) fn note(daemon: &Daemon, container: &Container, exit: &Exit, watch: O
         let lasted = s.since.take().map_or_else(|| exit.finished_at.since(exit.started_at), |at| at.elapsed());
         s.run.exited(exit);
         // Nobody starts it again, or copies from it, before a worker comes to remove it.
-        s.run.unwanted |= container.head.auto_remove;
+        s.run.unwanted |= container.head.auto_remove && s.restarts == 0;
         s.exits += 1;
         (s.run.remains.is_none() && !s.run.unwanted && s.policy.restarts(&s.run)).then(|| s.await_restart(lasted))
     })

@@ -7,7 +7,7 @@ use crate::api::shim::{Exit, Launched, Request};
 use crate::error::{Kind, Result};
 use crate::modules::container::disk::{Inventory, Loaded, UNKNOWN_END, remove_tree};
 use crate::modules::container::health::starting;
-use crate::modules::container::policy::Policy;
+use crate::modules::container::policy::{Backoff, Policy};
 use crate::modules::container::run::Phase;
 use crate::modules::container::{Container, State};
 use crate::modules::runtime::shim::{self, Watch};
@@ -39,10 +39,14 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     // Before any container may start again by policy.
     let volumes = daemon.volumes.restore();
     let Inventory { ids, active, garbage } = daemon.disk.inventory()?;
-    let (mut running, mut ended) = (0, Vec::new());
+    let (mut running, mut followed, mut exits) = (0, Vec::new(), Vec::new());
     for (id, loaded) in ids.iter().zip(load(daemon, &ids, &active)) {
         match loaded {
-            Some(loaded) => ended.extend(one(daemon, id, loaded, active.contains(id))),
+            Some(loaded) => match one(daemon, id, loaded, active.contains(id)) {
+                Outcome::Goes => {}
+                Outcome::Ended(container) => followed.push(container),
+                Outcome::Exited(container, exit) => exits.push((container, exit)),
+            },
             None => log::warn!("{:?} is no container and is left alone", daemon.disk.directory(id)),
         }
         running += usize::from(active.contains(id));
@@ -52,8 +56,16 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
         Ok(left) => super::volume::restore(daemon, left),
         Err(e) => log::error!("volumes are not checked for owners: {e}"),
     }
+    // What happened meanwhile is told as it happened.
+    order::sort_by_key(&mut exits, |(_, exit)| exit.finished_at);
+    for (container, exit) in exits {
+        log::info!("container {}: had exited with {}", container.id, exit.exit_code);
+        // Whether it is started again is decided when all containers are known.
+        monitor::note(daemon, &container, &exit, None);
+        followed.push(container);
+    }
     // Not before all are known, of which one may need what another has.
-    for container in &ended {
+    for container in &followed {
         follow(daemon, container);
     }
     for container in daemon.containers.all() {
@@ -85,8 +97,18 @@ fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Optio
     })
 }
 
-/// Finds out what became of a container's run; gives the container when something [follows](follow) from that.
-fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Option<Arc<Container>> {
+/// What became of a container's run.
+enum Outcome {
+    /// It goes on, or has long ended.
+    Goes,
+    /// It was known to have ended; something [follows](follow) from that.
+    Ended(Arc<Container>),
+    /// It ended when nobody watched, which something follows from as well.
+    Exited(Arc<Container>, Exit),
+}
+
+fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Outcome {
+    let mut exit = None;
     let mut follows = false;
     let Loaded { head, mut run } = loaded;
     // Whatever was under way is not any more.
@@ -116,12 +138,17 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Option<A
             {
                 container.change(|s| s.run.damage = damage);
             }
-            follows = ended(daemon, &container, active);
+            exit = ended(daemon, &container, active);
+            follows = active || settle::is_to_go(&container);
         }
         Err(e) => container.change(|s| s.run.damage = e.to_string()),
     }
     report(&container);
-    follows.then_some(container)
+    match exit {
+        Some(exit) => Outcome::Exited(container, exit),
+        None if follows => Outcome::Ended(container),
+        None => Outcome::Goes,
+    }
 }
 
 /// What is wrong with a container whose image is not there, when it needs it. Images cannot be removed from under a
@@ -245,7 +272,9 @@ fn restart(daemon: &Daemon, container: &Arc<Container>) {
         let due = s.run.restarting || !s.run.is_active() && s.policy.restarts_with_daemon(&s.run);
         // Whoever stopped it did so with the daemon before.
         s.run.has_been_manually_stopped &= !due;
-        due.then(|| s.await_restart(Duration::ZERO))
+        // A daemon counts anew.
+        s.backoff = Backoff::default();
+        due.then(|| s.await_restart(s.run.finished_at.since(s.run.started_at)))
     });
     if let Some(delay) = delay {
         monitor::restart_in(daemon, container, delay);
@@ -274,23 +303,16 @@ fn adopt(daemon: &Daemon, container: &Container, launched: &Launched) {
     }
 }
 
-/// No shim: the run, if there was one, has ended. Gives whether something [follows](follow).
-fn ended(daemon: &Daemon, container: &Container, active: bool) -> bool {
+/// No shim: the run, if there was one, has ended. Gives its exit when nobody noted that so far.
+fn ended(daemon: &Daemon, container: &Container, active: bool) -> Option<Exit> {
     let run = container.run();
     let exit = match settle::exit_file(daemon, container, active) {
         Some(exit) if run.concerns(&exit) => Some(exit),
         _ if run.running => Some(unseen(daemon, container, active)),
         _ => None,
     };
-    let changed = exit.is_some();
-    if let Some(mut exit) = exit {
-        // Of a boot before this one nothing is left.
-        exit.remains &= active;
-        log::info!("container {}: had exited with {}", container.id, exit.exit_code);
-        // Whether it is started again is decided when all containers are known.
-        monitor::note(daemon, container, &exit, None);
-    }
-    changed || active || settle::is_to_go(container)
+    // Of a boot before this one nothing is left.
+    exit.map(|exit| Exit { remains: exit.remains && active, ..exit })
 }
 
 /// Has done what follows the end of a run that ended before this daemon began.

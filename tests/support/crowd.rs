@@ -156,7 +156,6 @@ const REFUSALS: &[&str] = &[
     "volume is used by",
     "No such volume",
     "is restarting, wait until",
-    "is removed when it ends and so cannot be restarted",
     "paused, unpause the container before exec",
     "You cannot attach to a paused container",
     "You cannot attach to a restarting container",

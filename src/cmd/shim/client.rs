@@ -40,6 +40,9 @@ enum Stdin {
     /// It never had one.
     None,
     Open,
+    /// Nobody reads it any more; the client may still be sending.
+    Closed,
+    /// The client has sent all.
     Ended,
 }
 
@@ -136,6 +139,12 @@ impl Client {
     /// The block starts anew.
     pub fn rewind(&mut self, stream: usize) {
         self.position[stream] = 0;
+    }
+
+    /// Where bytes of `stream` go that nobody but this client is to have.
+    pub fn own_output(&self, stream: usize) -> Option<&Endpoint> {
+        let takes = self.leave.is_none() && self.wants[stream] && self.preamble.is_empty();
+        self.own[stream + 1].as_ref().filter(|_| takes)
     }
 
     /// Whether something waits to be sent.
@@ -254,13 +263,13 @@ impl Client {
 
     /// Whether input was open and has ended.
     pub fn stdin_ended(&self) -> bool {
-        self.stdin == Stdin::Ended
+        matches!(self.stdin, Stdin::Closed | Stdin::Ended)
     }
 
     /// The process takes no input any more.
     pub fn close_stdin(&mut self) {
         if self.stdin == Stdin::Open {
-            self.stdin = Stdin::Ended;
+            self.stdin = Stdin::Closed;
             self.own[0] = None;
             self.early = Vec::new();
         }
@@ -382,7 +391,7 @@ impl Client {
             let _ = self.connection.write(&line);
             return None;
         }
-        if self.stdin != Stdin::Open || !self.connection.is_socket() {
+        if !matches!(self.stdin, Stdin::Open | Stdin::Closed) || !self.connection.is_socket() {
             return None;
         }
         let fd = self.connection.into_fd();

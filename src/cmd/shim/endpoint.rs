@@ -1,9 +1,11 @@
 //! Reading and writing other people's descriptors without ever blocking the loop and without changing their flags:
 //! a flag belongs to the open file description, which a client's shell may share.
 
+use super::buffer::BLOCK;
 use crate::utils::sys::descriptor::{self, Kind};
 use crate::utils::sys::poll::{self, POLLIN, POLLOUT};
 use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice};
 use nix::sys::socket::{MsgFlags, recv, send, sendmsg};
 use nix::unistd::{read, write};
 use std::io::IoSlice;
@@ -82,6 +84,20 @@ impl Endpoint {
                     }
                 }
             }
+        }
+    }
+
+    /// Moves what is there to `target` without a copy of it (splice(2)); `None` where that cannot be done now, or not at
+    /// all, and reading and writing will tell why.
+    pub fn splice(&self, target: &Endpoint) -> Option<Transfer> {
+        if self.way != Way::Plain || target.way != Way::Plain {
+            return None;
+        }
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        match splice(&self.fd, None, &target.fd, None, BLOCK, flags) {
+            Ok(0) => Some(Transfer::Ended),
+            Ok(n) => Some(Transfer::Moved(n)),
+            Err(_) => None,
         }
     }
 

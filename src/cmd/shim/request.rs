@@ -163,9 +163,8 @@ pub struct Ends {
     pub streams: Option<Streams>,
 }
 
-/// Pipes for an exec session. A client's own pipes, sockets and `/dev/null` go to the process as they are: no byte
-/// passes through the shim then. Files and terminals do not: a process of the container could open them anew with
-/// rights that the descriptor does not have.
+/// Pipes for an exec session. None of a client's own descriptors goes to the process: it could read what others write to
+/// a pipe, change flags that they share, or keep it open for long after the command.
 fn pipes(open_stdin: bool, streams: Option<Streams>, fds: &[OwnedFd]) -> Result<Ends> {
     let Some(mut streams) = streams else {
         let child = Some([descriptor::null()?, descriptor::null()?, descriptor::null()?]);
@@ -179,10 +178,9 @@ fn pipes(open_stdin: bool, streams: Option<Streams>, fds: &[OwnedFd]) -> Result<
             return descriptor::null();
         }
         if let Some(own) = fds.get(index + 1).filter(|_| handed && *wanted) {
-            use descriptor::Kind::{Null, Pipe, Socket};
-            if matches!(descriptor::kind(own.as_fd()), Null | Pipe | Socket) {
+            if descriptor::kind(own.as_fd()) == descriptor::Kind::Null {
                 *wanted = false;
-                return own.try_clone().map_err(|e| Error::io("fcntl(F_DUPFD_CLOEXEC)", e));
+                return descriptor::null();
             }
         }
         let (read, write) = descriptor::pipe()?;

@@ -246,6 +246,14 @@ impl Session {
     fn read_output(&mut self, stream: usize, pool: &mut Pool, now: Instant) {
         let output = &mut self.outputs[stream];
         let Some(source) = &output.source else { return };
+        if let ([client], None, 0) = (self.clients.as_slice(), &self.log, output.filled)
+            && let Some(moved) = client.own_output(stream).and_then(|own| source.splice(own))
+        {
+            if moved == Transfer::Ended {
+                self.close_output(stream, pool);
+            }
+            return;
+        }
         let block = output.block.get_or_insert_with(|| pool.take());
         let start = output.filled;
         match source.read(&mut block[start..]) {

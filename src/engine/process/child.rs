@@ -19,9 +19,10 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::utils::order;
 use crate::utils::path::Root;
 use crate::utils::sys::clone::{self, CLONE_NEWCGROUP, CLONE_NEWTIME, setns, unshare};
-use crate::utils::sys::{fd, prctl, pty};
+use crate::utils::sys::{descriptor, fd, prctl, pty};
 use libc::{CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, c_int};
-use nix::sys::stat::{Mode, SFlag};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
@@ -422,7 +423,9 @@ fn change_directory(program: &Program<'_>) -> Result<()> {
     Err(Error::new(Kind::Denied, format!("working directory {cwd:?} is outside of the container")))
 }
 
-/// Gives the process its standard descriptors, and to its user those that a name like `/dev/stdout` opens anew.
+/// Gives the process its standard descriptors, and to its user those that a name like `/dev/stdout` opens anew. The host's
+/// null device gives way to the container's own, for its root could change the mode and owner of what is behind a
+/// descriptor.
 fn connect(stdio: Option<&[OwnedFd; 3]>, terminal: Option<&Terminal>, uid: u32) -> Result<()> {
     if let Some(t) = terminal {
         pty::set_controlling(t.peer.as_fd()).context(|| "ioctl(TIOCSCTTY)".into())?;
@@ -430,19 +433,31 @@ fn connect(stdio: Option<&[OwnedFd; 3]>, terminal: Option<&Terminal>, uid: u32) 
     } else if let Some([a, b, c]) = stdio {
         fd::set_stdio([a.as_fd(), b.as_fd(), c.as_fd()])?;
     }
-    if uid == 0 {
-        return Ok(());
-    }
+    let mut null = None;
     for fd in fd::own_stdio() {
-        let Ok(stat) = nix::sys::stat::fstat(fd) else { continue };
-        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-        let stream = kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK || nix::unistd::isatty(fd) == Ok(true);
-        if stream && stat.st_uid != uid {
-            // What belongs to somebody else for good stays theirs.
-            let _ = nix::unistd::fchown(fd, Some(nix::unistd::Uid::from_raw(uid)), None);
+        match descriptor::kind(fd) {
+            descriptor::Kind::Null => {
+                if let Some(own) = null.get_or_insert_with(own_null) {
+                    fd::pass_as(own.as_fd(), fd)?;
+                }
+            }
+            descriptor::Kind::Pipe | descriptor::Kind::Socket | descriptor::Kind::Terminal
+                if uid != 0 && nix::sys::stat::fstat(fd).is_ok_and(|stat| stat.st_uid != uid) =>
+            {
+                // What belongs to somebody else for good stays theirs.
+                let _ = nix::unistd::fchown(fd, Some(nix::unistd::Uid::from_raw(uid)), None);
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// The null device of the root that this process is in, if there is one.
+fn own_null() -> Option<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open("/dev/null", flags, Mode::empty()).ok()?;
+    (descriptor::kind(fd.as_fd()) == descriptor::Kind::Null).then_some(fd)
 }
 
 fn change_user(identity: &Identity, privileged: bool) -> Result<()> {

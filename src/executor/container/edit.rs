@@ -135,6 +135,8 @@ fn merge(before: &HostConfig, changes: &HostConfig) -> Result<(HostConfig, HostC
     live.cpuset_mems.clone_from(&changes.cpuset_mems);
     if changes.blkio_weight != 0 {
         (host.blkio_weight, live.blkio_weight) = (changes.blkio_weight, changes.blkio_weight);
+        // With a new weight for all devices the kernel forgets those of single ones.
+        live.blkio_weight_device.clone_from(&host.blkio_weight_device);
     }
     if changes.pids_limit.is_some() {
         (host.pids_limit, live.pids_limit) = (changes.pids_limit, changes.pids_limit);

@@ -4,8 +4,8 @@ use super::ListQuery;
 use super::root::Root;
 use super::volumes;
 use crate::api::container::{
-    ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount, SummaryExtra,
-    SummaryHostConfig,
+    ContainerConfig, ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount,
+    SummaryExtra, SummaryHostConfig,
 };
 use crate::api::volume::{DRIVER, MountRecord};
 use crate::error::{Error, Result};
@@ -15,6 +15,7 @@ use crate::modules::container::head::Mount;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, document::Document, status};
 use crate::modules::image::driver::Driver;
+use crate::modules::spec;
 use crate::utils::time::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -159,6 +160,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
     let size_rw = own.filter(|_| size).map(|path| disk::tree_size(path));
     let driver = if copied.is_some() { Driver::Vfs } else { Driver::Overlay };
     let common = document.common_config;
+    let annotations = spec::annotations(&common.config, &host, &daemon.settings.defaults, &common.log_path);
     let seccomp = host.security_opt.iter().find_map(|o| o.strip_prefix("seccomp=").or(o.strip_prefix("seccomp:")));
     Ok(ContainerInspect {
         id: container.id.clone(),
@@ -168,7 +170,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         state: state(&run),
         resources: json!({
             "CPUPeriod": host.cpu_period, "CPUQuota": host.cpu_quota, "CPUShares": host.cpu_shares,
-            "Memory": host.memory, "MemorySwap": host.memory_swap, "Hugetlbs": [], "unified": host.unified,
+            "Memory": host.memory, "MemorySwap": host.memory_swap, "Hugetlbs": host.hugetlbs, "unified": host.unified,
         }),
         image: document.image,
         resolv_conf_path: common.resolv_conf_path,
@@ -189,7 +191,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         size_rw: size_rw.map(bytes),
         mounts: mounts(&host, common.mount_points),
         host_config: host,
-        config: common.config,
+        config: ContainerConfig { annotations, ..common.config },
         network_settings: json!({
             "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "EndpointID": "", "Gateway": "",
             "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",

@@ -114,7 +114,8 @@ pub fn go(daemon: &Daemon, container: &Arc<Container>) {
 
 /// Whether it is removed after its end.
 pub fn is_to_go(container: &Container) -> bool {
-    container.head.auto_remove || container.state().run.unwanted
+    let state = container.state();
+    state.run.unwanted || container.head.auto_remove && state.restarts == 0
 }
 
 /// What to say of a container that has ended but for processes that have not.

@@ -165,6 +165,10 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     if let Some(overlay) = root.overlay.as_mut().filter(|_| host.auto_remove && kernel::version() >= (5, 10)) {
         // The layer goes with the container, so the kernel need not write it out when the overlay is unmounted.
         overlay.options.push("volatile".into());
+        if container.run().started_at.is_set() {
+            // What would say after a crash that the layer is not whole (Documentation/filesystems/overlayfs.rst).
+            let _ = std::fs::remove_dir_all(overlay.work.join("work/incompat")); // else the mount tells
+        }
     }
     let owner = spec::remap_of(&host, &daemon.settings.defaults)?.map(|remap| remap.root()).unwrap_or_default();
     if !host.external_rootfs.is_empty() && root.device.is_none() {
@@ -188,6 +192,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         hostname: &hostname,
         image_mounts: &root.mounts,
         hooks: document.common_config.hooks.as_ref(),
+        log_path: &document.common_config.log_path,
         mount_points: &document.common_config.mount_points,
     })?;
     daemon.disk.write_spec(id, &spec)?;

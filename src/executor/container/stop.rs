@@ -79,18 +79,29 @@ fn stop_container(
     Ok(Change::Changed)
 }
 
-/// Stops and starts it.
+/// Keeps a container that is removed at its end from that, for as long as this lives.
+struct Restarting<'a>(&'a Container);
+
+impl<'a> Restarting<'a> {
+    fn new(container: &'a Container) -> Restarting<'a> {
+        container.change(|s| s.restarts += 1);
+        Restarting(container)
+    }
+}
+
+impl Drop for Restarting<'_> {
+    fn drop(&mut self) {
+        self.0.change(|s| s.restarts -= 1);
+    }
+}
+
+/// Stops and starts it, also one that is removed at its end.
 ///
 /// # Errors
 /// As [`stop`] and [`super::start`].
 pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result<()> {
     let container = daemon.find(reference)?;
-    if container.head.auto_remove && container.state().run.running {
-        return Err(Error::conflict(format!(
-            "container {} is removed when it ends and so cannot be restarted",
-            container.id
-        )));
-    }
+    let _restarting = Restarting::new(&container);
     stop_container(daemon, &container, timeout, None)?;
     super::start::start_container(daemon, &container)?;
     daemon.tell(&container, "restart", &[]);

@@ -76,6 +76,8 @@ pub struct State {
     pub exits: u64,
     /// A thread writes down what was asked of it.
     pub keeping: bool,
+    /// How many are stopping it to start it again: until then it is not removed at its end.
+    pub restarts: usize,
 }
 
 /// What a watcher waits for.

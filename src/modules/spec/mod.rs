@@ -64,6 +64,8 @@ pub struct Input<'a> {
     pub image_mounts: &'a [Mount],
     /// Its own hooks, as they were when the container was made.
     pub hooks: Option<&'a Hooks>,
+    /// Where its output is logged as json-file; empty when it is not.
+    pub log_path: &'a str,
     /// What was stored of the mounts when the container was made.
     pub mount_points: &'a BTreeMap<String, MountRecord>,
 }
@@ -120,6 +122,54 @@ pub struct Defaults {
 /// Version of the OCI runtime specification that documents name.
 const OCI_VERSION: &str = "1.0.1";
 
+fn given_annotations(config: &ContainerConfig, host: &HostConfig) -> BTreeMap<String, String> {
+    let mut given = config.annotations.clone();
+    given.extend(host.annotations.iter().map(|(k, v)| (k.clone(), v.clone())));
+    given
+}
+
+/// What hooks and whoever inspects the container are told of it: what the user annotated, and what the original writes
+/// down under names of its own. `log_path` as in [`Input`].
+pub fn annotations(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    defaults: &Defaults,
+    log_path: &str,
+) -> BTreeMap<String, String> {
+    let mut all = given_annotations(config, host);
+    if host.system_container {
+        all.insert(system::ANNOTATION.into(), "true".into());
+    }
+    let umask = match defaults.umask {
+        None | Some(0o022) => "normal",
+        Some(0o027) => "secure",
+        Some(_) => "", // neither of the two that have a word
+    };
+    let network = if host.network_mode.is_empty() { "none" } else { &host.network_mode };
+    let mut tell = |name: &str, value: &str| {
+        if !value.is_empty() {
+            all.entry(name.into()).or_insert_with(|| value.into());
+        }
+    };
+    tell("host.network.mode", network);
+    tell("cgroup.dir", resource::cgroup_parent(host, defaults));
+    tell(process::UMASK_ANNOTATION, umask);
+    tell("external.rootfs", &host.external_rootfs);
+    match host.log_config.driver.as_str() {
+        "json-file" => {
+            let option = |name: &str| host.log_config.config.get(name).map_or("", String::as_str);
+            tell("log.console.driver", "json-file");
+            tell("log.console.file", log_path);
+            tell("log.console.filesize", option("max-size"));
+            tell("log.console.filerotate", option("max-file"));
+        }
+        "none" => tell("log.console.file", "none"),
+        // Of syslog they were written down when the tag was made.
+        _ => {}
+    }
+    all
+}
+
 /// Makes the document for one start. A missing source of a `-v` bind is made as a directory, as users of docker
 /// expect; nothing else is touched.
 ///
@@ -140,11 +190,7 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
         None => (Vec::new(), devices.nodes),
     };
     let own_uts = namespace::own(&host.uts_mode);
-    let mut annotations = config.annotations.clone();
-    annotations.extend(host.annotations.iter().map(|(k, v)| (k.clone(), v.clone())));
-    if host.system_container {
-        annotations.insert(system::ANNOTATION.into(), "true".into());
-    }
+    let annotations = given_annotations(config, host);
     Ok(Spec {
         oci_version: OCI_VERSION.into(),
         process: Some(process::of_container(input, &security, &capabilities, &annotations)?),
@@ -153,7 +199,7 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
         domainname: if own_uts { config.domainname.clone() } else { String::new() },
         mounts: mount::of_container(input, remap, &shown)?,
         hooks: hook::merge(input.defaults.hooks.as_ref(), input.hooks),
-        annotations,
+        annotations: self::annotations(config, host, input.defaults, input.log_path),
         linux: Some(Linux {
             sysctl: host.sysctls.clone(),
             resources: Some(resource::of_container(host, devices.rules)?),

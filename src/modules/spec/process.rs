@@ -14,7 +14,7 @@ const TERM: &str = "TERM=xterm";
 /// daemon was started with.
 const UMASK: u32 = 0o022;
 /// The original's annotation for the mask, with its two words.
-const UMASK_ANNOTATION: &str = "native.umask";
+pub(super) const UMASK_ANNOTATION: &str = "native.umask";
 
 pub(super) fn of_container(
     input: &Input<'_>,

@@ -1,7 +1,7 @@
 //! Limits of the control group: rules for what is asked, and how it is written in the document.
 
 use super::kernel::{self, Controllers};
-use super::{Input, block_io, hugetlb, paths};
+use super::{Defaults, Input, block_io, hugetlb, paths};
 use crate::api::container::HostConfig;
 use crate::api::oci::runtime::{Cpu, DeviceRule, Memory, Pids, Resources};
 use crate::error::{Error, Kind, Result};
@@ -314,12 +314,14 @@ fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> R
 
 /// The container's cgroup: its own parent, else the daemon's, else `/isulad`; absolute.
 pub(super) fn cgroups_path(input: &Input<'_>) -> Result<String> {
-    let parent = [input.host.cgroup_parent.as_str(), &input.defaults.cgroup_parent, CGROUP_PARENT]
-        .into_iter()
-        .find(|p| !p.is_empty())
-        .unwrap_or(CGROUP_PARENT);
+    let parent = cgroup_parent(input.host, input.defaults);
     validate_cgroup_parent(parent)?;
     Ok(paths::clean(&format!("/{parent}/{}", input.id)))
+}
+
+pub(super) fn cgroup_parent<'a>(host: &'a HostConfig, defaults: &'a Defaults) -> &'a str {
+    let given = [&host.cgroup_parent, &defaults.cgroup_parent].into_iter().find(|parent| !parent.is_empty());
+    given.map_or(CGROUP_PARENT, String::as_str)
 }
 
 /// A list as the kernel reads it: `0-3,7`. `None` when it is malformed.

@@ -49,6 +49,7 @@ impl Case {
             defaults: &self.defaults,
             hostname: &hostname,
             image_mounts: &self.image_mounts,
+            log_path: "/c/console.log",
             mount_points: &self.mount_points,
         })
     }
@@ -260,6 +261,8 @@ fn the_daemons_defaults_and_the_requests_own() {
     assert_eq!(spec.linux.unwrap().cgroups_path, format!("/mine/{ID}"));
     assert_eq!(spec.process.unwrap().user.umask, Some(0o027));
     assert_eq!(spec.annotations["k"], "host");
+    let told = ["host.network.mode", "cgroup.dir", "native.umask"].map(|name| spec.annotations[name].as_str());
+    assert_eq!(told, ["none", "/mine", "secure"]);
 }
 
 #[test]

@@ -74,13 +74,17 @@ pub fn set_stdio(stdio: [BorrowedFd<'_>; 3]) -> Result<()> {
         });
     }
     for (target, (fd, copy)) in stdio.iter().zip(&high).enumerate() {
-        let source = copy.as_ref().map_or(fd.as_raw_fd(), AsRawFd::as_raw_fd);
-        // SAFETY: dup3 takes integers; the targets 0 to 2 are the process's standard descriptors by definition.
-        if unsafe { libc::dup3(source, target as RawFd, 0) } < 0 {
-            return Err(Error::last_os(format!("dup3({source}, {target})")));
-        }
+        dup3(copy.as_ref().map_or(fd.as_raw_fd(), AsRawFd::as_raw_fd), target as RawFd, 0)?;
     }
     Ok(())
+}
+
+fn dup3(source: RawFd, target: RawFd, flags: libc::c_int) -> Result<()> {
+    // SAFETY: dup3 takes integers; the callers name targets that stay open and their owners'.
+    match unsafe { libc::dup3(source, target, flags) } {
+        -1 => Err(Error::last_os(format!("dup3({source}, {target})"))),
+        _ => Ok(()),
+    }
 }
 
 /// A copy with a number of at least 3, close-on-exec.
@@ -102,12 +106,15 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// # Errors
 /// The failing call.
 pub fn replace(target: BorrowedFd<'_>, source: BorrowedFd<'_>) -> Result<()> {
-    let (source, target) = (source.as_raw_fd(), target.as_raw_fd());
-    // SAFETY: dup3 takes integers; the number stays open and its owner's.
-    match unsafe { libc::dup3(source, target, libc::O_CLOEXEC) } {
-        -1 => Err(Error::last_os(format!("dup3({source}, {target})"))),
-        _ => Ok(()),
-    }
+    dup3(source.as_raw_fd(), target.as_raw_fd(), libc::O_CLOEXEC)
+}
+
+/// The same of a number that the program is to have that this process executes.
+///
+/// # Errors
+/// The failing call.
+pub fn pass_as(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
+    dup3(source.as_raw_fd(), target.as_raw_fd(), 0)
 }
 
 /// Lets the program that this process executes have the `count` descriptors from 3 on.

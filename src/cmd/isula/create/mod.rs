@@ -47,7 +47,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         volumes: order::map(storage.anonymous.into_iter().map(|v| (v, Default::default()))),
         healthcheck: health::healthcheck(flags)?,
         working_dir: working_directory(flags.workdir.as_deref())?,
-        entrypoint: flags.entrypoint.as_ref().map(|e| if e.is_empty() { vec![] } else { vec![e.clone()] }),
+        entrypoint: flags.entrypoint.clone().map(|e| vec![e]),
         labels: environment::labels(&flags.label_file, &flags.label)?,
         annotations: annotations(&flags.annotation)?,
         stop_signal: flags.stop_signal.clone().unwrap_or_default(),

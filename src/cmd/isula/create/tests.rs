@@ -86,8 +86,8 @@ fn each_flag_reaches_its_field() {
 }
 
 #[test]
-fn an_empty_entrypoint_resets_the_one_of_the_image() {
-    assert_eq!(make("run --entrypoint= img x").config.entrypoint, Some(vec![]));
+fn an_empty_entrypoint_resets_what_the_image_runs() {
+    assert_eq!(make("run --entrypoint= img x").config.entrypoint, Some(vec![String::new()]));
     assert_eq!(make("run img x").config.entrypoint, None);
 }
 

@@ -19,10 +19,12 @@ use signals::{Caught, Signals};
 use std::cell::Cell;
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Bound of the pauses between questions whether something has ended, and of all of them together.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Bound of the pauses between questions whether something has ended.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// For how long it is asked.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Keys that detach unless told otherwise: the original's.
 pub const DETACH_KEYS: &str = "ctrl-a,q";
@@ -104,8 +106,9 @@ pub fn check_detach_keys(keys: Option<&str>) -> std::result::Result<(), Failure>
     keys.map_or(Ok(()), |k| keys::parse(k).map(|_| ()).map_err(|e| Failure::unusable(&e)))
 }
 
-/// The exit code of what a session was with, whose connection ended without one. The daemon may hear of the end a moment
-/// later than we, so it is asked more than once.
+/// The exit code of what a session was with, whose connection ended without one. The daemon may hear of the end later than
+/// we, and with a supervisor that was killed it knows the end only when all processes are gone, so it is asked more than
+/// once.
 ///
 /// # Errors
 /// What `ask` gives; when it, the `what`, goes on.
@@ -114,15 +117,16 @@ pub fn await_end<T>(
     mut ask: impl FnMut() -> std::result::Result<Option<T>, Failure>,
 ) -> std::result::Result<T, Failure> {
     let mut pause = Duration::from_millis(1);
+    let end = Instant::now() + END_PATIENCE;
     loop {
         match ask()? {
             Some(end) => return Ok(end),
-            None if pause > LONGEST_PAUSE => {
+            None if Instant::now() > end => {
                 return Err(Failure::local(format!("lost the connection to the {what}, which still runs")));
             }
             None => std::thread::sleep(pause),
         }
-        pause *= 2;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
