@@ -177,11 +177,10 @@ fn pipes(open_stdin: bool, streams: Option<Streams>, fds: &[OwnedFd]) -> Result<
             *wanted = false;
             return descriptor::null();
         }
-        if let Some(own) = fds.get(index + 1).filter(|_| handed && *wanted) {
-            if descriptor::kind(own.as_fd()) == descriptor::Kind::Null {
-                *wanted = false;
-                return descriptor::null();
-            }
+        let own = fds.get(index + 1).filter(|_| handed && *wanted);
+        if own.is_some_and(|own| descriptor::kind(own.as_fd()) == descriptor::Kind::Null) {
+            *wanted = false;
+            return descriptor::null();
         }
         let (read, write) = descriptor::pipe()?;
         let (theirs, mine) = if index == 0 { (read, write) } else { (write, read) };

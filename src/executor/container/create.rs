@@ -157,6 +157,9 @@ fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
     }
+    if matches!(host.network_mode.as_str(), "" | "default") {
+        host.network_mode = "none".into();
+    }
     for mode in
         [&mut host.network_mode, &mut host.ipc_mode, &mut host.pid_mode, &mut host.uts_mode, &mut host.cgroupns_mode]
     {
