@@ -392,10 +392,7 @@ mod tests {
                 r#"{"authorization-plugin":"a","authorization-plugins":[]}"#,
                 "keys \"authorization-plugin\" and \"authorization-plugins\"",
             ),
-            (
-                r#"{"tlscacert":"/a","tls-config":{"CAFile":"/b"}}"#,
-                "keys \"tlscacert\" and \"tls-config.CAFile\"",
-            ),
+            (r#"{"tlscacert":"/a","tls-config":{"CAFile":"/b"}}"#, "keys \"tlscacert\" and \"tls-config.CAFile\""),
             (r#"{"selinux-enabled":""}"#, "key \"selinux-enabled\": want true or false"),
             (r#"{"enable-cdi":[]}"#, "key \"enable-cdi\": want true or false"),
             (r#"{"cri-runtimes":0}"#, "key \"cri-runtimes\": want an object"),
