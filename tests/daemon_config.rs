@@ -6,10 +6,12 @@ use crate::{requires, tests};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 tests![
     two_daemons_on_one_root_are_refused,
@@ -18,10 +20,14 @@ tests![
     configuration_file_is_read,
     configuration_file_is_strict,
     flag_and_file_in_conflict,
+    graph_and_state_are_two_directories,
     bad_flags_are_refused,
     log_file_is_reopened,
     tells_systemd_that_it_is_ready,
+    tells_systemd_that_it_stops,
     serves_a_socket_that_was_passed,
+    a_passed_socket_has_several_paths,
+    what_was_not_passed_is_not_taken,
     what_a_parent_left_open_is_closed,
     stale_socket_is_replaced,
     stale_pid_file_is_replaced,
@@ -100,6 +106,10 @@ fn configuration_file_is_strict(bed: &mut Bed) {
         (r#"{"log-level":"NOSUCH"}"#, "log-level"),
         (r#"{"default-ulimits":{"nofile":{"Soft":2,"Hard":1}}}"#, "nofile"),
         (r#"{"native.umask":"nosuch"}"#, "native.umask"),
+        (r#"{"graph":"/a","graph":"/a"}"#, "graph"),
+        (r#"{"tls-verify":true,"tlsverify":false}"#, "\"tls-verify\" and \"tlsverify\""),
+        (r#"{"selinux-enabled":""}"#, "selinux-enabled"),
+        (r#"{"use-decrypted-key":false}"#, "use-decrypted-key"),
     ] {
         let mut words = configured(bed, text);
         words.extend(
@@ -127,6 +137,8 @@ fn flag_and_file_in_conflict(bed: &mut Bed) {
             Some("--default-ulimit=nofile=1:1"),
             "default-ulimit",
         ),
+        (r#"{"image-layer-check":true}"#, Some("--image-layer-check=false"), "image-layer-check"),
+        (r#"{"insecure-skip-verify-enforce":true}"#, Some("--insecure-skip-verify-enforce=false"), "skip-verify"),
     ] {
         let mut words = bed.daemon_words(&[]);
         words.extend(configured(bed, text));
@@ -134,6 +146,19 @@ fn flag_and_file_in_conflict(bed: &mut Bed) {
         let said = refused(bed, &words);
         assert!(said.contains(key), "{text}: {said}");
     }
+}
+
+fn graph_and_state_are_two_directories(bed: &mut Bed) {
+    let mut words = bed.daemon_words(&[]);
+    let state = words.iter().position(|w| w == "--state").unwrap();
+    let graph = bed.graph();
+    fs::create_dir(&graph).unwrap();
+    std::os::unix::fs::symlink("graph", bed.dir.join("link")).unwrap();
+    for path in [graph.clone(), bed.dir.join("link")] {
+        words[state + 1] = path.display().to_string();
+        contains(&refused(bed, &words), "are one directory");
+    }
+    assert_eq!(fs::read_dir(&graph).unwrap().count(), 0, "something is left behind");
 }
 
 fn bad_flags_are_refused(bed: &mut Bed) {
@@ -147,6 +172,9 @@ fn bad_flags_are_refused(bed: &mut Bed) {
         "--group=nosuchgroup",
         "-H=nosuch://x",
         "-H=tcp://127.0.0.1:99999",
+        "-Hnosuch://x",
+        "-Dx",
+        "--insecure-skip-verify-enforce=perhaps",
         "--graph=relative",
     ] {
         let said = refused(bed, &bed.daemon_words(&[flag]));
@@ -167,6 +195,7 @@ fn log_file_is_reopened(bed: &mut Bed) {
     let directory = bed.dir.join("logs");
     words.push("--log-opt".into());
     words.push(format!("log-path={}", directory.display()));
+    words.push("--log-opt=log-file-mode=0666".into());
     let mut command = bed.applet("isulad");
     command.args(words);
     bed.launch_command(command);
@@ -179,6 +208,9 @@ fn log_file_is_reopened(bed: &mut Bed) {
         http::ping(&bed.socket());
         file.exists()
     });
+    for path in [&file, &moved] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o666, "whatever its mask is");
+    }
     bed.get("/_ping").expect(200);
 }
 
@@ -198,21 +230,75 @@ fn tells_systemd_that_it_is_ready(bed: &mut Bed) {
     assert!(!bed.run("", "payload env").contains("NOTIFY"));
 }
 
+/// While requests that take long are still served.
+fn tells_systemd_that_it_stops(bed: &mut Bed) {
+    let path = bed.dir.join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let words = bed.daemon_words(&[]);
+    let mut command = bed.applet("isulad");
+    command.args(words).env("NOTIFY_SOCKET", &path);
+    bed.launch_command(command);
+    let mut slow = http::Connection::open(&bed.socket());
+    slow.send(b"POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(300));
+    let begin = Instant::now();
+    kill(Pid::from_raw(bed.pid() as i32), Signal::SIGTERM).unwrap();
+    let mut buffer = [0; 512];
+    loop {
+        slow.send(b"x");
+        if socket.recv(&mut buffer).is_ok_and(|n| buffer[..n].starts_with(b"STOPPING=1")) {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(8), "no message before the last request ended");
+    }
+    drop(slow);
+    assert_eq!(bed.await_exit(), 0);
+}
+
+/// A daemon's words behind a shell that gives the descriptor its number and its own pid to the variable, as systemd does.
+fn passing(socket: &impl AsFd, count: u32, words: Vec<String>) -> Command {
+    // The copy is open across exec, which the descriptor itself is not.
+    let fd = nix::unistd::dup(socket).unwrap().into_raw_fd();
+    let script = format!("exec 3<&{fd} {fd}<&-; export LISTEN_FDS={count} LISTEN_PID=$$; exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg("sh").arg(binary()).arg("isulad").args(words).arg0("sh");
+    command
+}
+
 fn serves_a_socket_that_was_passed(bed: &mut Bed) {
     let listener = UnixListener::bind(bed.socket()).unwrap();
-    let words = bed.daemon_words(&[]);
-    let mut inner = vec![binary().display().to_string(), "isulad".into(), "-H".into(), "fd://".into()];
-    inner.extend(words.into_iter().skip(2));
-    // A shell gives the descriptor its number and its own pid to the variable, as systemd does. The copy is open across
-    // exec, which the listener's own descriptor is not.
-    let fd = nix::unistd::dup(&listener).unwrap().into_raw_fd();
-    let script = format!("exec 3<&{fd}; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"");
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(script).arg("sh").args(inner);
-    command.arg0("sh").env("ISULAD_HOST", format!("unix://{}", bed.socket().display()));
+    let mut words = bed.daemon_words(&[]);
+    words[1] = "fd://".into();
+    let mut command = passing(&listener, 1, words);
+    command.env("ISULAD_HOST", format!("unix://{}", bed.socket().display()));
     bed.launch_command(command);
     bed.get("/_ping").expect(200);
     bed.forget_socket_on_stop();
+}
+
+fn a_passed_socket_has_several_paths(bed: &mut Bed) {
+    let listener = UnixListener::bind(bed.socket()).unwrap();
+    std::os::unix::fs::symlink(&bed.dir, bed.dir.join("link")).unwrap();
+    let mut words = bed.daemon_words(&[]);
+    words[1] = format!("unix://{}", bed.dir.join("link/s").display());
+    bed.launch_command(passing(&listener, 1, words));
+    bed.get("/_ping").expect(200);
+    bed.forget_socket_on_stop();
+}
+
+fn what_was_not_passed_is_not_taken(bed: &mut Bed) {
+    let listener = UnixListener::bind(bed.dir.join("passed")).unwrap();
+    let datagrams = UnixDatagram::unbound().unwrap();
+    let null = fs::File::open("/dev/null").unwrap();
+    let refused = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    contains(&refused(passing(&listener, 2, bed.daemon_words(&[]))), "descriptor 4: ");
+    contains(&refused(passing(&datagrams, 1, bed.daemon_words(&[]))), "descriptor 3: is no stream socket");
+    contains(&refused(passing(&null, 1, bed.daemon_words(&[]))), "descriptor 3: is no socket");
 }
 
 fn what_a_parent_left_open_is_closed(bed: &mut Bed) {
@@ -249,7 +335,9 @@ fn stale_pid_file_is_replaced(bed: &mut Bed) {
 }
 
 fn default_ulimit_and_umask(bed: &mut Bed) {
-    bed.start_with(&["--default-ulimit", "nofile=100:200", "--native.umask", "secure"]);
+    // Of flags for one limit the last one counts.
+    let limits = ["--default-ulimit", "nofile=50:60", "--default-ulimit", "nofile=100:200"];
+    bed.start_with(&[&limits[..], &["--native.umask", "secure"]].concat());
     contains(&bed.run("", "payload rlimits"), "Max open files            100                  200");
     contains(&bed.run("--ulimit nofile=5:6", "payload rlimits"), "Max open files            5                    6");
     assert_eq!(bed.run("", "payload umask"), "0027");
@@ -272,7 +360,7 @@ fn few_descriptors_do_not_end_it(bed: &mut Bed) {
 
 fn repeated_host_flags(bed: &mut Bed) {
     let other = format!("unix://{}/other", bed.dir.display());
-    bed.start_with(&["-H", &other]);
+    bed.start_with(&["-DH", &other]);
     contains(&bed.isula(&format!("version -H {other}")).ok(), "Server:");
     bed.get("/_ping").expect(200);
     bed.stop();

@@ -254,4 +254,14 @@ fn the_daemons_own_log(bed: &mut Bed) {
     contains(&apart(&trail[trail.len() - 1]).0, "<14>isulad-client: command ");
     bed.stop();
     syslog.until("the daemon's end", |message| message.starts_with("<30>isulad["));
+    // Nobody listens: that is told where somebody may see it, and who comes later hears the rest.
+    drop(syslog);
+    let mut command = bed.applet("isulad");
+    command.args(&words);
+    bed.launch_command(command);
+    let told = bed.log().matches("nobody listens on /dev/log").count();
+    assert_eq!(told, 1, "{}", bed.log());
+    let syslog = Syslog::listen();
+    bed.stop();
+    syslog.until("the daemon's end", |message| message.starts_with("<30>isulad["));
 }

@@ -351,6 +351,7 @@ impl<'a> Walk<'a, '_> {
             let glued = match rest.strip_prefix('=') {
                 Some(value) => Some(value),
                 None if rest.is_empty() || flag.kind == FlagInfoKind::Switch => None,
+                None if flag.kind == (FlagInfoKind::Option { arg_name: "bool" }) => None,
                 None => Some(rest),
             };
             if glued.is_some() {
@@ -408,6 +409,9 @@ impl<'a> Walk<'a, '_> {
             self.levels.truncate(1);
             self.levels.push(Level::new(&sub.command));
             return flags.iter().try_for_each(|flag| self.long(flag)).map(|()| false);
+        }
+        if self.levels.len() == 1 && info.commands.is_empty() && info.positionals.is_empty() {
+            return Err(Fault::Other(format!("Unrecognized argument: {word}")).into());
         }
         if !info.commands.is_empty() && info.positionals.is_empty() {
             let (program, command) = (self.path(), word.to_owned());

@@ -29,6 +29,10 @@ pub struct Patience {
     pub head: Duration,
     /// A body without progress, either way.
     pub progress: Duration,
+    /// The whole of a document.
+    pub document: Duration,
+    /// What does not come forward once the server stops.
+    pub stopping: Duration,
 }
 
 impl Default for Patience {
@@ -38,6 +42,9 @@ impl Default for Patience {
             idle_when_crowded: Duration::from_secs(5),
             head: Duration::from_secs(10),
             progress: Duration::from_secs(30),
+            // Most are a few kilobytes; the largest come at some 300 kB/s.
+            document: Duration::from_secs(60),
+            stopping: Duration::from_secs(1),
         }
     }
 }
@@ -141,6 +148,8 @@ pub struct Connection {
     /// Descriptors received since the last request.
     fds: Vec<OwnedFd>,
     body: Body,
+    /// When all of the body must have come.
+    body_deadline: Option<Instant>,
     /// Whether `100 Continue` is owed before the body comes.
     owes_continue: bool,
     /// Whether another request may follow on this connection.
@@ -190,6 +199,7 @@ impl Connection {
             start: 0,
             fds: Vec::new(),
             body: Body::Known(0),
+            body_deadline: None,
             owes_continue: false,
             keep: true,
         }
@@ -239,6 +249,7 @@ impl Connection {
             Length::Known(n) => Body::Known(n),
             Length::UntilClose => Body::Known(0), // requests have none such
         };
+        self.body_deadline = None;
         self.owes_continue = head.expect_continue && !self.body_is_done();
         self.keep = head.keep_alive;
         Next::Request(head, std::mem::take(&mut self.fds))
@@ -279,7 +290,7 @@ impl Connection {
         self.start = 0;
         let filled = self.buffer.len();
         self.buffer.resize(filled + READ, 0);
-        let got = net::receive_by(self.socket.as_fd(), &mut self.buffer[filled..], &mut self.fds, deadline);
+        let got = receive(&self.socket, &self.shared, &mut self.buffer[filled..], &mut self.fds, deadline);
         self.buffer.truncate(filled + *got.as_ref().unwrap_or(&0));
         // One more than any request may have, so that too many are noticed and a client cannot pile them up.
         self.fds.truncate(4);
@@ -305,6 +316,11 @@ impl Connection {
             Body::Known(n) => Some(*n),
             Body::Chunked(_) => None,
         }
+    }
+
+    /// The body is a document, not a stream: there is a time for all of it, however it comes.
+    pub fn expect_document(&mut self) {
+        self.body_deadline = Some(Instant::now() + self.shared.patience.document);
     }
 
     /// Gives back a body that was read to its end, for the next who reads it.
@@ -364,7 +380,7 @@ impl Connection {
             let room = out.len().min(usize::try_from(inside).unwrap_or(usize::MAX));
             let unread = &self.buffer[self.start..];
             let n = if unread.is_empty() {
-                let n = net::receive_by(self.socket.as_fd(), &mut out[..room], &mut Vec::new(), deadline)?;
+                let n = receive(&self.socket, &self.shared, &mut out[..room], &mut Vec::new(), deadline)?;
                 if n == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -444,12 +460,39 @@ impl Read for Connection {
             net::send_all(self.socket.as_fd(), &mut [IoSlice::new(&head)], &[], Some(patience))?;
         }
         let deadline = Instant::now() + self.shared.patience.progress;
-        let got = self.read_body(out, Some(deadline));
-        if got.is_err() {
+        let deadline = self.body_deadline.map_or(deadline, |whole| whole.min(deadline));
+        self.read_body(out, Some(deadline)).map_err(|e| {
             self.keep = false;
-        }
-        got
+            // Whatever it is read for: the client is to blame.
+            let text = match e.kind() {
+                io::ErrorKind::UnexpectedEof => "the request body ends early".into(),
+                io::ErrorKind::TimedOut => "the request body does not come forward".into(),
+                _ => format!("the request body: {e}"),
+            };
+            io::Error::new(e.kind(), Error::invalid(text))
+        })
     }
+}
+
+/// Receives something, waiting until `deadline`, or a moment once the server stops; 0 at the end.
+fn receive(
+    socket: &OwnedFd,
+    shared: &Shared,
+    buffer: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+    deadline: Option<Instant>,
+) -> io::Result<usize> {
+    match net::receive(socket.as_fd(), buffer, fds) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+        other => return other,
+    }
+    let mut fds_watched = [socket.as_fd(), shared.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    if !net::wait_for(&mut fds_watched, deadline)? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let soon = shared.is_stopping().then(|| Instant::now() + shared.patience.stopping);
+    let deadline = soon.map_or(deadline, |soon| Some(deadline.map_or(soon, |deadline| deadline.min(soon))));
+    net::receive_by(socket.as_fd(), buffer, fds, deadline)
 }
 
 /// Polls readable when a client has left or the server stops, but not when the client sends more bytes.

@@ -186,7 +186,7 @@ impl Exchange {
     /// Reads the body as a JSON document; an empty one is `T`'s default.
     ///
     /// # Errors
-    /// 400 for a malformed one or a client that stops sending, 413 beyond [`MAX_DOCUMENT`], 503 when too many large
+    /// 400 for a malformed one or a client that stops sending or takes too long, 413 beyond [`MAX_DOCUMENT`], 503 when too many large
     /// ones are being read.
     pub fn document<T: DeserializeOwned + Default>(&mut self) -> std::result::Result<T, Failure> {
         self.document_by(json::parse)
@@ -211,6 +211,7 @@ impl Exchange {
         if announced.is_some_and(|n| n > MAX_DOCUMENT as u64) {
             return Err(too_large());
         }
+        self.connection.expect_document();
         let shared = self.connection.shared.clone();
         let mut counted = Counted::new(&shared.document_bytes);
         let mut bytes = Vec::new();

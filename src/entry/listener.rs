@@ -43,6 +43,8 @@ pub struct Options {
     pub authorizer: Option<Authorizer>,
     /// Port on loopback where metrics are, and nothing else.
     pub metrics_port: Option<u16>,
+    /// Listening sockets that the service manager passed.
+    pub passed: Vec<OwnedFd>,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             tls: None,
             authorizer: None,
             metrics_port: None,
+            passed: Vec::new(),
         }
     }
 }
@@ -111,16 +114,16 @@ struct SocketFile {
 }
 
 impl Listener {
-    /// Opens all sockets, or none: those of the options and those passed in the environment (`LISTEN_FDS`).
+    /// Opens all sockets, or none.
     ///
     /// # Errors
     /// `Kind::Invalid` for a malformed host, `Kind::Exists` when somebody answers there, otherwise the failing call.
     pub fn open(options: Options) -> Result<Listener> {
-        let passed = net::take_passed()?;
-        Listener::open_with(options, passed, Patience::default())
+        Listener::open_with(options, Patience::default())
     }
 
-    fn open_with(options: Options, passed: Vec<OwnedFd>, patience: Patience) -> Result<Listener> {
+    fn open_with(options: Options, patience: Patience) -> Result<Listener> {
+        let passed = options.passed;
         let hosts: Vec<Host> = options.hosts.iter().map(|h| Host::parse(h)).collect::<Result<_>>()?;
         if passed.is_empty() && hosts.contains(&Host::Passed) {
             return Err(Error::invalid("no socket was passed for fd:// (LISTEN_FDS, LISTEN_PID)"));
@@ -142,12 +145,12 @@ impl Listener {
             if !is_unix(&fd) {
                 warn_of("a socket passed by the service manager", listener.tls.as_ref());
             }
-            passed_paths.extend(unix_path(&fd));
+            passed_paths.extend(unix_path(&fd).map(|path| place_of(&path)));
             listener.sockets.push(Socket { fd, service, file: None });
         }
         for host in &hosts {
             match host {
-                Host::Unix(path) if passed_paths.contains(path) => {}
+                Host::Unix(path) if passed_paths.contains(&place_of(path)) => {}
                 Host::Unix(path) => listener.sockets.push(listen_unix(path, &options.group)?),
                 Host::Tcp(address) => {
                     listener.sockets.push(listen_tcp(address, remote)?);
@@ -171,21 +174,22 @@ impl Listener {
         Stopper(self.shared.clone())
     }
 
-    /// Serves until stopped: accepts, then lets running requests end for some seconds. The socket files are removed.
-    /// Connections that were handed to shims go on.
+    /// Serves until stopped: accepts, then tells that it stops and lets running requests end for some seconds. The socket
+    /// files are removed. Connections that were handed to shims go on.
     ///
     /// # Errors
     /// When waiting for connections is impossible.
-    pub fn run(self, daemon: Arc<Daemon>) -> Result<()> {
-        self.run_with(Arc::new(daemon))
+    pub fn run(self, daemon: Arc<Daemon>, stops: impl FnOnce()) -> Result<()> {
+        self.run_with(Arc::new(daemon), stops)
     }
 
-    fn run_with(self, performer: Arc<dyn Perform>) -> Result<()> {
+    fn run_with(self, performer: Arc<dyn Perform>, stops: impl FnOnce()) -> Result<()> {
         let slots = Arc::new(Slots { taken: Mutex::new(0), freed: Condvar::new(), limit: self.limit });
         let accepting = self.accept_until_stopped(&slots, &performer);
         let Listener { sockets, shared, .. } = self;
         // Also when accepting failed: nobody may wait for an answer that does not come.
         Stopper(shared).stop();
+        stops();
         drop(sockets);
         let left = slots.drain(Instant::now() + DRAIN);
         if left > 0 {
@@ -389,6 +393,13 @@ fn is_unix(fd: &OwnedFd) -> bool {
 fn unix_path(fd: &OwnedFd) -> Option<PathBuf> {
     use nix::sys::socket::{UnixAddr, getsockname};
     getsockname::<UnixAddr>(fd.as_raw_fd()).ok().and_then(|a| a.path().map(Path::to_owned))
+}
+
+/// A path of a socket without the links on its way: `/var/run` is one to `/run`, and a service manager says either.
+fn place_of(path: &Path) -> PathBuf {
+    let (parent, name) = (path.parent(), path.file_name());
+    let beside = || Some(parent?.canonicalize().ok()?.join(name?));
+    path.canonicalize().ok().or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 fn set_nonblocking(fd: &OwnedFd) -> Result<()> {

@@ -12,11 +12,12 @@ use super::container::Filters;
 use super::restore::image_came;
 use crate::api::container::GraphDriver;
 use crate::api::image::{DeleteEntry, ImageInspect, ImageSummary, InspectRootFs, OriginalInspect};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::modules::image::driver::Driver;
 use crate::modules::image::embedded;
 use crate::modules::image::load::Loaded;
 use crate::modules::image::store::{Image, Import};
+use crate::utils::time::Timestamp;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub use prune::{prune, usage};
 #[cfg(feature = "image-tools")]
 pub use save::save;
 
-/// Lists images, newest first. Filters: `reference`, `dangling`, `label`, `before`, `since`.
+/// Lists images, newest first. Filters: `reference`, `dangling`, `label`, `before`, `since`, `until`.
 pub fn list(daemon: &Daemon, filters: &Filters) -> Result<Vec<ImageSummary>> {
     let wanted = Wanted::parse(daemon, filters)?;
     let images = daemon.images.list();
@@ -66,6 +67,8 @@ struct Wanted {
     labels: Vec<String>,
     before: Vec<Arc<Image>>,
     since: Vec<Arc<Image>>,
+    /// The earliest that was given.
+    until: Option<Timestamp>,
 }
 
 impl Wanted {
@@ -88,6 +91,14 @@ impl Wanted {
                     let images = values.iter().map(|v| daemon.images.find(v)).collect::<Result<_>>()?;
                     if key == "before" { wanted.before = images } else { wanted.since = images }
                 }
+                "until" => {
+                    let now = Timestamp::now();
+                    let times = values.iter().map(|text| Timestamp::parse_filter(text, now));
+                    for time in times {
+                        let time = time.context(|| "filter until".into())?;
+                        wanted.until = Some(wanted.until.map_or(time, |until| until.min(time)));
+                    }
+                }
                 _ => return Err(Error::invalid(format!("invalid filter '{key}'"))),
             }
         }
@@ -106,6 +117,7 @@ impl Wanted {
                 || image.display_names().iter().chain(&image.display_digests()).any(|name| self.names(name)))
             && self.before.iter().all(|other| image.created < other.created)
             && self.since.iter().all(|other| image.created > other.created)
+            && self.until.is_none_or(|until| image.created <= until)
     }
 
     /// Whether a name is one of those asked for: whole, or its repository.

@@ -14,9 +14,9 @@ use crate::error::{Context, Error, Result};
 use crate::utils::syslog;
 use crate::utils::time::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -64,7 +64,15 @@ pub fn install(ident: &'static str, level: LevelFilter, sink: Sink) -> Result<()
             let (file, size) = open_file(&path, mode)?;
             Open::File { file, path, size, max_size, max_files: max_files.max(1), mode }
         }
-        Sink::Syslog => Open::Syslog(syslog::connect()),
+        Sink::Syslog => {
+            let socket = syslog::connect();
+            if socket.is_none() {
+                // Who waits for lines there would wait for ever; the socket may come up later.
+                let text = format!("{ident}: nobody listens on {}: until then nothing is logged\n", syslog::SOCKET);
+                let _ = std::io::stderr().write_all(text.as_bytes()); // nowhere to report to
+            }
+            Open::Syslog(socket)
+        }
     };
     let mut first = false;
     let logger = LOGGER.get_or_init(|| {
@@ -103,12 +111,17 @@ fn open_file(path: &Path, mode: u32) -> Result<(File, u64)> {
             .create(directory)
             .context(|| format!("create directory {directory:?}"))?;
     }
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(mode)
-        .open(path)
-        .context(|| format!("open log file {path:?}"))?;
+    let mut options = OpenOptions::new();
+    options.append(true).mode(mode);
+    let file = match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            // Whatever the mask for new files leaves of it.
+            file.set_permissions(Permissions::from_mode(mode)).context(|| format!("chmod({path:?}, {mode:o})"))?;
+            file
+        }
+        // The mode of one that is there is its owner's affair.
+        Err(_) => options.create(true).open(path).context(|| format!("open log file {path:?}"))?,
+    };
     let size = file.metadata().context(|| format!("fstat({path:?})"))?.len();
     Ok((file, size))
 }
@@ -219,6 +232,16 @@ mod tests {
         let mut out = String::new();
         escape_into(&mut out, "a\n2026 isulad INFO \x1b[0m ö");
         assert_eq!(out, "a\\n2026 isulad INFO \\u{1b}[0m ö");
+    }
+
+    #[test]
+    fn a_new_file_has_the_mode_that_is_asked_for() {
+        let path = std::env::temp_dir().join(format!("log-mode-{}", std::process::id()));
+        for (asked, want) in [(0o666, 0o666), (0o600, 0o666)] {
+            open_file(&path, asked).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, want);
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

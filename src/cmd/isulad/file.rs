@@ -1,9 +1,10 @@
-//! `daemon.json`. Strict: a key that is not known, or whose value has another type, is an error that names it; a typing
-//! mistake must not leave a daemon that runs with other settings than its file says.
+//! `daemon.json`. Strict: a key that is not known, or whose value has another type, is an error that names it, and so are
+//! a key that is there twice and two that say different things of one setting; a typing mistake must not leave a daemon
+//! that runs with other settings than its file says.
 
 use crate::api::container::{LogConfig, Ulimit};
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::json;
+use crate::utils::json::{self, Tree};
 use crate::utils::order;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -75,33 +76,47 @@ const WORDS: &[&str] = &[
     "tlskey",
 ];
 
-/// Keys of later releases. A value that asks for nothing passes.
-const LATER: &[&str] = &[
-    "cdi-spec-dirs",
-    "cni-bin-dir",
-    "cni-conf-dir",
-    "cri-runtimes",
-    "cri-sandboxers",
-    "disable-connections",
-    "enable-cdi",
-    "enable-cri-v1",
-    "enable-plugins",
-    "enable-pod-events",
-    "network-plugin",
-    "nri-support",
-    "plugin-config-path",
-    "plugin-path",
-    "plugin-registration-timeout",
-    "plugin-requst-timeout",
-    "pod-sandbox-image",
-    "runtimes",
-    "selinux-enabled",
-    "storage-enable-remote-layer",
-    "sup-groups",
-    "systemd-cgroup",
-    "use-decrypted-key",
-    "websocket-server-listening-port",
+/// The original's names in `tls-config` for docker's keys.
+const TLS_FILES: &[(&str, &str)] = &[("CAFile", "tlscacert"), ("CertFile", "tlscert"), ("KeyFile", "tlskey")];
+
+/// Keys of later releases, with the one value that asks for nothing and passes.
+const LATER: &[(&str, Nothing)] = &[
+    ("cdi-spec-dirs", Nothing::List),
+    ("cni-bin-dir", Nothing::Text),
+    ("cni-conf-dir", Nothing::Text),
+    ("cri-runtimes", Nothing::Object),
+    ("cri-sandboxers", Nothing::Object),
+    ("disable-connections", Nothing::False),
+    ("enable-cdi", Nothing::False),
+    ("enable-cri-v1", Nothing::False),
+    ("enable-plugins", Nothing::Text),
+    ("enable-pod-events", Nothing::False),
+    ("network-plugin", Nothing::Text),
+    ("nri-support", Nothing::False),
+    ("plugin-config-path", Nothing::Text),
+    ("plugin-path", Nothing::Text),
+    ("plugin-registration-timeout", Nothing::Zero),
+    ("plugin-requst-timeout", Nothing::Zero),
+    ("pod-sandbox-image", Nothing::Text),
+    ("runtimes", Nothing::Object),
+    ("selinux-enabled", Nothing::False),
+    ("storage-enable-remote-layer", Nothing::False),
+    ("sup-groups", Nothing::List),
+    ("systemd-cgroup", Nothing::False),
+    ("use-decrypted-key", Nothing::True), // the default of the original
+    ("websocket-server-listening-port", Nothing::Zero),
 ];
+
+/// The value of a key that asks for nothing.
+#[derive(Clone, Copy)]
+enum Nothing {
+    False,
+    True,
+    Zero,
+    Text,
+    List,
+    Object,
+}
 
 /// Keys that only name what is built in.
 const BUILT_IN: &[(&str, &[&str])] = &[("default-runtime", &["lcr"]), ("engine", &["lcr"])];
@@ -126,12 +141,15 @@ pub fn load(path: &Path, must_exist: bool) -> Result<File> {
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
     let mut file = File { path: path.into(), ..File::default() };
-    let Value::Object(map) = json::parse::<Value>(bytes)? else {
+    let Value::Object(map) = json::parse::<Tree>(bytes)?.0 else {
         return Err(Error::invalid("want a JSON object"));
     };
     for (key, value) in map {
         if let Some(word) = WORDS.iter().find(|w| **w == key) {
-            file.words.insert(word, string(&key, value)?);
+            // Of these some may have come by another name.
+            let other = TLS_FILES.iter().find(|(_, w)| w == word).map(|(name, _)| format!("tls-config.{name}"));
+            let path = agree(file.words.remove(word), string(&key, value)?, [&key, &other.unwrap_or_default()])?;
+            file.words.insert(word, path);
             continue;
         }
         match key.as_str() {
@@ -149,25 +167,28 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
             "max-concurrent-downloads" => file.max_concurrent_downloads = Some(number(&key, &value)?),
             "max-download-attempts" => file.max_download_attempts = Some(number(&key, &value)?),
             "tls" => file.tls = Some(boolean(&key, &value)?),
-            "tls-verify" | "tlsverify" => file.tls_verify = Some(boolean(&key, &value)?),
+            "tls-verify" | "tlsverify" => {
+                let verify = boolean(&key, &value)?;
+                file.tls_verify = Some(agree(file.tls_verify, verify, ["tls-verify", "tlsverify"])?);
+            }
             "tls-config" => {
                 for (name, path) in options(&key, value)? {
-                    // The original's names for docker's keys.
-                    let word = match name.as_str() {
-                        "CAFile" => "tlscacert",
-                        "CertFile" => "tlscert",
-                        "KeyFile" => "tlskey",
-                        _ => return Err(Error::invalid(format!("unknown key {:?}", format!("{key}.{name}")))),
+                    let full = format!("{key}.{name}");
+                    let Some((_, word)) = TLS_FILES.iter().find(|(n, _)| *n == name) else {
+                        return Err(Error::invalid(format!("unknown key {full:?}")));
                     };
+                    let path = agree(file.words.remove(word), path, [word, &full])?;
                     file.words.insert(word, path);
                 }
             }
             "authorization-plugin" | "authorization-plugins" => {
-                file.authorization_plugins = Some(match value {
+                let plugins = match value {
                     Value::String(name) if name.is_empty() => Vec::new(),
                     Value::String(name) => vec![name],
                     list => strings(&key, list)?,
-                });
+                };
+                let keys = ["authorization-plugin", "authorization-plugins"];
+                file.authorization_plugins = Some(agree(file.authorization_plugins.take(), plugins, keys)?);
             }
             "metrics-port" => {
                 let port = value.as_u64().and_then(|n| u16::try_from(n).ok());
@@ -180,6 +201,14 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
         }
     }
     Ok(file)
+}
+
+/// What two keys say that mean the same.
+fn agree<T: PartialEq>(before: Option<T>, value: T, [key, other]: [&str; 2]) -> Result<T> {
+    if before.is_some_and(|before| before != value) {
+        return Err(Error::invalid(format!("keys {key:?} and {other:?} mean the same and contradict each other")));
+    }
+    Ok(value)
 }
 
 fn number(key: &str, value: &Value) -> Result<u32> {
@@ -195,18 +224,24 @@ fn other(key: &str, value: Value) -> Result<()> {
             Err(Error::new(Kind::Unsupported, format!("key {key:?}: {word:?} comes with a later release")))
         };
     }
-    if !LATER.contains(&key) {
+    let Some((_, nothing)) = LATER.iter().find(|(k, _)| *k == key) else {
         return Err(Error::invalid(format!("unknown key {key:?}")));
-    }
-    let nothing = match &value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => key == "use-decrypted-key", // the default of the original
-        Value::Number(n) => n.as_i64() == Some(0),
-        Value::String(s) => s.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
     };
-    if nothing { Ok(()) } else { Err(Error::new(Kind::Unsupported, format!("key {key:?} comes with a later release"))) }
+    let asks = match nothing {
+        Nothing::False => boolean(key, &value)?,
+        Nothing::True => !boolean(key, &value)?,
+        Nothing::Zero => value.as_i64().ok_or_else(|| wrong(key, "a whole number"))? != 0,
+        Nothing::Text => !string(key, value)?.is_empty(),
+        Nothing::List => !strings(key, value)?.is_empty(),
+        Nothing::Object => !object(key, value)?.is_empty(),
+    };
+    match (asks, nothing) {
+        (false, _) => Ok(()),
+        (true, Nothing::True) => {
+            Err(Error::new(Kind::Unsupported, format!("key {key:?}: false comes with a later release")))
+        }
+        (true, _) => Err(Error::new(Kind::Unsupported, format!("key {key:?} comes with a later release"))),
+    }
 }
 
 fn wrong(key: &str, want: &str) -> Error {
@@ -350,6 +385,23 @@ mod tests {
             (r#"{"cpu-rt-runtime":"9"}"#, "key \"cpu-rt-runtime\": want a whole number"),
             (r#"{"metrics-port":70000}"#, "key \"metrics-port\": want a port"),
             (r#"{"authorization-plugins":{"a":1}}"#, "key \"authorization-plugins\": want a list"),
+            (r#"{"graph":"/a","state":"/b","graph":"/a"}"#, "duplicate field `graph`"),
+            (r#"{"log-opts":{"max-size":"5k","max-size":"6k"}}"#, "duplicate field `max-size`"),
+            (r#"{"tls-verify":true,"tlsverify":false}"#, "keys \"tls-verify\" and \"tlsverify\""),
+            (
+                r#"{"authorization-plugin":"a","authorization-plugins":[]}"#,
+                "keys \"authorization-plugin\" and \"authorization-plugins\"",
+            ),
+            (r#"{"tlscacert":"/a","tls-config":{"CAFile":"/b"}}"#, "keys \"tlscacert\" and \"tls-config.CAFile\""),
+            (r#"{"selinux-enabled":""}"#, "key \"selinux-enabled\": want true or false"),
+            (r#"{"enable-cdi":[]}"#, "key \"enable-cdi\": want true or false"),
+            (r#"{"cri-runtimes":0}"#, "key \"cri-runtimes\": want an object"),
+            (r#"{"nri-support":null}"#, "key \"nri-support\": want true or false"),
+            (r#"{"cdi-spec-dirs":"x"}"#, "key \"cdi-spec-dirs\": want a list"),
+            (r#"{"cni-bin-dir":false}"#, "key \"cni-bin-dir\": want a string"),
+            (r#"{"cni-bin-dir":"/x"}"#, "key \"cni-bin-dir\" comes with a later"),
+            (r#"{"plugin-requst-timeout":""}"#, "key \"plugin-requst-timeout\": want a whole number"),
+            (r#"{"use-decrypted-key":false}"#, "key \"use-decrypted-key\": false"),
             ("[]", "object"),
             ("{", "invalid JSON"),
             ("", "invalid JSON"),
@@ -357,6 +409,18 @@ mod tests {
             let e = parsed(text).unwrap_err().to_string();
             assert!(e.contains(part), "{text}: {e}");
         }
+    }
+
+    #[test]
+    fn what_asks_for_nothing_or_says_the_same_passes() {
+        let f = parsed(
+            r#"{"selinux-enabled":false,"cri-runtimes":{},"cdi-spec-dirs":[],"cni-bin-dir":"","plugin-requst-timeout":0,
+            "tls-verify":true,"tlsverify":true,"tlscacert":"/a","tls-config":{"CAFile":"/a"},
+            "authorization-plugin":"x","authorization-plugins":["x"]}"#,
+        )
+        .unwrap();
+        assert_eq!((f.tls_verify, f.words["tlscacert"].as_str()), (Some(true), "/a"));
+        assert_eq!(f.authorization_plugins.unwrap(), ["x"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The daemon's command line: exactly what was typed. No I/O happens here.
+//! The daemon's command line: exactly what was typed, also of a switch that was turned off. No I/O happens here.
 
+use crate::cmd::argv::{self, Dialect, Stop};
 use crate::error::{Error, Kind, Result};
 use crate::utils::tls;
 use argh::{ArgsInfo, FromArgs};
@@ -26,8 +27,8 @@ pub struct Flags {
     #[argh(option, short = 'l')]
     pub log_level: Option<String>,
     /// the same as --log-level DEBUG
-    #[argh(switch, short = 'D')]
-    pub debug: bool,
+    #[argh(option, short = 'D', arg_name = "bool")]
+    pub debug: Option<bool>,
     /// where the daemon logs: stderr (default), file or syslog
     #[argh(option)]
     pub log_driver: Option<String>,
@@ -65,8 +66,8 @@ pub struct Flags {
     #[argh(option, long = "insecure-registry")]
     pub insecure_registries: Vec<String>,
     /// verify no registry's certificate
-    #[argh(switch)]
-    pub insecure_skip_verify_enforce: bool,
+    #[argh(option, arg_name = "bool")]
+    pub insecure_skip_verify_enforce: Option<bool>,
     /// layers of one pull that are downloaded at once (default 2)
     #[argh(option)]
     pub max_concurrent_downloads: Option<u32>,
@@ -80,8 +81,8 @@ pub struct Flags {
     #[argh(option, long = "storage-opt")]
     pub storage_opts: Vec<String>,
     /// verify the layers of images after an unclean stop
-    #[argh(switch)]
-    pub image_layer_check: bool,
+    #[argh(option, arg_name = "bool")]
+    pub image_layer_check: Option<bool>,
     /// user namespace of containers: UID:GID:LENGTH, or USER[:GROUP] or default of /etc/subuid and /etc/subgid
     #[argh(option)]
     pub userns_remap: Option<String>,
@@ -89,11 +90,11 @@ pub struct Flags {
     #[argh(option)]
     pub max_layer_size: Option<String>,
     /// TLS on TCP sockets, for clients whoever they are
-    #[argh(switch)]
-    pub tls: bool,
+    #[argh(option, arg_name = "bool")]
+    pub tls: Option<bool>,
     /// the same, for clients with a certificate of the authority
-    #[argh(switch)]
-    pub tlsverify: bool,
+    #[argh(option, arg_name = "bool")]
+    pub tlsverify: Option<bool>,
     /// certificates of the authority of clients (default /etc/isulad/ca.pem)
     #[argh(option)]
     pub tlscacert: Option<PathBuf>,
@@ -186,9 +187,6 @@ const LATER: &[&str] = &[
     "websocket-server-listening-port",
 ];
 
-/// Flags without a value, which take one all the same: `--debug=false`.
-const SWITCHES: &[&str] = &["debug", "version", "image-layer-check", "tls", "tlsverify"];
-
 /// What the words ask for.
 #[derive(Debug)]
 pub enum Parsed {
@@ -206,40 +204,44 @@ pub fn parse(words: Vec<OsString>) -> Result<Parsed> {
     let words = words
         .into_iter()
         .map(|word| word.into_string().map_err(|word| Error::invalid(format!("argument {word:?} is not valid UTF-8"))));
+    let words = words.map(|word| usual(word?)).collect::<Result<Vec<String>>>()?;
     let mut plain = Vec::new();
-    for word in words {
-        split(word?, &mut plain)?;
-    }
-    let mut words: Vec<&str> = plain.iter().map(String::as_str).collect();
-    // The short flag is docker's for the driver and the original's for an option; no driver's name has this sign.
-    for n in 1..words.len() {
-        if words[n - 1] == "-s" && words[n].contains('=') {
-            words[n - 1] = "--storage-opt";
+    for (n, word) in words.iter().enumerate() {
+        match storage_option(word, words.get(n + 1)) {
+            Some(found) => plain.extend(found.into_iter().map(OsString::from)),
+            None => plain.push(word.into()),
         }
     }
-    match Flags::from_args(&["isulad"], &words) {
+    match argv::parse("isulad", plain, Dialect::PLAIN) {
         Ok(flags) => Ok(Parsed::Run(Box::new(flags))),
-        Err(early) if early.status.is_ok() => Ok(Parsed::Print(HELP.into())),
-        Err(early) => Err(Error::invalid(early.output.trim().replace('\n', " "))),
+        Err(Stop::Help(_)) => Ok(Parsed::Print(HELP.into())),
+        Err(Stop::Fault(fault)) => Err(Error::invalid(fault.to_string().replace('\n', " "))),
     }
 }
 
-/// `--flag=value` becomes two words, and other spellings of a flag its own.
-fn split(word: String, out: &mut Vec<String>) -> Result<()> {
-    let Some(rest) = word.strip_prefix("--").filter(|rest| !rest.is_empty()) else {
-        match word.as_bytes() {
-            // -H=value
-            [b'-', letter, b'=', ..] if letter.is_ascii_alphabetic() => {
-                out.push(word[..2].into());
-                out.push(word[3..].into());
-            }
-            _ => out.push(word),
-        }
-        return Ok(());
-    };
+/// Words for one with the short flag that is docker's for the driver and the original's for an option; no driver's name
+/// has this sign. `None` when it is not this flag with an option.
+fn storage_option(word: &str, next: Option<&String>) -> Option<Vec<String>> {
+    let letters = word.strip_prefix('-')?;
+    let value = letters.trim_start_matches(['D', 'V']).strip_prefix('s')?;
+    let switches = &letters[..letters.len() - value.len() - 1];
+    let glued = value.strip_prefix('=').or(Some(value).filter(|value| !value.is_empty()));
+    if !glued.or(next.map(String::as_str))?.contains('=') {
+        return None;
+    }
+    let mut words = Vec::new();
+    words.extend((!switches.is_empty()).then(|| format!("-{switches}")));
+    words.push("--storage-opt".into());
+    words.extend(glued.map(String::from));
+    Some(words)
+}
+
+/// Other spellings of a flag become its own.
+fn usual(word: String) -> Result<String> {
+    let Some(rest) = word.strip_prefix("--").filter(|rest| !rest.is_empty()) else { return Ok(word) };
     let (name, value) = match rest.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (rest, None),
+        Some((name, _)) => (name, &rest[name.len()..]),
+        None => (rest, ""),
     };
     if LATER.contains(&name) {
         return Err(Error::new(Kind::Unsupported, format!("flag --{name} comes with a later release")));
@@ -255,18 +257,7 @@ fn split(word: String, out: &mut Vec<String>) -> Result<()> {
         "storage-opts" => "storage-opt",
         name => name,
     };
-    match (name, value) {
-        (name, Some("false")) if SWITCHES.contains(&name) => return Ok(()),
-        (name, Some("true")) if SWITCHES.contains(&name) => out.push(format!("--{name}")),
-        (name, Some(other)) if SWITCHES.contains(&name) => {
-            return Err(Error::invalid(format!("Invalid boolean value {other:?} for flag --{name}")));
-        }
-        (name, value) => {
-            out.push(format!("--{name}"));
-            out.extend(value.map(String::from));
-        }
-    }
-    Ok(())
+    Ok(format!("--{name}{value}"))
 }
 
 #[cfg(test)]
@@ -302,12 +293,29 @@ mod tests {
         .unwrap();
         assert_eq!(f.storage_driver.as_deref(), Some("vfs"));
         assert_eq!(f.storage_opts, ["overlay2.size=1g", "overlay2.skip_mount_home=true"]);
-        assert!(f.image_layer_check);
+        assert_eq!(f.image_layer_check, Some(true));
         assert_eq!(f.hosts, ["unix:///a", "tcp://127.0.0.1:1", "unix:///b"]);
         assert_eq!((f.graph, f.native_umask), (Some("/g".into()), Some("normal".into())));
         assert_eq!(f.log_opts, ["max-size=1m"]);
-        assert!(f.debug && !f.version);
+        assert!(f.debug == Some(true) && !f.version);
         assert!(run(&["--version"]).unwrap().version);
+    }
+
+    #[test]
+    fn short_flags_stand_together() {
+        let f = run(&["-Hunix:///x", "-Dl", "info", "-g/a", "--graph", "/g", "-soverlay2.size=1g"]).unwrap();
+        assert_eq!((f.hosts, f.debug, f.log_level.as_deref()), (vec!["unix:///x".into()], Some(true), Some("info")));
+        assert_eq!((f.graph, f.storage_opts), (Some("/g".into()), vec!["overlay2.size=1g".into()]));
+        let f = run(&["-Dsvfs", "-Ds", "a=b", "-Dlinfo", "-s=c=d"]).unwrap();
+        assert_eq!((f.storage_driver.as_deref(), f.storage_opts), (Some("vfs"), vec!["a=b".into(), "c=d".into()]));
+    }
+
+    #[test]
+    fn a_switch_that_is_turned_off_is_told_from_none() {
+        let f = run(&["-D=false", "--image-layer-check=0", "--insecure-skip-verify-enforce=false"]).unwrap();
+        assert_eq!([f.debug, f.image_layer_check, f.insecure_skip_verify_enforce], [Some(false); 3]);
+        assert_eq!(run(&["--insecure-skip-verify-enforce=true"]).unwrap().insecure_skip_verify_enforce, Some(true));
+        assert_eq!(run(&[]).unwrap(), Flags::default());
     }
 
     #[test]
@@ -320,6 +328,8 @@ mod tests {
             (&["--metrics-port", "70000"], "--metrics-port"),
             (&["--cpu-rt-period", "xx"], "--cpu-rt-period"),
             (&["--debug=perhaps"], "perhaps"),
+            (&["--selinux-enabled=false"], "--selinux-enabled"),
+            (&["-Dx"], "-x"),
             (&["word"], "word"),
         ] {
             let e = run(words).unwrap_err().to_string();
@@ -331,7 +341,7 @@ mod tests {
     #[cfg(feature = "tls")]
     fn switches_take_a_value() {
         let f = run(&["--tls=true", "--tlsverify=false", "--tlscacert=/a", "--authorization-plugin=x"]).unwrap();
-        assert!(f.tls && !f.tlsverify);
+        assert_eq!((f.tls, f.tlsverify), (Some(true), Some(false)));
         assert_eq!((f.tlscacert, f.authorization_plugins), (Some("/a".into()), vec!["x".to_owned()]));
     }
 

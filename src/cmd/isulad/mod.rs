@@ -64,7 +64,9 @@ fn run(options: Options) -> Result<()> {
     process::must_be_root()?;
     // What a careless parent left open would be held for as long as the daemon runs. Not before the configuration was
     // read, which may come by such a descriptor: `--config <(…)`.
-    descriptor::close_from(3 + net::passed()?);
+    // What was passed is taken first, while nothing of ours can stand in the place of what was not.
+    let passed = net::take_passed()?;
+    descriptor::close_from(3 + passed.len() as i32);
     // Before any thread: all threads inherit the mask, and only the signal thread hears them.
     let signals = process::block_signals()?;
     process::set_limits();
@@ -78,15 +80,17 @@ fn run(options: Options) -> Result<()> {
         tls: options.tls.map(|files| tls::Server::load(&files)).transpose().context(|| "tls".into())?,
         authorizer: options.authorizer,
         metrics_port: options.metrics_port,
+        passed,
         ..crate::entry::Options::default()
     })?;
     let daemon = Daemon::open(options.settings).context(|| "cannot start".into())?;
     process::serve_signals(signals, listener.stopper())?;
     notify("READY=1");
     log::info!("ready");
-    let served = listener.run(daemon.clone());
-    notify("STOPPING=1");
-    log::info!("stops; containers go on");
+    let served = listener.run(daemon.clone(), || {
+        notify("STOPPING=1");
+        log::info!("stops; containers go on");
+    });
     daemon.close();
     drop(locks);
     served

@@ -103,9 +103,12 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     {
         return Err(Error::invalid(format!("max-download-attempts {attempts}: want 1 to {MOST_ATTEMPTS}")));
     }
-    if flags.insecure_skip_verify_enforce && file.insecure_skip_verify_enforce == Some(false) {
-        return Err(pick.twice("--insecure-skip-verify-enforce", "insecure-skip-verify-enforce"));
-    }
+    let skip_verify = pick.switch(
+        "--insecure-skip-verify-enforce",
+        "insecure-skip-verify-enforce",
+        flags.insecure_skip_verify_enforce,
+        file.insecure_skip_verify_enforce,
+    )?;
     let hosts = Some(flags.hosts).filter(|h| !h.is_empty()).or_else(|| file.hosts.clone());
     let hosts = hosts.filter(|h| !h.is_empty()).unwrap_or_else(|| vec![HOST.into()]);
     if hosts.len() > MOST_HOSTS {
@@ -116,14 +119,17 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let graph = absolute("graph", &pick.word("--graph", "graph", path(&flags.graph))?, GRAPH)?;
     let state = absolute("state", &pick.word("--state", "state", path(&flags.state))?, STATE)?;
     let pidfile = absolute("pidfile", &pick.word("--pidfile", "pidfile", path(&flags.pidfile))?, PIDFILE)?;
-    let level = if flags.debug { Some("DEBUG".to_string()) } else { flags.log_level };
-    let level = pick.word(if flags.debug { "--debug" } else { "--log-level" }, "log-level", level)?;
+    let debug = flags.debug == Some(true);
+    let level = if debug { Some("DEBUG".to_string()) } else { flags.log_level };
+    let level = pick.word(if debug { "--debug" } else { "--log-level" }, "log-level", level)?;
+    let stored = file.words.get("log-level").and_then(|word| parse_level(word).ok());
+    if flags.debug == Some(false) && stored == Some(LevelFilter::Debug) {
+        return Err(pick.contradiction("--debug", "log-level", "false", "DEBUG"));
+    }
     let driver = pick.word("--storage-driver", "storage-driver", flags.storage_driver)?;
     let storage_opts = pick.list("--storage-opt", "storage-opts", flags.storage_opts, &file.storage_opts)?;
-    if flags.image_layer_check && file.image_layer_check == Some(false) {
-        return Err(pick.twice("--image-layer-check", "image-layer-check"));
-    }
-    let check_layers = flags.image_layer_check || file.image_layer_check == Some(true);
+    let check_layers =
+        pick.switch("--image-layer-check", "image-layer-check", flags.image_layer_check, file.image_layer_check)?;
     let log_opts = pick.map("--log-opt", "log-opts", &flags.log_opts, &file.log_opts)?;
     let log_driver = pick.word("--log-driver", "log-driver", flags.log_driver)?;
     let umask = pick.word("--native.umask", "native.umask", flags.native_umask)?;
@@ -132,7 +138,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     let layer_limit = pick.word("--max-layer-size", "max-layer-size", flags.max_layer_size)?;
     let default_ulimits = match &file.default_ulimits {
         Some(list) => list.clone(),
-        None => flags.default_ulimits.iter().map(|text| ulimit(text)).collect::<Result<_>>()?,
+        None => last_of_each(flags.default_ulimits.iter().map(|text| ulimit(text)).collect::<Result<_>>()?),
     };
     let container_driver =
         pick.scalar("--container-log-driver", "container-log.driver", flags.container_log_driver, {
@@ -187,12 +193,12 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 ..Defaults::default()
             },
             realtime,
-            storage: storage(driver.as_deref(), &storage_opts, check_layers)?,
+            storage: storage(driver.as_deref(), &storage_opts, check_layers == Some(true))?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {
                 mirrors,
                 insecure,
-                skip_verify: flags.insecure_skip_verify_enforce || file.insecure_skip_verify_enforce == Some(true),
+                skip_verify: skip_verify == Some(true),
                 certificates: file.path.parent().unwrap_or(Path::new("/")).join("certs.d"),
                 attempts,
                 proxy: ProxySettings::from_environment(),
@@ -220,7 +226,7 @@ fn credentials_of(home: Option<std::ffi::OsString>) -> credentials::Store {
 
 /// What is asked about TLS outside of the file: off and on, with and without verification of clients.
 struct Secure {
-    on: [bool; 2],
+    on: [Option<bool>; 2],
     files: [Option<String>; 3],
     environment: [bool; 2],
     passed: bool,
@@ -229,16 +235,10 @@ struct Secure {
 impl Secure {
     fn resolve(self, pick: &Pick<'_>, hosts: &[String]) -> Result<Option<tls::Files>> {
         let file = pick.file;
-        for ((flag, key), (typed, stored)) in [("--tls", "tls"), ("--tlsverify", "tls-verify")]
-            .into_iter()
-            .zip(self.on.into_iter().zip([file.tls, file.tls_verify]))
-        {
-            if typed && stored == Some(false) {
-                return Err(pick.twice(flag, key));
-            }
-        }
-        let verify = self.on[1] || file.tls_verify.unwrap_or(self.environment[1]);
-        let on = verify || self.on[0] || file.tls.unwrap_or(self.environment[0]);
+        let on = pick.switch("--tls", "tls", self.on[0], file.tls)?;
+        let verify = pick.switch("--tlsverify", "tls-verify", self.on[1], file.tls_verify)?;
+        let verify = verify.unwrap_or(self.environment[1]);
+        let on = verify || on.unwrap_or(self.environment[0]);
         let names = [("--tlscacert", "tlscacert"), ("--tlscert", "tlscert"), ("--tlskey", "tlskey")];
         let named =
             self.files.iter().any(Option::is_some) || names.iter().any(|(_, key)| file.words.contains_key(*key));
@@ -294,6 +294,13 @@ impl Pick<'_> {
         Error::invalid(format!("flag {flag} and key {key:?} of {:?} are both given", self.file.path))
     }
 
+    fn contradiction(&self, flag: &str, key: &str, typed: &str, stored: &str) -> Error {
+        Error::invalid(format!(
+            "flag {flag} ({typed:?}) and key {key:?} of {:?} ({stored:?}) contradict each other",
+            self.file.path
+        ))
+    }
+
     fn list(&self, flag: &str, key: &str, typed: Vec<String>, stored: &Option<Vec<String>>) -> Result<Vec<String>> {
         match stored {
             Some(_) if !typed.is_empty() => Err(self.twice(flag, key)),
@@ -308,11 +315,15 @@ impl Pick<'_> {
 
     fn scalar(&self, flag: &str, key: &str, typed: Option<String>, stored: Option<String>) -> Result<Option<String>> {
         match (&typed, &stored) {
-            (Some(a), Some(b)) if a != b => Err(Error::invalid(format!(
-                "flag {flag} ({a:?}) and key {key:?} of {:?} ({b:?}) contradict each other",
-                self.file.path
-            ))),
+            (Some(a), Some(b)) if a != b && !mean_the_same(key, a, b) => Err(self.contradiction(flag, key, a, b)),
             _ => Ok(typed.or(stored)),
+        }
+    }
+
+    fn switch(&self, flag: &str, key: &str, typed: Option<bool>, stored: Option<bool>) -> Result<Option<bool>> {
+        match (typed, stored) {
+            (Some(a), Some(b)) if a != b => Err(self.contradiction(flag, key, &a.to_string(), &b.to_string())),
+            (a, b) => Ok(a.or(b)),
         }
     }
 
@@ -340,6 +351,27 @@ impl Pick<'_> {
             all.insert(name.into(), chosen.unwrap_or_default());
         }
         Ok(all)
+    }
+}
+
+/// Whether two values of a setting are spellings of one.
+fn mean_the_same(key: &str, a: &str, b: &str) -> bool {
+    fn both<T: PartialEq>(a: &str, b: &str, read: fn(&str) -> Option<T>) -> bool {
+        read(a).is_some_and(|a| Some(a) == read(b))
+    }
+    match key {
+        "graph" | "state" | "pidfile" | "hook-spec" | "cgroup-parent" | "log-opts.log-path" => {
+            Path::new(a) == Path::new(b)
+        }
+        "tlscacert" | "tlscert" | "tlskey" => Path::new(a) == Path::new(b),
+        "log-level" => both(a, b, |word| parse_level(word).ok()),
+        "log-driver" => both(a, b, |word| matches!(word, "stderr" | "stdout").then_some(())),
+        "log-opts.log-file-mode" => both(a, b, |text| u32::from_str_radix(text, 8).ok()),
+        "log-opts.max-file" | "container-log.opts.max-file" => both(a, b, |text| text.parse::<u32>().ok()),
+        "log-opts.max-size" | "container-log.opts.max-size" | "max-layer-size" => both(a, b, |s| size::parse(s).ok()),
+        "start-timeout" => both(a, b, |text| timeout(text).ok()),
+        "storage-driver" => both(a, b, |word| Driver::parse(word).ok()),
+        _ => false,
     }
 }
 
@@ -418,6 +450,16 @@ fn ulimit(text: &str) -> Result<Ulimit> {
     Ok(Ulimit { name: name.into(), soft: number(soft)?, hard: number(hard)? })
 }
 
+/// As in docker a later flag is worth more than an earlier one of the same type.
+fn last_of_each(list: Vec<Ulimit>) -> Vec<Ulimit> {
+    let mut kept: Vec<Ulimit> = Vec::new();
+    for limit in list {
+        kept.retain(|earlier| earlier.name != limit.name);
+        kept.push(limit);
+    }
+    kept
+}
+
 fn check_ulimits(list: Vec<Ulimit>) -> Result<Vec<Ulimit>> {
     for u in &list {
         if !Ulimit::NAMES.contains(&u.name.as_str()) {
@@ -466,6 +508,44 @@ mod tests {
     }
 
     #[test]
+    fn another_spelling_is_no_conflict() {
+        let flags = Flags {
+            graph: Some("/g/".into()),
+            log_level: Some("INFO".into()),
+            log_driver: Some("stderr".into()),
+            log_opts: vec!["max-size=1m".into(), "log-file-mode=600".into()],
+            start_timeout: Some("2m".into()),
+            storage_driver: Some("overlay2".into()),
+            max_layer_size: Some("1g".into()),
+            debug: Some(false),
+            ..Flags::default()
+        };
+        let mut stored = file(&[
+            ("graph", "/g"),
+            ("log-level", "info"),
+            ("log-driver", "stdout"),
+            ("start-timeout", "120"),
+            ("storage-driver", "overlay"),
+            ("max-layer-size", "1024m"),
+        ]);
+        stored.log_opts = [("max-size", "1024k"), ("log-file-mode", "0600")].map(|(k, v)| (k.into(), v.into())).into();
+        let o = resolve(flags, &stored).unwrap();
+        assert_eq!((o.settings.graph.as_path(), o.log_level), (Path::new("/g"), LevelFilter::Info));
+        for (key, a, b) in [("graph", "/g", "/h"), ("log-driver", "stdout", "file"), ("start-timeout", "x", "y")] {
+            assert!(!mean_the_same(key, a, b), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_last_default_ulimit_of_a_type_wins() {
+        let texts = ["nofile=50:60", "core=0", "nofile=5:6"];
+        let flags = Flags { default_ulimits: texts.map(String::from).into(), ..Flags::default() };
+        let limits = resolve(flags, &File::default()).unwrap().settings.defaults.ulimits;
+        let limits: Vec<_> = limits.iter().map(|u| (u.name.as_str(), u.soft, u.hard)).collect();
+        assert_eq!(limits, [("core", 0, 0), ("nofile", 5, 6)]);
+    }
+
+    #[test]
     fn a_map_has_directories_of_its_own() {
         let flags = |map: &str| Flags { userns_remap: Some(map.into()), graph: Some("/g".into()), ..Flags::default() };
         let o = resolve(flags("100000:200000:65536"), &file(&[("log-driver", "file")])).unwrap();
@@ -483,7 +563,10 @@ mod tests {
     #[cfg(feature = "tls")]
     fn tls_is_asked_for_by_flag_file_or_environment() {
         let hosts = ["tcp://127.0.0.1:2376".to_owned()];
-        let secure = |on, environment| Secure { on, environment, passed: false, files: [None, None, None] };
+        let secure = |on: [bool; 2], environment| {
+            let on = on.map(|on| on.then_some(true));
+            Secure { on, environment, passed: false, files: [None, None, None] }
+        };
         let resolve = |secure: Secure, file: &File| secure.resolve(&Pick { file }, &hosts);
         let none = file(&[]);
         let usual = tls::Files::usual(Path::new(CERTIFICATES));
@@ -499,6 +582,9 @@ mod tests {
         assert_eq!(resolve(secure([false; 2], [true, false]), &off).unwrap(), None);
         let e = resolve(secure([true, false], [false; 2]), &off).unwrap_err().to_string();
         assert!(e.contains("--tls") && e.contains("/d.json"), "{e}");
+        // A flag is worth more than the environment, too.
+        let untyped = Secure { on: [Some(false); 2], ..secure([false; 2], [true, true]) };
+        assert_eq!(resolve(untyped, &none).unwrap(), None);
         let on = File { tls_verify: Some(true), ..file(&[("tlscacert", "/c"), ("tlscert", "/d"), ("tlskey", "/e")]) };
         let got = resolve(secure([false; 2], [false; 2]), &on).unwrap().unwrap();
         assert_eq!(got, tls::Files { authorities: Some("/c".into()), own: Some(("/d".into(), "/e".into())) });
@@ -519,7 +605,36 @@ mod tests {
                 file(&[("graph", "/b")]),
                 ["--graph", "\"graph\""],
             ),
-            (Flags { debug: true, ..Flags::default() }, file(&[("log-level", "INFO")]), ["--debug", "\"log-level\""]),
+            (
+                Flags { debug: Some(true), ..Flags::default() },
+                file(&[("log-level", "INFO")]),
+                ["--debug", "\"log-level\""],
+            ),
+            (
+                Flags { debug: Some(false), ..Flags::default() },
+                file(&[("log-level", "debug")]),
+                ["--debug (\"false\")", "\"log-level\""],
+            ),
+            (
+                Flags { tls: Some(false), ..Flags::default() },
+                File { tls: Some(true), ..file(&[]) },
+                ["--tls (\"false\")", "\"tls\""],
+            ),
+            (
+                Flags { tlsverify: Some(false), ..Flags::default() },
+                File { tls_verify: Some(true), ..file(&[]) },
+                ["--tlsverify (\"false\")", "\"tls-verify\""],
+            ),
+            (
+                Flags { image_layer_check: Some(false), ..Flags::default() },
+                File { image_layer_check: Some(true), ..file(&[]) },
+                ["--image-layer-check (\"false\")", "\"image-layer-check\""],
+            ),
+            (
+                Flags { insecure_skip_verify_enforce: Some(true), ..Flags::default() },
+                File { insecure_skip_verify_enforce: Some(false), ..file(&[]) },
+                ["--insecure-skip-verify-enforce", "\"insecure-skip-verify-enforce\""],
+            ),
             (
                 Flags { hosts: vec!["unix:///a".into()], ..Flags::default() },
                 File { hosts: Some(vec!["unix:///a".into()]), ..file(&[]) },

@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -109,11 +109,21 @@ impl Drop for Locks {
 /// Makes the two directories, locks them, and writes the pid file.
 ///
 /// # Errors
-/// `Kind::Busy` when another daemon uses one of them; a text that names the directory when it cannot be written.
+/// `Kind::Invalid` when they are one directory, `Kind::Busy` when another daemon uses one of them; a text that names the
+/// directory when it cannot be written.
 pub fn claim(options: &Options) -> Result<Locks> {
     let (graph, state) = (&options.settings.graph, &options.settings.state);
-    let graph_lock = directory("graph", graph)?;
-    let state_lock = directory("state", state)?;
+    // The two have locks of one name, and what a reboot makes void must not lie among what lasts.
+    let apart = || match is_one(graph, state) {
+        true => Err(Error::invalid(format!("graph {graph:?} and state {state:?} are one directory: want two"))),
+        false => Ok(()),
+    };
+    apart()?;
+    make_named("graph", graph)?;
+    make_named("state", state)?;
+    apart()?; // also where one leads to the other by a link
+    let graph_lock = lock("graph", graph)?;
+    let state_lock = lock("state", state)?;
     let pidfile = options.pidfile.clone();
     if let Some(parent) = pidfile.parent() {
         make(parent, 0o755).context(|| format!("pid file {pidfile:?}"))?;
@@ -131,18 +141,30 @@ pub fn claim(options: &Options) -> Result<Locks> {
     Ok(Locks { pidfile, _pidfile: pid_lock, _state: state_lock, _graph: graph_lock })
 }
 
-fn directory(name: &str, path: &Path) -> Result<FileLock> {
-    let readable = |e: Error| match e.errno() {
+/// Whether two paths are one, or lead to one directory.
+fn is_one(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    a == b || identity(a).is_some_and(|a| Some(a) == identity(b))
+}
+
+fn readable(name: &str, path: &Path, e: Error) -> Error {
+    match e.errno() {
         Some(libc::EROFS) => {
             Error::new(e.kind(), format!("the {name} directory {path:?} is on a read-only file system"))
         }
         _ => e.context(format!("the {name} directory {path:?} cannot be used")),
-    };
+    }
+}
+
+fn make_named(name: &str, path: &Path) -> Result<()> {
     // Others may pass, to what is theirs inside, but not list.
-    make(path, 0o711).map_err(readable)?;
+    make(path, 0o711).map_err(|e| readable(name, path, e))
+}
+
+fn lock(name: &str, path: &Path) -> Result<FileLock> {
     FileLock::exclusive(&path.join(LOCK), PATIENCE).map_err(|e| match e.kind() {
         Kind::Busy => Error::new(Kind::Busy, format!("another isulad runs on the {name} directory {path:?}")),
-        _ => readable(e),
+        _ => readable(name, path, e),
     })
 }
 
@@ -165,6 +187,25 @@ mod tests {
             ..Flags::default()
         };
         resolve(flags, &File::default()).unwrap()
+    }
+
+    #[test]
+    fn graph_and_state_are_two_directories() {
+        let root = std::env::temp_dir().join(format!("claim-one-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("g")).unwrap();
+        std::os::unix::fs::symlink("g", root.join("link")).unwrap();
+        for state in ["g", "g/", "link", "../g"] {
+            let flags =
+                Flags { graph: Some(root.join("g")), state: Some(root.join("g").join(state)), ..Flags::default() };
+            let flags = Flags { pidfile: Some(root.join("p")), ..flags };
+            let flags = if state.starts_with('.') { flags } else { Flags { state: Some(root.join(state)), ..flags } };
+            let begin = std::time::Instant::now();
+            let e = claim(&resolve(flags, &File::default()).unwrap()).err().unwrap();
+            assert!(e.kind() == Kind::Invalid && e.to_string().contains("are one directory"), "{state}: {e}");
+            assert!(begin.elapsed() < PATIENCE, "{state}");
+        }
+        assert_eq!(std::fs::read_dir(root.join("g")).unwrap().count(), 0);
+        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

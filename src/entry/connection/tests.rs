@@ -10,6 +10,8 @@ fn pair() -> (UnixStream, Connection) {
         idle_when_crowded: Duration::from_millis(10),
         head: Duration::from_millis(100),
         progress: Duration::from_millis(100),
+        document: Duration::from_millis(300),
+        stopping: Duration::from_millis(50),
     };
     let (client, server) = UnixStream::pair().unwrap();
     let shared = Arc::new(Shared::new(patience).unwrap());
@@ -121,6 +123,25 @@ fn bodies_that_stall_or_end_early_are_errors() {
     client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n").unwrap();
     request(&mut c).unwrap();
     assert_eq!(body(&mut c).unwrap_err().kind(), io::ErrorKind::InvalidData);
+}
+
+#[test]
+fn a_document_that_trickles_is_an_error() {
+    let (mut client, mut c) = pair();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n").unwrap();
+    request(&mut c).unwrap();
+    c.expect_document();
+    let writer = std::thread::spawn(move || {
+        while client.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let begin = Instant::now();
+    let e = Error::io("read request body", body(&mut c).unwrap_err());
+    assert!(e.kind() == crate::error::Kind::Invalid && e.to_string().contains("does not come forward"), "{e}");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    drop(c);
+    writer.join().unwrap();
 }
 
 #[test]

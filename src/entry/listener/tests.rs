@@ -8,19 +8,22 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
 
-/// Answers everything with 204, `info` only when its client leaves or the server stops.
+/// Answers everything with 204, `info` only when its client leaves or the server stops, and an upload when it has come.
 struct Fake {
     left: AtomicUsize,
 }
 
 impl Perform for Fake {
-    fn perform(&self, call: Call, exchange: Exchange) -> Outcome {
+    fn perform(&self, call: Call, mut exchange: Exchange) -> Outcome {
         if matches!(call, Call::Info) {
             let leaving = Leaving::watch(&exchange.connection);
             let mut fds = [PollFd::new(leaving.gone().unwrap(), PollFlags::POLLIN)];
             let deadline = Instant::now() + Duration::from_secs(20);
             assert!(net::wait_for(&mut fds, Some(deadline)).unwrap());
             self.left.fetch_add(1, Ordering::Relaxed);
+        }
+        if matches!(call, Call::ImageLoad { .. }) {
+            let _ = std::io::copy(&mut exchange.connection, &mut std::io::sink());
         }
         exchange.empty(204)
     }
@@ -61,7 +64,7 @@ impl Running {
         let listener = Listener::open(options).unwrap();
         let (stopper, fake) = (listener.stopper(), Arc::new(Fake { left: AtomicUsize::new(0) }));
         let performer = fake.clone();
-        let thread = std::thread::spawn(move || listener.run_with(performer));
+        let thread = std::thread::spawn(move || listener.run_with(performer, || {}));
         Running { stopper, thread, fake }
     }
 
@@ -143,10 +146,30 @@ fn one_bad_host_opens_none() {
 fn passed_sockets_are_served_and_their_file_stays() {
     let d = Directory::new("passed");
     let passed = std::os::unix::net::UnixListener::bind(d.socket()).unwrap();
-    let listener = Listener::open_with(d.options(), vec![passed.into()], Patience::default()).unwrap();
+    let copy = passed.try_clone().unwrap();
+    let listener = Listener::open(Options { passed: vec![copy.into()], ..d.options() }).unwrap();
     assert_eq!(listener.sockets.len(), 1);
     drop(listener);
     assert!(d.socket().exists());
+    // Another path to it is the same socket.
+    std::os::unix::fs::symlink(&d.0, d.0.join("link")).unwrap();
+    let hosts = vec![format!("unix://{}", d.0.join("link/s.sock").display())];
+    let listener = Listener::open(Options { hosts, passed: vec![passed.into()], ..Options::default() }).unwrap();
+    assert_eq!(listener.sockets.len(), 1);
+}
+
+#[test]
+fn an_upload_that_stalls_does_not_hold_the_stop() {
+    let d = Directory::new("stalled");
+    let running = Running::start(d.options());
+    let mut stalled = UnixStream::connect(d.socket()).unwrap();
+    stalled.write_all(b"POST /images/load HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx").unwrap();
+    let mut half = UnixStream::connect(d.socket()).unwrap();
+    half.write_all(b"GET /info HT").unwrap();
+    assert!(ask(UnixStream::connect(d.socket()).unwrap(), "/_ping").ends_with("OK"));
+    let begin = Instant::now();
+    running.stop();
+    assert!(begin.elapsed() < DRAIN / 2, "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn read(exchange: &mut Exchange, counted: &mut Counted<'_>) -> std::result::Resu
     if exchange.connection.body_left().is_some_and(|n| n >= SHOWN as u64) {
         return Err(too_large());
     }
+    exchange.connection.expect_document();
     let mut body = Vec::new();
     while body.len() < SHOWN {
         let filled = body.len();

@@ -50,21 +50,29 @@ pub fn import(daemon: &Daemon, call: &ImportCall, mut exchange: Exchange) -> Out
     match image::import(daemon, import) {
         // One line of a progress stream, which is what docker's clients read here.
         Ok(id) => exchange.json(200, &ProgressLine { status: Some(id), ..ProgressLine::default() }),
-        Err(e) => exchange.fail(e),
+        Err(e) => exchange.fail(of_sender(e)),
     }
 }
 
 /// `POST /images/load`: the archive is read as it comes. `name` is ours: a name for the only image, in place of its own.
 pub fn load(daemon: &Daemon, name: Option<&str>, mut exchange: Exchange) -> Outcome {
-    let loaded = image::load(daemon, &mut exchange.connection, name);
+    let loaded = image::load(daemon, &mut exchange.connection, name).map_err(of_sender);
     answer(loaded, exchange)
+}
+
+/// An archive that is damaged is the fault of who sends it, as any other wrong request.
+fn of_sender(e: Error) -> Error {
+    if e.kind() == Kind::Corrupt { e.with_kind(Kind::Invalid) } else { e }
 }
 
 /// `POST /images/load?type=embedded`: a manifest by its path on this machine, or as the body.
 pub fn load_embedded(daemon: &Daemon, name: Option<&str>, path: Option<String>, mut exchange: Exchange) -> Outcome {
     let source = match path {
         Some(path) => Ok(Source::File(path.into())),
-        None => text(&mut exchange.connection).map(Source::Text),
+        None => {
+            exchange.connection.expect_document();
+            text(&mut exchange.connection).map(Source::Text)
+        }
     };
     let loaded = source.and_then(|source| image::load_embedded(daemon, source, name));
     answer(loaded, exchange)

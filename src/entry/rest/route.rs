@@ -8,6 +8,7 @@ use crate::entry::exchange::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::executor::container::{AttachQuery, CopyIn, ListQuery, WaitCondition};
 use crate::executor::events::EventQuery;
+use crate::modules::image::platform::Platform;
 use crate::modules::runtime::log::Query as LogQuery;
 use crate::utils::http::h1::{Method, RequestHead};
 use crate::utils::http::query::{Filters, Query, segments};
@@ -451,7 +452,13 @@ fn image(name: &[&str], verb: ImageVerb) -> Call {
 }
 
 fn container_create(q: &Query) -> Result<Call> {
-    refuse(q, &["platform"])?;
+    if let Some(text) = q.get("platform").filter(|text| !text.is_empty()) {
+        let here = Platform::here().normalised();
+        if Platform::parse(text)? != here {
+            let text = format!("platform {text:?} is not supported, only this machine's, {here}");
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+    }
     Ok(Call::ContainerCreate { name: q.get("name").map(str::to_owned) })
 }
 

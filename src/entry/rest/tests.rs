@@ -64,6 +64,7 @@ fn start() -> (UnixStream, std::thread::JoinHandle<Vec<String>>, Arc<Shared>) {
         idle_when_crowded: Duration::from_millis(10),
         head: Duration::from_millis(200),
         progress: Duration::from_millis(500),
+        ..Patience::default()
     };
     let (client, server) = UnixStream::pair().unwrap();
     let shared = Arc::new(Shared::new(patience).unwrap());

@@ -5,7 +5,7 @@ use super::root::Root;
 use super::volumes;
 use crate::api::container::{
     ContainerConfig, ContainerInspect, ContainerState, ContainerSummary, GraphDriver, HostConfig, InspectMount,
-    SummaryExtra, SummaryHostConfig,
+    SummaryExtra, SummaryHostConfig, SummaryNetworks,
 };
 use crate::api::volume::{DRIVER, MountRecord};
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::modules::container::{Container, disk, document, document::Document, s
 use crate::modules::image::driver::Driver;
 use crate::modules::spec;
 use crate::utils::time::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Lists containers, newest first. Each row is made when it is asked for.
@@ -90,6 +90,9 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
         state: run.word().into(),
         status: status::text(run, now),
         host_config: SummaryHostConfig { network_mode: head.network_mode.clone() },
+        network_settings: SummaryNetworks {
+            networks: joined(&head.network_mode, || json!({ "NetworkID": "", "EndpointID": "", "IPAddress": "" })),
+        },
         mounts: head.mounts.iter().map(mounted).collect(),
         extra: SummaryExtra {
             pid: run.pid,
@@ -190,15 +193,25 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         graph_driver: graph_driver(driver, root),
         size_rw: size_rw.map(bytes),
         mounts: mounts(&host, common.mount_points),
-        host_config: host,
         config: ContainerConfig { annotations, ..common.config },
         network_settings: json!({
+            "Networks": joined(&host.network_mode, || json!({
+                "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "", "DriverOpts": null,
+                "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,
+                "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+            })),
             "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "EndpointID": "", "Gateway": "",
             "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
-            "MacAddress": "", "Networks": {},
+            "MacAddress": "",
         }),
+        host_config: host,
         ..ContainerInspect::default()
     })
+}
+
+/// The networks of docker's that a container is in: two of them are no networks but ways to have none of one's own.
+fn joined(mode: &str, endpoint: impl FnOnce() -> Value) -> BTreeMap<String, Value> {
+    if matches!(mode, "none" | "host") { [(mode.to_owned(), endpoint())].into() } else { BTreeMap::new() }
 }
 
 fn is_no_new_privileges(option: &str) -> bool {

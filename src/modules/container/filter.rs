@@ -21,6 +21,9 @@ pub struct Filter {
     before: Option<Timestamp>,
     since: Option<Timestamp>,
     volume: Vec<String>,
+    network: Vec<String>,
+    /// Something was asked for that no container has.
+    nothing: bool,
 }
 
 /// What else is there, for words that mean something by themselves.
@@ -73,6 +76,15 @@ impl Filter {
                         f.since = Some(f.since.map_or(at, |since| since.min(at)));
                     }
                     "volume" => f.volume.push(value.clone()),
+                    "network" => f.network.push(value.clone()),
+                    // Swarm's, and only with that there are tasks.
+                    "is-task" => match value.as_str() {
+                        "true" | "1" => f.nothing = true,
+                        "false" | "0" => {}
+                        _ => return Err(Error::invalid(format!("invalid filter 'is-task={value}'"))),
+                    },
+                    // As docker on Linux, which has one kind.
+                    "isolation" => {}
                     _ => return Err(Error::invalid(format!("invalid filter {key:?}"))),
                 }
             }
@@ -94,7 +106,10 @@ impl Filter {
     /// Whether a container passes, but for its [`Filter::volumes`].
     pub fn matches(&self, id: &str, name: &str, head: &Head, run: &Run) -> bool {
         let any = |list: &[String], test: &dyn Fn(&str) -> bool| list.is_empty() || list.iter().any(|v| test(v));
-        any(&self.id, &|v| id.starts_with(v))
+        let network = if head.network_mode.is_empty() { "default" } else { &head.network_mode };
+        !self.nothing
+            && any(&self.id, &|v| id.starts_with(v))
+            && any(&self.network, &|v| v == network)
             && any(&self.name, &|v| name_matches(name, v))
             && any(&self.status, &|v| v == run.word())
             && any(&self.health, &|v| v == run.health.as_ref().map_or("none", |h| h.status.as_str()))
@@ -149,6 +164,7 @@ mod tests {
             image_id: "i1".into(),
             labels: [("a".to_string(), "b".to_string()), ("c".to_string(), String::new())].into(),
             created: Timestamp::from_unix(15, 0),
+            network_mode: "host".into(),
             ..Head::default()
         };
         let run = Run { running: true, started_at: Timestamp::from_unix(1, 0), ..Run::default() };
@@ -178,6 +194,12 @@ mod tests {
             (&[("since", "young")], false),
             (&[("since", "young"), ("since", "old")], true),
             (&[("exited", "0")], false),
+            (&[("network", "host")], true),
+            (&[("network", "none")], false),
+            (&[("network", "none"), ("network", "host")], true),
+            (&[("is-task", "false")], true),
+            (&[("is-task", "true")], false),
+            (&[("isolation", "default")], true),
         ] {
             assert_eq!(filter(list).unwrap().matches("abcdef", "web-1", &head, &run), want, "{list:?}");
         }
@@ -191,6 +213,7 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused() {
+        assert!(filter(&[("is-task", "maybe")]).unwrap_err().to_string().contains("maybe"));
         assert!(filter(&[("colour", "red")]).unwrap_err().to_string().contains("colour"));
         assert!(filter(&[("exited", "well")]).unwrap_err().to_string().contains("well"));
         assert_eq!(filter(&[("since", "nosuch")]).unwrap_err().kind(), crate::error::Kind::NotFound);

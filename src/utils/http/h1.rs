@@ -72,7 +72,7 @@ pub enum Length {
 pub struct RequestHead {
     /// Method.
     pub method: Method,
-    /// Path and query as sent.
+    /// Path and query as sent, without the scheme and the host that a target may begin with.
     pub target: String,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor: u8,
@@ -164,9 +164,8 @@ pub fn parse_request(head: &[u8]) -> Result<RequestHead> {
     if target.len() > MAX_TARGET {
         return Err(Error::invalid(format!("request target is longer than {MAX_TARGET} bytes")));
     }
-    if !target.starts_with('/') {
-        return Err(Error::invalid(format!("malformed HTTP request: target {target:?} is not a path")));
-    }
+    let target = origin_form(target)
+        .ok_or_else(|| Error::invalid(format!("malformed HTTP request: target {target:?} is not a path")))?;
     let seen = Fields::read(request.headers, minor)?;
     if minor == 1 && seen.hosts == 0 {
         return Err(Error::invalid("malformed HTTP request: missing required Host header"));
@@ -176,7 +175,7 @@ pub fn parse_request(head: &[u8]) -> Result<RequestHead> {
     }
     Ok(RequestHead {
         method: Method::parse(method),
-        target: target.to_owned(),
+        target,
         minor,
         length: seen.length.unwrap_or(Length::Known(0)),
         keep_alive: seen.keep_alive(minor),
@@ -185,6 +184,24 @@ pub fn parse_request(head: &[u8]) -> Result<RequestHead> {
         content_type: seen.content_type,
         registry_auth: seen.registry_auth,
     })
+}
+
+/// Path and query of a target that is a path, or a whole `http` or `https` URI, which a server must accept (RFC 9112
+/// §3.2.2). This one has all hosts alike.
+fn origin_form(target: &str) -> Option<String> {
+    if target.starts_with('/') {
+        return Some(target.to_owned());
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    match (authority.is_empty(), path.starts_with('/')) {
+        (true, _) => None,
+        (false, true) => Some(path.to_owned()),
+        (false, false) => Some(format!("/{path}")),
+    }
 }
 
 /// All fields of a whole request head, in order; none of one that [`parse_request`] refuses for its form.
@@ -411,6 +428,19 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_uri_is_its_path() {
+        for (target, want) in [
+            ("http://a/_ping", "/_ping"),
+            ("HTTP://[::1]:2375/v1.44/x?y=http://z/", "/v1.44/x?y=http://z/"),
+            ("https://a", "/"),
+            ("http://a?b", "/?b"),
+            ("/x://y", "/x://y"),
+        ] {
+            assert_eq!(request(&format!("GET {target} HTTP/1.1\r\nHost: b\r\n\r\n")).unwrap().target, want);
+        }
+    }
+
+    #[test]
     fn keep_alive_follows_version_and_connection() {
         let keep = |text: &str| request(text).unwrap().keep_alive;
         assert!(keep("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -457,7 +487,9 @@ mod tests {
     fn broken_heads_are_refused() {
         refused("GET / HTTP/1.1\r\n\r\n"); // no Host
         refused("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
-        refused("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n");
+        refused("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n");
+        refused("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n");
+        refused("GET a HTTP/1.1\r\nHost: a\r\n\r\n");
         refused("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
         refused("GET /\r\n\r\n");
         refused("PRI * HTTP/2.0\r\n\r\n");

@@ -4,7 +4,7 @@ pub mod object;
 
 use crate::error::{Error, Kind, Result};
 pub use object::Object;
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::marker::PhantomData;
 
@@ -37,6 +37,71 @@ pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Res
         }
     }
     read(bytes, |reader| reader.deserialize_seq(Elements(each, PhantomData)))
+}
+
+/// A tree in which no object has a member twice: `serde_json` keeps the last one without a word, and a reader of the file
+/// may have seen the first.
+#[derive(Debug)]
+pub struct Tree(pub serde_json::Value);
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Tree, D::Error> {
+        deserializer.deserialize_any(Branch).map(Tree)
+    }
+}
+
+struct Branch;
+
+impl<'de> Visitor<'de> for Branch {
+    type Value = serde_json::Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<serde_json::Value, E> {
+        Ok(serde_json::Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<serde_json::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<serde_json::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<serde_json::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<serde_json::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<serde_json::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<serde_json::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(Tree(element)) = list.next_element()? {
+            elements.push(element);
+        }
+        Ok(elements.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<serde_json::Value, A::Error> {
+        let mut object = serde_json::Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if object.contains_key(&name) {
+                return Err(serde::de::Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            let Tree(value) = members.next_value()?;
+            object.insert(name, value);
+        }
+        Ok(object.into())
+    }
 }
 
 type Reader<'r, 'b> = &'r mut serde_json::Deserializer<serde_json::de::SliceRead<'b>>;
@@ -282,6 +347,17 @@ mod tests {
             assert_eq!(parse_each(bad.as_bytes(), |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
         parse_each(b" [] ", |_: u32| panic!("empty")).unwrap();
+    }
+
+    #[test]
+    fn a_tree_has_no_member_twice() {
+        let text = r#"{"a":[1,-2,0.5,"x",null,true],"b":{"a":{}},"c":"\n"}"#;
+        let Tree(tree) = parse(text.as_bytes()).unwrap();
+        assert_eq!(tree, parse::<serde_json::Value>(text.as_bytes()).unwrap());
+        for text in [r#"{"a":1,"b":2,"a":1}"#, r#"[{"b":{"a":1,"\u0061":1}}]"#] {
+            let e = parse::<Tree>(text.as_bytes()).unwrap_err().to_string();
+            assert!(e.contains("duplicate field `a`"), "{e}");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use crate::error::{Context, Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockType, getsockopt, sendmsg, sockopt};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// Most descriptors that are taken with one read; the kernel closes those beyond.
@@ -175,18 +175,36 @@ pub fn passed() -> Result<RawFd> {
     number.ok_or_else(|| Error::invalid(format!("invalid LISTEN_FDS {count:?}")))
 }
 
-/// Takes the sockets that were [`passed`]. To be called once.
+/// Takes the sockets that were [`passed`]. To be called once, before the process opens anything of its own: what the
+/// manager did not pass would be that.
 ///
 /// # Errors
-/// As [`passed`]; a descriptor that is not open.
+/// As [`passed`]; `Kind::Invalid` for one that is no listening stream socket.
 pub fn take_passed() -> Result<Vec<OwnedFd>> {
-    (3..3 + passed()?).map(take_descriptor).collect()
+    let take = |raw| {
+        let fd = take_descriptor(raw)?;
+        check_listening(fd.as_fd()).map(|()| fd)
+    };
+    (3..3 + passed()?).map(|raw| take(raw).context(|| format!("LISTEN_FDS: descriptor {raw}"))).collect()
+}
+
+fn check_listening(fd: BorrowedFd<'_>) -> Result<()> {
+    match getsockopt(&fd, sockopt::SockType) {
+        Ok(SockType::Stream) => {}
+        Ok(_) => return Err(Error::invalid("is no stream socket")),
+        Err(nix::Error::ENOTSOCK) => return Err(Error::invalid("is no socket")),
+        Err(e) => return Err(e).context(|| "getsockopt(SO_TYPE)".into()),
+    }
+    match getsockopt(&fd, sockopt::AcceptConn).context(|| "getsockopt(SO_ACCEPTCONN)".into())? {
+        true => Ok(()),
+        false => Err(Error::invalid("is a socket that does not listen")),
+    }
 }
 
 fn take_descriptor(raw: RawFd) -> Result<OwnedFd> {
     // SAFETY: fcntl with integer arguments touches no memory; a number that is not open gives an error.
     if unsafe { libc::fcntl(raw, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(Error::last_os(format!("fcntl({raw}, F_SETFD, FD_CLOEXEC)"))).context(|| "LISTEN_FDS".into());
+        return Err(Error::last_os(format!("fcntl({raw}, F_SETFD, FD_CLOEXEC)")));
     }
     // SAFETY: the descriptor is open (the call above succeeded) and by the protocol's contract it is ours alone.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
@@ -195,8 +213,8 @@ fn take_descriptor(raw: RawFd) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
-    use std::os::unix::net::UnixStream;
+    use crate::error::Kind;
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
     #[test]
     fn descriptors_arrive_with_the_first_byte_only() {
@@ -225,6 +243,23 @@ mod tests {
         fds.clear();
         // Only when every copy is closed does the other side see the end.
         assert_eq!(receive_by(kept.as_fd(), &mut [0; 1], &mut fds, Some(Instant::now())).unwrap(), 0);
+    }
+
+    #[test]
+    fn only_what_listens_is_taken() {
+        let path = std::env::temp_dir().join(format!("listening-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        check_listening(listener.as_fd()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (stream, _other) = UnixStream::pair().unwrap();
+        let datagrams = UnixDatagram::unbound().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        for (fd, why) in
+            [(stream.as_fd(), "does not listen"), (datagrams.as_fd(), "no stream socket"), (null.as_fd(), "no socket")]
+        {
+            let e = check_listening(fd).unwrap_err();
+            assert!(e.kind() == Kind::Invalid && e.to_string().contains(why), "{e}");
+        }
     }
 
     #[test]
