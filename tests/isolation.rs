@@ -5,6 +5,7 @@ use crate::support::{IMAGE, contains, eventually, leaks, old_kernel, rootfs};
 use crate::{requires, tests};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 tests![
@@ -13,6 +14,8 @@ tests![
     host_namespaces_when_asked,
     namespaces_of_another_container,
     shared_memory_goes_with_the_ipc_namespace,
+    network_files_are_those_of_the_network,
+    network_files_that_were_changed_stay,
     namespace_of_a_stopped_container_is_refused,
     user_namespace_of_the_host_is_accepted,
     first_process_is_alone,
@@ -130,6 +133,58 @@ fn shared_memory_goes_with_the_ipc_namespace(bed: &mut Bed) {
     }
     // The user's own mount comes first.
     assert_eq!(bed.run("--ipc container:aa --tmpfs /dev/shm", "ls /dev/shm"), "");
+}
+
+fn network_files_are_those_of_the_network(bed: &mut Bed) {
+    bed.start();
+    let show = "sh -c 'hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf'";
+    bed.run_detached("aa", "--hostname one --add-host db:10.0.0.1 --dns 9.9.9.9", "sleep 1000");
+    bed.run_detached("bb", "--net container:aa", "sleep 1000");
+    let want = bed.isula(&format!("exec aa {show}")).ok();
+    contains(&want, "one\none\n");
+    contains(&want, "10.0.0.1\tdb\n");
+    assert_eq!(bed.run("--net container:bb", show), want);
+    bed.run_detached("cc", "--net container:bb", "sleep 1000");
+    for at in ["/HostsPath", "/HostnamePath", "/ResolvConfPath"] {
+        assert_eq!(bed.inspect("cc", at), bed.inspect("aa", at), "{at}");
+    }
+    // They are the same files, not copies.
+    bed.isula("exec cc sh -c 'echo 10.0.0.2 new >> /etc/hosts'").ok();
+    contains(&bed.isula("exec aa cat /etc/hosts").ok(), "10.0.0.2 new");
+    // The network goes on without the one that made it; what then joins has files of its own.
+    bed.isula("rm -f aa").ok();
+    contains(&bed.run("--net container:bb", show), "127.0.0.1\tlocalhost\n");
+    for (option, part) in [
+        ("--dns 9.9.9.9", "dns and the network mode"),
+        ("--dns-search lan", "dns and the network mode"),
+        ("--dns-opt ndots:1", "dns and the network mode"),
+        ("--add-host db:10.0.0.1", "custom host-to-IP mapping and the network mode"),
+        ("--hostname two", "hostname and the network mode"),
+    ] {
+        let o = bed.isula(&format!("create --net container:bb {option} {IMAGE} true"));
+        assert_ne!(o.code, 0, "{}", o.show());
+        contains(&o.err, part);
+    }
+}
+
+fn network_files_that_were_changed_stay(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "--hostname one", "sleep 1000");
+    let path = |at: &str| PathBuf::from(bed.inspect("aa", at).as_str().unwrap());
+    let (hosts, name) = (path("/HostsPath"), path("/HostnamePath"));
+    bed.isula("exec aa sh -c 'echo 10.0.0.2 new >> /etc/hosts'").ok();
+    let edited = fs::read_to_string(&hosts).unwrap();
+    let times = || fs::metadata(&name).map(|m| (m.mtime(), m.ctime(), m.ctime_nsec())).unwrap();
+    let before = times();
+    bed.isula("restart -t 0 aa").ok();
+    assert_eq!(bed.isula("exec aa tail -n 1 /etc/hosts").ok(), "10.0.0.2 new");
+    assert_eq!(fs::read_to_string(&hosts).unwrap(), edited);
+    assert_eq!(times(), before, "written again");
+    // What nobody has changed is made anew where it is lost.
+    bed.isula("stop -t 0 aa").ok();
+    fs::remove_file(&hosts).unwrap();
+    bed.isula("start aa").ok();
+    contains(&bed.isula("exec aa cat /etc/hosts").ok(), "127.0.0.1\tone");
 }
 
 fn namespace_of_a_stopped_container_is_refused(bed: &mut Bed) {

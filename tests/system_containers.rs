@@ -12,6 +12,7 @@ tests![
     an_init_boots_and_stops,
     an_init_reboots_and_powers_off,
     network_files_are_written_inside,
+    one_name_of_a_container_is_left_in_a_root,
     environment_goes_to_a_file,
     kernel_parameters_are_opened,
     other_parameters_of_the_host_are_not,
@@ -114,6 +115,29 @@ fn network_files_are_written_inside(bed: &mut Bed) {
     bed.isula("exec aa sh -c 'echo new > /etc/h; mv /etc/h /etc/hosts'").ok();
     bed.isula("restart aa").ok();
     assert_eq!(read("hosts"), "new\n127.0.0.1\tmachine\n10.0.0.1\tdb\n");
+    // One that shares its network sees what it has, and nothing that a link in it leads to.
+    eventually("it boots again", || log(&root).matches(BOOTED).count() == 2);
+    let show = "sh -c 'hostname; cat /etc/hostname /etc/hosts'";
+    let want = "machine\nmachine\nnew\n127.0.0.1\tmachine\n10.0.0.1\tdb";
+    assert_eq!(bed.run("--net container:aa", show), want);
+    bed.run_detached("hop", "--net container:aa", "sleep 1000");
+    assert_eq!(bed.run("--net container:hop", show), want);
+    fs::remove_file(root.join("etc/hosts")).unwrap();
+    symlink(&outside, root.join("etc/hosts")).unwrap();
+    let hosts = bed.run("--net container:aa", "cat /etc/hosts");
+    assert!(!hosts.contains("mine") && hosts.contains("localhost"), "{hosts}");
+}
+
+fn one_name_of_a_container_is_left_in_a_root(bed: &mut Bed) {
+    bed.start();
+    let root = root(bed);
+    fs::write(root.join("etc/hosts"), "10.0.0.9 own\n").unwrap();
+    for name in ["aa", "bb"] {
+        let id = boot(bed, &root, name, "");
+        let want = format!("10.0.0.9 own\n127.0.0.1\t{}\n", &id[..12]);
+        assert_eq!(fs::read_to_string(root.join("etc/hosts")).unwrap(), want);
+        bed.isula(&format!("rm -f {name}")).ok();
+    }
 }
 
 fn environment_goes_to_a_file(bed: &mut Bed) {

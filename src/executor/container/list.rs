@@ -1,6 +1,7 @@
 //! Listing and inspecting.
 
 use super::ListQuery;
+use super::network_files;
 use super::root::Root;
 use super::volumes;
 use crate::api::container::{
@@ -162,7 +163,10 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
     let own = root.as_ref().and_then(|root| root.overlay.as_ref().map(|overlay| &overlay.upper)).or(copied.as_ref());
     let size_rw = own.filter(|_| size).map(|path| disk::tree_size(path));
     let driver = if copied.is_some() { Driver::Vfs } else { Driver::Overlay };
-    let common = document.common_config;
+    let mut common = document.common_config;
+    if let Some(paths) = network_files::shared(daemon, &container, &host) {
+        [common.hostname_path, common.hosts_path, common.resolv_conf_path] = paths;
+    }
     let annotations = spec::annotations(&common.config, &host, &daemon.settings.defaults, &common.log_path);
     let seccomp = host.security_opt.iter().find_map(|o| o.strip_prefix("seccomp=").or(o.strip_prefix("seccomp:")));
     Ok(ContainerInspect {

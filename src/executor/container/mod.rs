@@ -14,6 +14,7 @@ mod export;
 mod interfaces;
 mod list;
 mod logs;
+mod network_files;
 #[cfg(feature = "image-tools")]
 mod prune;
 pub(super) mod remains;

@@ -72,6 +72,11 @@ impl Root {
         })
     }
 
+    /// Whether the network files are written in it, and nothing is mounted over them.
+    pub fn holds_network_files(&self, host: &HostConfig) -> bool {
+        host.system_container && self.device.is_none()
+    }
+
     /// Opens it to be read as a whole. A container may run on it.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Starting a container.
 
+use super::network_files;
 use super::remains;
 use super::root::Root;
 use super::settle::{self, remove, settle};
@@ -7,18 +8,17 @@ use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::shim::{Launch, Launched, Request, Streams, VERSION};
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::{Change, Daemon, health, monitor};
-use crate::modules::container::document::Document;
 use crate::modules::container::health::starting;
 use crate::modules::container::policy::Backoff;
 use crate::modules::container::run::{Phase, Remains, Verb, Verdict, permit};
-use crate::modules::container::{Container, PendingClient, external, files, host_channel, inside};
+use crate::modules::container::{Container, PendingClient, external, host_channel, inside};
 use crate::modules::runtime::shim::{self, Watch};
-use crate::modules::spec::{self, ContainerFiles, JoinedNamespaces, Mode};
+use crate::modules::spec::{self, JoinedNamespaces, Mode};
 use crate::utils::atomic_file::Durability;
 use crate::utils::kernel;
 use crate::utils::sys::socket::{self, MAX_DESCRIPTORS};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,17 +176,17 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     }
     host_channel::restore(&host.host_channel)?;
     let namespaces = join(daemon, container, &host)?;
-    let inside = Some(root.path.as_path()).filter(|_| host.system_container && root.device.is_none());
+    let inside = root.holds_network_files(&host).then_some(root.path.as_path());
     if let Some(inside) = inside.filter(|_| !host.env_target_file.is_empty()) {
         inside::write_environment(inside, &host.env_target_file, &config.env, owner)?;
     }
-    let (hostname, container_files) = write_files(daemon, container, &document, &host, (owner, inside))?;
+    let (hostname, files) = network_files::write(daemon, container, &document, &host, (owner, inside))?;
     let spec = spec::generate(&spec::Input {
         id,
         config,
         host: &host,
         rootfs: &root.path,
-        files: &container_files,
+        files: &files,
         namespaces: &namespaces,
         defaults: &daemon.settings.defaults,
         hostname: &hostname,
@@ -226,7 +226,8 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     drop(fds);
     if result.is_ok() {
         for (streams, fds) in later {
-            if let Err(e) = shim::request(&state_directory, &Request::Attach(streams), &socket::borrow(&fds)) {
+            let attach = Request::Attach(streams);
+            if let Err(e) = shim::request(&state_directory, None, &attach, &socket::borrow(&fds)) {
                 log::warn!("container {id}: a waiting client is not attached: {e}");
             }
         }
@@ -312,50 +313,4 @@ fn user_namespace(daemon: &Daemon, host: &HostConfig) -> Result<Option<PathBuf>>
         }
     }
     Ok(first.map(|(path, ..)| path))
-}
-
-/// Writes the network files; gives the host name that the container sees, and the files. A container that shares
-/// another's network shares its files. The root of a system container, `inside`, gets them itself.
-fn write_files(
-    daemon: &Daemon,
-    container: &Container,
-    document: &Document,
-    host: &HostConfig,
-    (owner, inside): ((u32, u32), Option<&Path>),
-) -> Result<(String, ContainerFiles)> {
-    let config = &document.common_config.config;
-    if let Mode::Container(other) = spec::mode(&host.network_mode) {
-        let other = daemon.find(other)?;
-        let owner = daemon.disk.document(&other.id)?.common_config;
-        let given = |path: String| Some(PathBuf::from(path)).filter(|p| p.is_file());
-        let files = ContainerFiles {
-            hostname: given(owner.hostname_path),
-            hosts: given(owner.hosts_path),
-            resolv_conf: given(owner.resolv_conf_path),
-        };
-        let hostname = if config.hostname.is_empty() { owner.config.hostname } else { config.hostname.clone() };
-        return Ok((hostname, files));
-    }
-    let hostname = spec::host_name(&container.id, config, host);
-    let directory = daemon.disk.directory(&container.id);
-    let content = files::Content {
-        hostname: &hostname,
-        domainname: &config.domainname,
-        host_network: spec::mode(&host.network_mode) == Mode::Host,
-        extra_hosts: &host.extra_hosts,
-        dns: &host.dns,
-        dns_options: &host.dns_options,
-        dns_search: &host.dns_search,
-        owner,
-    };
-    match inside.map(|root| inside::write_network_files(root, &content)) {
-        Some(Ok(())) => return Ok((hostname, ContainerFiles::default())),
-        // As in other containers then.
-        Some(Err(e)) if e.errno() == Some(libc::EROFS) => {}
-        Some(Err(e)) => return Err(e),
-        None => {}
-    }
-    files::write(&directory, &content)?;
-    let [name, hosts, resolv] = files::paths(&directory);
-    Ok((hostname, ContainerFiles { hostname: Some(name), hosts: Some(hosts), resolv_conf: Some(resolv) }))
 }

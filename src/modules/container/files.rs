@@ -1,10 +1,16 @@
 //! The files `hostname`, `hosts` and `resolv.conf` that are mounted over those of the image. Written anew at each
 //! start, in place: a running container that shares them sees the change. A reboot needs none of them.
+//!
+//! One that somebody has changed stays as it is. It is told by its time of change: each of ours bears that of the
+//! container's creation, which no later writing gives.
 
 use crate::error::{Context, Result};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use crate::utils::time::Timestamp;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Largest host file that is copied.
 const LARGEST: u64 = 1 << 20;
@@ -35,17 +41,32 @@ pub fn paths(directory: &Path) -> [PathBuf; 3] {
     ["hostname", "hosts", "resolv.conf"].map(|name| directory.join(name))
 }
 
-/// Writes the three files into `directory`, for the container's root.
+/// What is in the three files, in the order of [`paths`].
+pub fn texts(content: &Content<'_>) -> [String; 3] {
+    let base = if content.host_network { read_host("/etc/hosts") } else { None };
+    let resolv = resolv_text(read_host("/etc/resolv.conf"), content);
+    [format!("{}\n", content.hostname), hosts_text(base, content), resolv]
+}
+
+/// Writes the three files into `directory`, for the container's root `owner` (ids of the host), unless somebody has
+/// changed them since the container was `created`.
 ///
 /// # Errors
 /// The failing call.
-pub fn write(directory: &Path, content: &Content<'_>) -> Result<()> {
-    let [hostname, hosts, resolv] = paths(directory);
-    let write = |path: &Path, bytes: &[u8]| write_in_place(path, bytes, content.owner);
-    write(&hostname, format!("{}\n", content.hostname).as_bytes())?;
-    let base = if content.host_network { read_host("/etc/hosts") } else { None };
-    write(&hosts, hosts_text(base, content).as_bytes())?;
-    write(&resolv, resolv_text(read_host("/etc/resolv.conf"), content).as_bytes())
+pub fn write(directory: &Path, texts: &[String; 3], owner: (u32, u32), created: Timestamp) -> Result<()> {
+    let mark = mark(created);
+    paths(directory).iter().zip(texts).try_for_each(|(path, text)| write_in_place(path, text.as_bytes(), owner, mark))
+}
+
+/// The time of change of files that nobody has changed. No clock stood before 1970.
+fn mark(created: Timestamp) -> Duration {
+    Duration::from_nanos(u64::try_from(created.unix_nanos()).unwrap_or_default())
+}
+
+fn is_marked(metadata: &Metadata, mark: Duration) -> bool {
+    let nanos = metadata.mtime_nsec();
+    // Some file systems keep whole seconds.
+    metadata.mtime() == mark.as_secs() as i64 && (nanos == 0 || nanos == i64::from(mark.subsec_nanos()))
 }
 
 pub(super) fn hosts_text(host: Option<String>, content: &Content<'_>) -> String {
@@ -106,18 +127,34 @@ pub(super) fn read_host(path: &str) -> Option<String> {
     Some(text)
 }
 
-/// Writes unless the content is there already: a start again costs the flash nothing. What is there may be of any size:
-/// the container may write to it.
-fn write_in_place(path: &Path, content: &[u8], (uid, gid): (u32, u32)) -> Result<()> {
+/// Writes unless the content is there already, as a start again costs the flash nothing, or other content that is not
+/// ours. What is there may be of any size: the container may write to it.
+fn write_in_place(path: &Path, content: &[u8], (uid, gid): (u32, u32), mark: Duration) -> Result<()> {
     let mut old = Vec::with_capacity(content.len() + 1);
-    let read = std::fs::File::open(path).and_then(|file| file.take(content.len() as u64 + 1).read_to_end(&mut old));
+    let read = File::open(path).and_then(|file| {
+        let metadata = file.metadata()?;
+        file.take(content.len() as u64 + 1).read_to_end(&mut old)?;
+        Ok(metadata)
+    });
+    let set_mark = |file: &File| file.set_modified(SystemTime::UNIX_EPOCH + mark);
     match read {
-        Ok(_) if old == content => return Ok(()),
+        Ok(metadata) if old == content => {
+            // One of an earlier version, which did not mark them.
+            if is_marked(&metadata, mark) {
+                return Ok(());
+            }
+            return OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|file| set_mark(&file))
+                .context(|| format!("futimens({path:?})"));
+        }
+        // An empty one is what a power cut leaves of a file that was just made.
+        Ok(metadata) if metadata.len() > 0 && !is_marked(&metadata, mark) => return Ok(()),
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context(|| format!("read({path:?})")),
         _ => {}
     }
-    use std::io::Write;
-    std::fs::OpenOptions::new()
+    OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
@@ -125,7 +162,8 @@ fn write_in_place(path: &Path, content: &[u8], (uid, gid): (u32, u32)) -> Result
         .open(path)
         .and_then(|mut f| {
             std::os::unix::fs::fchown(&f, Some(uid), Some(gid))?;
-            f.write_all(content)
+            f.write_all(content)?;
+            set_mark(&f)
         })
         .context(|| format!("write({path:?})"))
 }
@@ -172,16 +210,38 @@ mod tests {
     }
 
     #[test]
-    fn writing_again_keeps_the_file() {
-        use std::os::unix::fs::MetadataExt;
+    fn writing_again_keeps_the_file_and_what_others_wrote() {
         let dir = std::env::temp_dir().join(format!("files-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        write(&dir, &content()).unwrap();
-        let inode = || std::fs::metadata(dir.join("hosts")).unwrap().ino();
-        let first = inode();
-        write(&dir, &Content { hostname: "other", ..content() }).unwrap();
-        assert_eq!(inode(), first);
-        assert_eq!(std::fs::read_to_string(dir.join("hostname")).unwrap(), "other\n");
+        let created = Timestamp::from_unix(1_700_000_000, 123_456_789);
+        let put = |name| {
+            let content = Content { hostname: name, ..content() };
+            write(&dir, &texts(&content), content.owner, created).unwrap();
+        };
+        let metadata = || std::fs::metadata(dir.join("hostname")).unwrap();
+        let text = || std::fs::read_to_string(dir.join("hostname")).unwrap();
+        put("box");
+        let first = metadata();
+        assert_eq!((first.mtime(), first.mtime_nsec()), (1_700_000_000, 123_456_789));
+        put("other");
+        assert_eq!((metadata().ino(), text().as_str()), (first.ino(), "other\n"));
+        // Unchanged, it is not touched at all.
+        let before = metadata();
+        put("other");
+        assert_eq!((metadata().ctime(), metadata().ctime_nsec()), (before.ctime(), before.ctime_nsec()));
+        std::fs::write(dir.join("hostname"), "mine\n").unwrap();
+        put("third");
+        assert_eq!(text(), "mine\n");
+        // One of ours without a mark is marked, one that is lost or empty is made anew.
+        std::fs::write(dir.join("hostname"), "box\n").unwrap();
+        put("box");
+        put("other");
+        assert_eq!(text(), "other\n");
+        std::fs::write(dir.join("hostname"), "").unwrap();
+        put("box");
+        std::fs::remove_file(dir.join("hostname")).unwrap();
+        put("box");
+        assert_eq!(text(), "box\n");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

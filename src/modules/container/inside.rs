@@ -15,7 +15,11 @@ use std::path::Path;
 
 /// Largest file that is changed.
 const LARGEST: u64 = 10 << 20;
+/// Largest file that is read for another container.
+const LARGEST_COPY: u64 = 1 << 20;
 const MODE: u32 = 0o644;
+/// Digits of an id that is a host name.
+const SHORT: usize = 12;
 
 /// Writes `/etc/hostname`, and what `/etc/hosts` and `/etc/resolv.conf` lack, into the directory `root`.
 ///
@@ -36,6 +40,18 @@ pub fn write_network_files(root: &Path, content: &Content<'_>) -> Result<()> {
         resolv.write(resolv_text(base, content).as_bytes())?;
     }
     Ok(())
+}
+
+/// What [`write_network_files`] wrote and the container has made of it, in the order of [`super::files::paths`]; `None` for
+/// what is no file of a fair size and of text, in the directory `root`.
+pub fn read_network_files(root: &Path) -> [Option<String>; 3] {
+    let Ok(root) = Root::open(root) else { return Default::default() };
+    ["etc/hostname", "etc/hosts", "etc/resolv.conf"].map(|name| {
+        let file = root.open_regular(Path::new(name)).ok()?;
+        let mut text = String::new();
+        let length = file.take(LARGEST_COPY + 1).read_to_string(&mut text).ok()?;
+        Some(text).filter(|_| length as u64 <= LARGEST_COPY)
+    })
 }
 
 /// Sets each variable (`K=V`) in the file `target` below the directory `root`; its other lines stay.
@@ -108,18 +124,26 @@ impl File<'_> {
     }
 }
 
-/// The file's lines, and after them those that are missing: the container's name, and what was asked for.
+/// Whether this line is one that names a container by its id: then it is ours, of this container or of one before it.
+fn names_an_id(line: &str) -> bool {
+    let Some(names) = line.strip_prefix("127.0.0.1\t") else { return false };
+    let (full, name) = names.split_once(' ').unwrap_or((names, names));
+    let is_id = name.len() == SHORT && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_id && full.strip_prefix(name).is_some_and(|domain| domain.is_empty() || domain.starts_with('.'))
+}
+
+/// The file's lines but for those that name earlier containers, and after them those that are missing: the container's
+/// name, and what was asked for.
 fn merge_hosts(base: Option<String>, content: &Content<'_>) -> String {
     let whole = hosts_text(None, content);
-    let Some(mut text) = base else { return whole };
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
+    let Some(base) = base else { return whole };
     // The default's own lines for this machine itself come before the name's.
-    let wanted = whole.lines().skip_while(|line| !line.split_ascii_whitespace().any(|w| w == content.hostname));
-    let missing: Vec<&str> = wanted.filter(|line| text.lines().all(|l| l != *line)).collect();
-    missing.iter().for_each(|line| text.extend([line, "\n"]));
-    text
+    let wanted: Vec<&str> =
+        whole.lines().skip_while(|line| !line.split_ascii_whitespace().any(|w| w == content.hostname)).collect();
+    let mut lines: Vec<&str> = base.lines().filter(|line| wanted.contains(line) || !names_an_id(line)).collect();
+    let missing: Vec<&str> = wanted.into_iter().filter(|line| !lines.contains(line)).collect();
+    lines.extend(missing);
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 fn merge_environment(base: &str, env: &[String]) -> String {
@@ -186,6 +210,22 @@ mod tests {
         fs::create_dir(root.join("etc/env")).unwrap();
         assert!(write_environment(&root, "/etc/env", &["A=1".into()], owner).is_err());
         fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn the_name_of_an_earlier_container_goes() {
+        let merge = |base: &str, hostname| merge_hosts(Some(base.into()), &Content { hostname, ..content(&[], &[]) });
+        let (first, second) = ("0123456789ab", "fedcba987654");
+        let once = merge("127.0.0.1\tlocalhost", first);
+        assert_eq!(once, format!("127.0.0.1\tlocalhost\n127.0.0.1\t{first}\n"));
+        assert_eq!(merge(&once, first), once);
+        assert_eq!(merge(&once, second), format!("127.0.0.1\tlocalhost\n127.0.0.1\t{second}\n"));
+        let full = format!("127.0.0.1\t{first}.lan {first}\n");
+        assert_eq!(merge(&full, "box"), "127.0.0.1\tbox\n");
+        // Everything else is somebody's.
+        let others =
+            format!("127.0.0.1 {first}\n127.0.0.1\t{first} x\n127.0.0.1\told\n127.0.0.1\tc0ffee\n10.0.0.1\t{first}\n");
+        assert_eq!(merge(&others, "box"), format!("{others}127.0.0.1\tbox\n"));
     }
 
     #[test]

@@ -57,7 +57,8 @@ fn modes(host: &HostConfig) -> [(&'static str, &str, &'static [&'static str]); 6
     ]
 }
 
-/// Checks the modes and the host name, which needs an own UTS namespace and network identity.
+/// Checks the modes, the host name, which needs an own UTS namespace and network identity, and what goes into the network
+/// files, which are those of the container whose network is shared.
 pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
     for (what, value, words) in modes(host) {
         match mode(value) {
@@ -72,6 +73,14 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
                 });
             }
             _ => {}
+        }
+    }
+    if matches!(mode(&host.network_mode), Mode::Container(_)) {
+        if !(host.dns.is_empty() && host.dns_search.is_empty() && host.dns_options.is_empty()) {
+            return Err(Error::invalid("conflicting options: dns and the network mode"));
+        }
+        if !host.extra_hosts.is_empty() {
+            return Err(Error::invalid("conflicting options: custom host-to-IP mapping and the network mode"));
         }
     }
     if !config.hostname.is_empty() {

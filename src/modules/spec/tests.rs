@@ -324,6 +324,14 @@ fn requests_that_break_a_rule() {
         (HostConfig { volumes_from: vec!["x".into(); 1001], ..host() }, "too many containers with volumes"),
         (HostConfig { publish_all_ports: true, ..host() }, "publishing ports"),
         (HostConfig { publish_all_ports: true, network_mode: "container:x".into(), ..host() }, "conflicting options"),
+        (
+            HostConfig { dns_search: vec!["x".into()], network_mode: "container:x".into(), ..host() },
+            "conflicting options: dns and the network mode",
+        ),
+        (
+            HostConfig { extra_hosts: vec!["a:1.1.1.1".into()], network_mode: "container:x".into(), ..host() },
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
         (HostConfig { shm_size: -1, ..host() }, "SHM size"),
         (HostConfig { cap_drop: vec!["KILL".into(); 1001], ..host() }, "too many dropped capabilities"),
         (
