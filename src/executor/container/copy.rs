@@ -1,6 +1,7 @@
 //! Files into a container and out of it, in any state of it.
 
 use super::CopyIn;
+use super::network_files;
 use super::root::Root;
 use crate::api::archive::{PathStat, ViewOrder};
 use crate::api::container::HostConfig;
@@ -11,9 +12,9 @@ use crate::modules::container::Container;
 use crate::modules::container::document::Document;
 use crate::modules::container::run::{Phase, Verb, permit};
 use crate::modules::copy::{Found, Incoming};
-use crate::modules::remap::Ids;
+use crate::modules::remap::{Ids, Remap};
 use crate::modules::runtime::root::View;
-use crate::modules::spec::{at_rest, remap_of};
+use crate::modules::spec::{ContainerFiles, at_rest, remap_of};
 use crate::utils::accounts;
 use std::io::{Read, Write};
 use std::sync::{Arc, MutexGuard};
@@ -43,13 +44,14 @@ fn open<'a>(daemon: &Daemon, container: &'a Arc<Container>, write: bool) -> Resu
         return Ok(Opened { view, document, host, pid: run.pid, _operation: None });
     }
     let root = Root::find(daemon, id, &document, &host)?;
-    let mut mounts = root.mounts;
-    mounts.extend(at_rest(
-        &host,
-        &document.common_config.mount_points,
-        remap_of(&host, &daemon.settings.defaults)?.as_ref(),
-        write,
-    )?);
+    let remap = remap_of(&host, &daemon.settings.defaults)?;
+    let owner = remap.as_ref().map(Remap::root).unwrap_or_default();
+    let files = match root.holds_network_files(&host) {
+        true => ContainerFiles::default(),
+        false => network_files::at_rest(daemon, container, &document, &host, owner, write)?,
+    };
+    let points = &document.common_config.mount_points;
+    let mounts = at_rest(&host, points, (root.mounts, &files), remap.as_ref(), write)?;
     let view = View::mounted(&ViewOrder {
         root: RootOrder { overlay: root.overlay.unwrap_or_default(), device: root.device, target: root.path },
         mounts,

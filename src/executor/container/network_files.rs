@@ -119,6 +119,37 @@ pub fn write(
     Ok((hostname, given(files::paths(&directory))))
 }
 
+/// Those of a container that does not run. Before its first start it has none; then they are written when `make` says so,
+/// since something is to be copied into it.
+///
+/// # Errors
+/// As [`write`].
+#[cfg(feature = "image-tools")]
+pub fn at_rest(
+    daemon: &Daemon,
+    container: &Container,
+    document: &Document,
+    host: &HostConfig,
+    owner: (u32, u32),
+    make: bool,
+) -> Result<ContainerFiles> {
+    let files = match Owner::find(daemon, container, host) {
+        Ok(Some(peer)) => peer.files(),
+        Ok(None) => ContainerFiles::default(),
+        // It cannot start without the other; its own files are its own.
+        Err(_) => return Ok(given(files::paths(&daemon.disk.directory(&container.id)))),
+    };
+    if files != ContainerFiles::default() {
+        return Ok(files);
+    }
+    match given(files::paths(&daemon.disk.directory(&container.id))) {
+        none if make && none == ContainerFiles::default() => {
+            write(daemon, container, document, host, (owner, None)).map(|(_, files)| files)
+        }
+        own => Ok(own),
+    }
+}
+
 /// Where they are, in the order of [`files::paths`], for a container that shares another's; `None` for others.
 pub fn shared(daemon: &Daemon, container: &Container, host: &HostConfig) -> Option<[String; 3]> {
     let owner = Owner::find(daemon, container, host).ok().flatten()?;

@@ -2,7 +2,7 @@
 
 use super::namespace::{Mode, mode};
 use super::volume::{self, Propagation, Wanted};
-use super::{Input, kernel, system};
+use super::{ContainerFiles, Input, kernel, system};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::oci::runtime::{Device, Mount};
 use crate::error::{Context, Error, Result};
@@ -64,12 +64,13 @@ pub(super) fn of_container(
     };
     mounts.retain(|m| !replaced(m));
     mounts.extend(wanted);
-    order::sort_by_key(&mut mounts, |m| m.destination.split('/').filter(|part| !part.is_empty()).count());
+    sort(&mut mounts);
     Ok(mounts)
 }
 
-/// What of the host a container has mounted that does not run: binds and volumes, without what lives in memory or
-/// in the kernel. Missing sources of `-v` are made when `make` says so, and otherwise left out.
+/// What of the host and of its image, `image_mounts`, a container has mounted that does not run: binds, volumes and the
+/// network files, without what lives in memory or in the kernel. Missing sources of `-v` are made when `make` says so,
+/// and otherwise left out.
 ///
 /// # Errors
 /// As at the start.
@@ -77,13 +78,17 @@ pub(super) fn of_container(
 pub fn at_rest(
     host: &HostConfig,
     points: &std::collections::BTreeMap<String, crate::api::volume::MountRecord>,
+    (image_mounts, files): (Vec<Mount>, &ContainerFiles),
     remap: Option<&Remap>,
     make: bool,
 ) -> Result<Vec<Mount>> {
-    let mut mounts = Vec::new();
+    let mut mounts = network_files(files)?;
+    mounts.retain(|m| image_mounts.iter().all(|own| own.destination != m.destination));
+    let mut wanted = Vec::new();
     for w in volume::of_container(host, points)? {
         let source = Path::new(&w.mount.source);
         let there = source.symlink_metadata().is_ok();
+        mounts.retain(|m| m.destination != w.mount.destination);
         match w.mount.kind.as_str() {
             "bind" if !there && w.create_source && make => {
                 make_source(source, remap).context(|| format!("mkdir({source:?}) for a volume"))?;
@@ -91,10 +96,23 @@ pub fn at_rest(
             "bind" | "squashfs" if there => {}
             _ => continue,
         }
-        mounts.push(w.mount);
+        wanted.push(w.mount);
     }
-    order::sort_by_key(&mut mounts, |m| m.destination.split('/').filter(|part| !part.is_empty()).count());
-    Ok(mounts)
+    mounts.extend(wanted);
+    sort(&mut mounts);
+    // The request's come after the image's, in their place.
+    Ok(image_mounts.into_iter().chain(mounts).collect())
+}
+
+/// Parents first.
+fn sort(mounts: &mut [Mount]) {
+    order::sort_by_key(mounts, |m| m.destination.split('/').filter(|part| !part.is_empty()).count());
+}
+
+fn network_files(files: &ContainerFiles) -> Result<Vec<Mount>> {
+    let all =
+        [("/etc/hostname", &files.hostname), ("/etc/hosts", &files.hosts), ("/etc/resolv.conf", &files.resolv_conf)];
+    all.into_iter().filter_map(|(at, source)| source.as_ref().map(|source| bind(at, source))).collect()
 }
 
 /// Makes a directory and those on the way to it for the container's root.
@@ -140,15 +158,7 @@ fn template(input: &Input<'_>, remap: Option<&Remap>) -> Result<Vec<Mount>> {
     }
     mounts.extend(message_queues(input, remap)?);
     mounts.extend(shm(input)?);
-    for (destination, source) in [
-        ("/etc/hostname", &input.files.hostname),
-        ("/etc/hosts", &input.files.hosts),
-        ("/etc/resolv.conf", &input.files.resolv_conf),
-    ] {
-        if let Some(source) = source {
-            mounts.push(bind(destination, source)?);
-        }
-    }
+    mounts.extend(network_files(input.files)?);
     Ok(mounts)
 }
 
