@@ -343,6 +343,16 @@ fn sysctls_are_the_allowed_ones(bed: &mut Bed) {
     bed.start();
     assert_eq!(bed.run("--sysctl net.ipv4.ip_forward=1", "cat /proc/sys/net/ipv4/ip_forward"), "1");
     assert_eq!(bed.run("--sysctl kernel.shmmni=1234", "cat /proc/sys/kernel/shmmni"), "1234");
+    let limit = "/proc/sys/kernel/pid_max";
+    if crate::support::old_kernel::is_at_least(6, 14) {
+        let outside = std::fs::read_to_string(limit).unwrap();
+        assert_eq!(bed.run("--sysctl kernel.pid_max=1000", &format!("cat {limit}")), "1000");
+        assert_eq!(std::fs::read_to_string(limit).unwrap(), outside);
+    } else {
+        let o = bed.isula(&format!("create --sysctl kernel.pid_max=1000 {IMAGE} true"));
+        assert_ne!(o.code, 0, "{}", o.show());
+        contains(&o.err, "before Linux 6.14");
+    }
     for line in [
         "--sysctl kernel.panic=1",
         "--sysctl nosuch=1",
@@ -350,6 +360,7 @@ fn sysctls_are_the_allowed_ones(bed: &mut Bed) {
         "--net host --sysctl net.ipv4.ip_forward=1",
         "--sysctl net/../../kernel/panic=1",
         "--sysctl net.nosuch=1",
+        "--pid host --sysctl kernel.pid_max=1000",
     ] {
         let o = bed.isula(&format!("run --rm {line} {IMAGE} true"));
         assert_ne!(o.code, 0, "{}", o.show());

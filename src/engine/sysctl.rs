@@ -4,7 +4,8 @@
 //! opens it, and no file that an image brings can stand in its place.
 
 use crate::error::{Context, Error, Result};
-use libc::{CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, c_int};
+use crate::utils::kernel;
+use libc::{CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUTS, c_int};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -32,6 +33,8 @@ pub fn check(parameters: &BTreeMap<String, String>, own: c_int) -> Result<()> {
             | "kernel/shmmax"
             | "kernel/shmmni"
             | "kernel/shm_rmid_forced" => (CLONE_NEWIPC, "ipc"),
+            // One for all namespaces before that.
+            "kernel/pid_max" if kernel::version() >= kernel::OWN_PID_MAX => (CLONE_NEWPID, "pid"),
             "kernel/hostname" | "kernel/domainname" => (CLONE_NEWUTS, "uts"),
             _ => return Err(Error::invalid(format!("sysctl {key:?} is not in a separate kernel namespace"))),
         };
@@ -85,6 +88,7 @@ mod tests {
         check("net.ipv4.ip_forward", CLONE_NEWNET).unwrap();
         check("net/ipv4/conf/eth0.1/forwarding", CLONE_NEWNET).unwrap();
         check("kernel.shmmax", CLONE_NEWIPC).unwrap();
+        assert_eq!(check("kernel.pid_max", CLONE_NEWPID).is_ok(), kernel::version() >= kernel::OWN_PID_MAX);
         for (key, own) in [
             ("net.ipv4.ip_forward", CLONE_NEWIPC),
             ("kernel.panic", !0),
@@ -92,6 +96,7 @@ mod tests {
             ("net..x", !0),
             ("", !0),
             ("fs.mqueue.msg_max", 0),
+            ("kernel.pid_max", CLONE_NEWIPC),
         ] {
             assert!(check(key, own).is_err(), "{key}");
         }

@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+/// Since then `kernel.pid_max` belongs to a pid namespace.
+pub const OWN_PID_MAX: (u32, u32) = (6, 14);
+
 /// Major and minor number of the release, from `/proc/sys/kernel/osrelease`; (0, 0) when that cannot be read. For
 /// choices that no call can probe.
 pub fn version() -> (u32, u32) {

@@ -62,7 +62,13 @@ pub(super) fn validate_sysctls(host: &HostConfig) -> Result<()> {
         } else if name.starts_with("net.") {
             (true, "network", mode(&host.network_mode) == Mode::Host)
         } else if name == "kernel.pid_max" {
-            (kernel::version() >= (6, 14), "PID", mode(&host.pid_mode) == Mode::Host)
+            let (major, minor) = kernel::OWN_PID_MAX;
+            if kernel::version() < kernel::OWN_PID_MAX {
+                return Err(Error::invalid(format!(
+                    "sysctl {name:?} belongs to the whole host before Linux {major}.{minor}"
+                )));
+            }
+            (true, "PID", mode(&host.pid_mode) == Mode::Host)
         } else {
             (false, "", false)
         };
