@@ -17,6 +17,7 @@ tests![
     attached_client_goes_on_without_the_daemon,
     exec_and_logs_after_a_restart,
     paused_container_is_restored_paused,
+    shim_that_hangs_is_not_waited_for,
     stopped_containers_images_and_names_survive,
     very_long_labels_and_annotations_survive,
     daemon_killed_at_random_moments,
@@ -271,6 +272,54 @@ fn shim_killed_is_an_exit(bed: &mut Bed) {
     eventually("its process is gone", || !PathBuf::from(format!("/proc/{init}/exe")).exists());
     bed.isula("start aa").ok();
     assert_eq!(bed.isula("exec aa echo well").ok(), "well");
+}
+
+fn shim_that_hangs_is_not_waited_for(bed: &mut Bed) {
+    bed.start();
+    let stop_shim = |name: &str, command: &str| {
+        let before = crate::support::leaks::children_of(bed.pid());
+        bed.run_detached(name, "", command);
+        bed.await_log(name, "ready");
+        let shims = crate::support::leaks::children_of(bed.pid());
+        let shim = *shims.iter().find(|pid| !before.contains(pid)).expect("a shim");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim as i32), nix::sys::signal::SIGSTOP).unwrap();
+        shim
+    };
+    let within = |seconds: u64, line: &str| {
+        let start = std::time::Instant::now();
+        let o = bed.isula(line);
+        assert!(start.elapsed() < Duration::from_secs(seconds), "{line}: {:?}", start.elapsed());
+        o
+    };
+    let trap = "sh -c 'trap \"echo asked; exit 3\" TERM USR1; echo ready; while true; do sleep 0.1; done'";
+    let shim = stop_shim("aa", trap);
+    let init = bed.container_pid("aa");
+    within(10, "exec aa true").fails(1, &format!("no answer from the shim {shim}, which is stopped"));
+    // Its process gets its signals all the same, and the time to heed them.
+    within(10, "kill -s USR1 aa").ok();
+    eventually("it ends", || {
+        let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    });
+    within(25, "stop -t 1 aa").ok();
+    assert_eq!(bed.inspect("aa", "/State/Status"), "exited");
+    eventually("its shim ends", || !PathBuf::from(format!("/proc/{shim}/exe")).exists());
+    bed.isula("start aa").ok();
+    assert_eq!(bed.isula("exec aa echo well").ok(), "well");
+    let _ = stop_shim("bb", "payload ready 1000");
+    let init = bed.container_pid("bb");
+    within(25, "kill bb").ok();
+    assert_eq!(bed.inspect("bb", "/State/ExitCode"), 137);
+    eventually("its process is gone", || !PathBuf::from(format!("/proc/{init}/exe")).exists());
+    // One that goes on in time is left alone.
+    let shim = stop_shim("cc", "payload ready 1000");
+    let goes_on = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(5));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim as i32), nix::sys::signal::SIGCONT).unwrap();
+    });
+    within(25, "kill cc").ok();
+    goes_on.join().unwrap();
+    assert!(!bed.log().contains(&format!("killing its shim {shim}")));
 }
 
 /// The directory of a container.

@@ -1,13 +1,13 @@
 //! A program that is run in a container for the daemon's own sake: no session that a client could see.
 
 use super::Daemon;
+use super::container::signal;
 use super::container::start::exit_code;
 use super::exec;
 use crate::api::exec::{ExecCreateRequest, ExecStartRequest};
 use crate::api::shim::{Request, Streams};
 use crate::error::{Context, Error, Result};
 use crate::modules::container::Container;
-use crate::modules::runtime::shim;
 use crate::utils::id;
 use crate::utils::sys::net::wait_for;
 use nix::poll::{PollFd, PollFlags};
@@ -63,7 +63,7 @@ fn attempt(
             return Ok((code, String::from_utf8_lossy(&output).into_owned()));
         }
         let kill = Request::Signal { exec_id: Some(id.clone()), signal: libc::SIGKILL, all: false };
-        if let Err(e) = shim::request(&daemon.disk.state_directory(&container.id), &kill, &[]) {
+        if let Err(e) = signal::ask_if_there(daemon, container, &kill) {
             log::debug!("container {}: a probe that took too long is not killed: {e}", container.id);
         }
         read(&mut ours, &mut Vec::new(), DEATH)?;

@@ -365,7 +365,7 @@ fn sweep(daemon: &Arc<Daemon>, garbage: Vec<PathBuf>, active: &BTreeSet<String>,
 fn end_orphan(directory: &std::path::Path) -> Result<()> {
     let kill = || {
         let kill = Request::Signal { exec_id: None, signal: libc::SIGKILL, all: true };
-        if let Err(e) = shim::request(directory, &kill, &[]) {
+        if let Err(e) = shim::request(directory, None, &kill, &[]) {
             log::warn!("{directory:?}: {e}");
         }
     };

@@ -13,12 +13,15 @@ use crate::utils::atomic_file::Durability;
 use crate::utils::{signal, sys};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a killed container may take to end. Processes whose disk is slow need this.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
-/// How long after its shim was killed too.
+/// How long after its shim was killed too, and for how long a shim that did not answer may take to tell the end of a
+/// first process that is dead.
 const SHIM_LIMIT: Duration = Duration::from_secs(10);
+/// How often a process is looked at that was killed without its shim.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Sends a signal, by default SIGKILL, whose effect is waited for.
 ///
@@ -58,9 +61,8 @@ pub fn kill(daemon: &Daemon, reference: &str, word: Option<&str>) -> Result<()> 
             Some(_) => Err(Error::new(Kind::Timeout, settle::remaining(&container.id))),
         };
     }
-    send(daemon, &container, number)?;
     // A frozen process would get its end only when somebody thaws it, as docker sees it.
-    if ends { thaw(daemon, &container) } else { Ok(()) }
+    if ends { send_and_thaw(daemon, &container, number) } else { send(daemon, &container, number) }.map(drop)
 }
 
 /// Notes that a person ends it, so that no policy starts it again. Gives whether that is all: it was waiting for its
@@ -89,15 +91,43 @@ pub fn stop_signal(container: &Container) -> i32 {
     signal::parse(&container.head.stop_signal).unwrap_or(libc::SIGTERM)
 }
 
+/// Who sent a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The shim, as it should.
+    Shim,
+    /// This process, in the place of a shim that does not answer. It may also come from that one later.
+    Daemon,
+}
+
 /// Sends a signal to the first process. One that has just ended is no error: its exit is on its way.
 ///
 /// # Errors
 /// What the shim reports.
-pub fn send(daemon: &Daemon, container: &Container, signal: i32) -> Result<()> {
+pub fn send(daemon: &Daemon, container: &Container, signal: i32) -> Result<By> {
     let request = Request::Signal { exec_id: None, signal, all: false };
     // Before: its end may be told at once.
     daemon.tell(container, "kill", &[("signal", &signal.to_string())]);
-    ask_if_there(daemon, container, &request)
+    match ask_if_there(daemon, container, &request) {
+        Err(e) if e.kind() == Kind::Timeout => {
+            log::warn!("container {}: {e}: signal {signal} is sent without it", container.id);
+            let run = container.run();
+            sys::process::signal(run.pid, run.start_time, signal).map(|_| By::Daemon)
+        }
+        asked => asked.map(|()| By::Shim),
+    }
+}
+
+/// As [`send`], and thaws one that is frozen, whose shim can be asked for that.
+///
+/// # Errors
+/// What the shim reports.
+pub fn send_and_thaw(daemon: &Daemon, container: &Container, signal: i32) -> Result<By> {
+    let by = send(daemon, container, signal)?;
+    if by == By::Shim {
+        thaw(daemon, container)?;
+    }
+    Ok(by)
 }
 
 /// Thaws a container that is frozen.
@@ -111,6 +141,23 @@ pub fn thaw(daemon: &Daemon, container: &Container) -> Result<()> {
     ask_if_there(daemon, container, &Request::Resume)?;
     container.change(|s| s.run.paused = false);
     Ok(())
+}
+
+/// Waits, for `limit` at most, for the end of the run after so many exits whose shim does not answer. Once its first
+/// process is dead its exit should be told: that is waited for no longer than `told_within`.
+pub fn await_end(container: &Container, exits: u64, limit: Option<Duration>, told_within: Duration) -> bool {
+    let over = |limit| container.wait_until(Some(limit), |s| s.exits != exits || s.lost || !s.run.running);
+    let run = container.run();
+    let start = Instant::now();
+    while !sys::process::is_zombie(run.pid) && sys::process::is_alive(run.pid, run.start_time) {
+        if limit.is_some_and(|limit| start.elapsed() >= limit) {
+            return false;
+        }
+        if over(LOOK) {
+            return true;
+        }
+    }
+    over(told_within)
 }
 
 /// Kills a container and waits for its end.
@@ -127,15 +174,24 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         state.exits
     };
     let over = |limit| container.wait_until(Some(limit), |s| s.exits != exits || s.lost);
-    let asked = send(daemon, container, libc::SIGKILL).and_then(|()| thaw(daemon, container));
-    if asked.is_ok() && over(KILL_LIMIT) {
+    let asked = send_and_thaw(daemon, container, libc::SIGKILL);
+    let run = container.run();
+    let hangs = matches!(asked, Ok(By::Daemon));
+    let ended = match &asked {
+        // What is frozen does not die before its cgroup is cleaned up.
+        Ok(By::Daemon) if run.paused => over(SHIM_LIMIT),
+        Ok(By::Daemon) => await_end(container, exits, Some(KILL_LIMIT), SHIM_LIMIT),
+        Ok(By::Shim) => over(KILL_LIMIT),
+        Err(_) => false,
+    };
+    if ended {
         return Ok(());
     }
-    let run = container.run();
     let id = &container.id;
     let is_watched = run.damage.is_empty() && sys::process::is_alive(run.shim_pid, run.shim_start_time);
     if asked.is_ok()
         && is_watched
+        && !(hangs && run.paused)
         && sys::process::is_alive(run.pid, run.start_time)
         && !sys::process::is_zombie(run.pid)
     {
@@ -144,9 +200,7 @@ pub fn force(daemon: &Daemon, container: &Arc<Container>) -> Result<()> {
         return Err(Error::new(Kind::Timeout, text));
     }
     log::error!("container {}: does not end, killing its shim {}", container.id, run.shim_pid);
-    if sys::process::is_alive(run.shim_pid, run.shim_start_time) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.shim_pid), nix::sys::signal::SIGKILL);
-    }
+    shim::kill(run.shim_pid, run.shim_start_time);
     if over(SHIM_LIMIT) {
         return Ok(());
     }
@@ -234,7 +288,7 @@ pub fn stats(daemon: &Daemon, reference: &str) -> Result<Stats> {
 /// # Errors
 /// `Kind::Conflict` when that has ended meanwhile; what the shim reports.
 pub fn ask(daemon: &Daemon, container: &Container, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Reply> {
-    let reply = shim::request(&daemon.disk.state_directory(&container.id), request, fds)?;
+    let reply = shim::request(&daemon.disk.state_directory(&container.id), shim_of(container), request, fds)?;
     reply.ok_or_else(|| Error::conflict(format!("Container {} is not running", container.id)))
 }
 
@@ -243,7 +297,11 @@ pub fn ask(daemon: &Daemon, container: &Container, request: &Request, fds: &[Bor
 /// # Errors
 /// What the shim reports.
 pub fn ask_if_there(daemon: &Daemon, container: &Container, request: &Request) -> Result<()> {
-    shim::request(&daemon.disk.state_directory(&container.id), request, &[]).map(drop)
+    shim::request(&daemon.disk.state_directory(&container.id), shim_of(container), request, &[]).map(drop)
+}
+
+fn shim_of(container: &Container) -> Option<i32> {
+    Some(container.state().run.shim_pid).filter(|pid| *pid > 0)
 }
 
 /// A shim that answers another question than the one asked.

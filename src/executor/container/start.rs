@@ -221,7 +221,8 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     drop(fds);
     if result.is_ok() {
         for (streams, fds) in later {
-            if let Err(e) = shim::request(&state_directory, &Request::Attach(streams), &socket::borrow(&fds)) {
+            let attach = Request::Attach(streams);
+            if let Err(e) = shim::request(&state_directory, None, &attach, &socket::borrow(&fds)) {
                 log::warn!("container {id}: a waiting client is not attached: {e}");
             }
         }

@@ -1,7 +1,7 @@
 //! Stopping, restarting, removing.
 
 use super::settle::{self, settle, settle_and_remove};
-use super::signal::{force, note_stop, send, stop_signal, thaw};
+use super::signal::{By, await_end, force, note_stop, send_and_thaw, stop_signal};
 use crate::error::{Error, Kind, Result};
 use crate::executor::{Change, Daemon};
 use crate::modules::container::Container;
@@ -15,6 +15,9 @@ use std::time::Duration;
 const STACK: usize = 64 * 1024;
 /// Seconds from the stop signal to SIGKILL.
 const GRACE: i64 = 10;
+/// For how long a shim that does not answer may take to tell the end of a process that is dead, before it is killed as
+/// one that does not end.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Stops it: its stop signal, then SIGKILL after `timeout` seconds (negative waits for ever).
 ///
@@ -63,11 +66,16 @@ fn stop_container(
     log::info!("container {}: stopping with signal {number}", container.id);
     let grace = timeout.or(container.head.stop_timeout).unwrap_or(GRACE);
     let limit = u64::try_from(grace).ok().map(Duration::from_secs);
-    let asked = send(daemon, container, number).and_then(|()| thaw(daemon, container));
+    let asked = send_and_thaw(daemon, container, number);
     if let Err(e) = &asked {
         log::warn!("container {}: cannot be asked to stop: {e}", container.id);
     }
-    if asked.is_err() || !container.wait_until(limit, |s| s.exits != exits || s.lost || !s.run.running) {
+    let ended = match asked {
+        Ok(By::Shim) => container.wait_until(limit, |s| s.exits != exits || s.lost || !s.run.running),
+        Ok(By::Daemon) => await_end(container, exits, limit, TOLD_WITHIN),
+        Err(_) => false,
+    };
+    if !ended {
         force(daemon, container).inspect_err(|_| keep(daemon, container))?;
     }
     let _operation = container.operate();

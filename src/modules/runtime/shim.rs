@@ -8,7 +8,7 @@ use crate::api::shim::{
 use crate::error::{Context, Error, Kind, Result, errno_text};
 use crate::utils::json;
 use crate::utils::sys::poll::{POLLIN, PollSet};
-use crate::utils::sys::{descriptor, sealed_exe, socket};
+use crate::utils::sys::{descriptor, process, sealed_exe, socket};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -24,6 +24,14 @@ const BACKLOG: i32 = 16;
 /// For how long a running shim may think about a request. Freezing a cgroup takes 10 s at most, an exec as long as
 /// reading the program does.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long one may that is asked for a signal, which it can send at once.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long one may be stopped, by a signal or a debugger, while it is waited for.
+const STOPPED: Duration = Duration::from_secs(3);
+/// How often a shim that has not answered is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// For how long those that a shim started may take to end before it is killed itself.
+const FAMILY_TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long killed processes may take to end.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// For how long a shim may take to end after its exit was recorded.
@@ -85,8 +93,32 @@ pub fn launch(launch: &Launch, fds: &[BorrowedFd<'_>]) -> Result<(Watch, Launche
     }
 }
 
+/// Kills a shim that this process started or that is watched, and what it has started: hooks and their children among
+/// that, which are in no cgroup of the container.
+pub fn kill(pid: i32, start_time: u64) {
+    // Stopped it starts nothing more, and what loses its parent stays its descendant.
+    if !process::signal(pid, start_time, libc::SIGSTOP).unwrap_or(false) {
+        return;
+    }
+    let deadline = Instant::now() + FAMILY_TIMEOUT;
+    loop {
+        let family = process::descendants(pid);
+        if family.is_empty() || Instant::now() > deadline {
+            break;
+        }
+        for (pid, start) in family {
+            let _ = process::signal(pid, start, libc::SIGKILL); // ended in between: as good
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = process::signal(pid, start_time, libc::SIGKILL);
+}
+
 /// Ends a shim that did not do what it should, and what it may have made.
 fn abandon(launch: &Launch, mut child: Child, e: Error) -> Error {
+    let pid = child.id() as i32;
+    // Not waited for yet, so it has one.
+    kill(pid, process::start_time(pid).unwrap_or_default());
     let _ = child.kill(); // has ended: as good
     let _ = child.wait();
     let _ = std::fs::remove_file(launch.state_directory.join(SOCKET)); // mostly not there yet
@@ -127,16 +159,24 @@ pub fn watch(state_directory: &Path) -> Result<(Watch, Launched)> {
 }
 
 /// Sends one request on a connection of its own and gives the answer, `None` when there is no shim any more or its
-/// container has ended. [`Reply::Failed`] becomes an error.
+/// container has ended. [`Reply::Failed`] becomes an error. `pid` is the shim's, where it is known.
 ///
 /// # Errors
-/// What the shim reports; what the connection gives.
-pub fn request(state_directory: &Path, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Option<Reply>> {
+/// What the shim reports; what the connection gives; `Kind::Timeout` when it does not answer in time, which is short for
+/// a signal and while the shim is stopped. It may yet do what it was asked for.
+pub fn request(
+    state_directory: &Path,
+    pid: Option<i32>,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+) -> Result<Option<Reply>> {
     let is_of_session =
         matches!(request, Request::Signal { exec_id: Some(_), .. } | Request::Resize { exec_id: Some(_), .. });
-    let reply = connect(state_directory).and_then(|socket| {
+    let limit = if matches!(request, Request::Signal { .. }) { SIGNAL_TIMEOUT } else { REPLY_TIMEOUT };
+    let reply = connect_within(state_directory, pid, limit).and_then(|socket| {
         socket::send(socket.as_fd(), &json::to_vec(request), fds).map_err(gone)?;
-        reply(&socket, Some(REPLY_TIMEOUT)).map_err(gone)
+        await_answer(&socket, pid, limit)?;
+        reply(&socket, Some(limit)).map_err(gone)
     });
     match reply {
         // Of a session it is that one that is not there.
@@ -149,6 +189,51 @@ pub fn request(state_directory: &Path, request: &Request, fds: &[BorrowedFd<'_>]
 
 fn connect(state_directory: &Path) -> Result<OwnedFd> {
     socket::connect_at(state_directory, SOCKET).map_err(gone)
+}
+
+/// As [`connect`], to one that may have so many connections to take that another one has to wait. Nothing is sent to one
+/// that is stopped: what came with it could not be taken back, and a client would wait for the end of its stream.
+fn connect_within(state_directory: &Path, pid: Option<i32>, limit: Duration) -> Result<OwnedFd> {
+    let start = Instant::now();
+    let mut stopped = None;
+    loop {
+        if !pid.is_some_and(process::is_stopped) {
+            match socket::try_connect_at(state_directory, SOCKET).map_err(gone) {
+                Err(e) if e.errno() == Some(libc::EAGAIN) => {}
+                connected => return connected,
+            }
+        }
+        check_patience(pid, start, limit, &mut stopped)?;
+        std::thread::sleep(LOOK / 10);
+    }
+}
+
+/// Waits until there is something to read.
+fn await_answer(socket: &OwnedFd, pid: Option<i32>, limit: Duration) -> Result<()> {
+    let start = Instant::now();
+    let mut stopped = None;
+    while !wait_readable(socket, Some(LOOK))? {
+        check_patience(pid, start, limit, &mut stopped)?;
+    }
+    Ok(())
+}
+
+/// `Kind::Timeout` when a shim, waited for since `start`, has had its time. One that is stopped has less: it does nothing,
+/// however slow the machine is. `stopped` holds since when each look has found it so.
+fn check_patience(pid: Option<i32>, start: Instant, limit: Duration, stopped: &mut Option<Instant>) -> Result<()> {
+    let now = Instant::now();
+    match pid.is_some_and(process::is_stopped) {
+        true => _ = stopped.get_or_insert(now),
+        false => *stopped = None,
+    }
+    let name = pid.map(|pid| format!(" {pid}")).unwrap_or_default();
+    if stopped.is_some_and(|since| now - since >= STOPPED) {
+        return Err(Error::new(Kind::Timeout, format!("no answer from the shim{name}, which is stopped")));
+    }
+    if now - start >= limit {
+        return Err(Error::new(Kind::Timeout, format!("no answer from the shim{name} in {limit:?}")));
+    }
+    Ok(())
 }
 
 /// A shim that is not there, or ends at this moment.

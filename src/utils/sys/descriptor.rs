@@ -1,6 +1,7 @@
 //! What a descriptor refers to, and the numbers a process starts with.
 
 use crate::error::{Context, Result};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -62,9 +63,20 @@ pub fn reopen_nonblocking(fd: BorrowedFd<'_>, write: bool) -> Result<OwnedFd> {
 /// # Errors
 /// The failing call.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    set_flag(fd, |flags| flags | OFlag::O_NONBLOCK)
+}
+
+/// Undoes [`set_nonblocking`].
+///
+/// # Errors
+/// The failing call.
+pub fn set_blocking(fd: BorrowedFd<'_>) -> Result<()> {
+    set_flag(fd, |flags| flags - OFlag::O_NONBLOCK)
+}
+
+fn set_flag(fd: BorrowedFd<'_>, change: impl FnOnce(OFlag) -> OFlag) -> Result<()> {
     let flags = fcntl(fd, FcntlArg::F_GETFL).context(|| "fcntl(F_GETFL)".into())?;
-    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+    let flags = change(OFlag::from_bits_retain(flags));
     fcntl(fd, FcntlArg::F_SETFL(flags)).map(drop).context(|| "fcntl(F_SETFL)".into())
 }
 

@@ -64,6 +64,16 @@ pub fn connect_at(directory: &Path, name: &str) -> Result<OwnedFd> {
     connect_with(directory, name, SockFlag::empty())
 }
 
+/// As [`connect_at`] without waiting.
+///
+/// # Errors
+/// EAGAIN when the listener has too many connections to take.
+pub fn try_connect_at(directory: &Path, name: &str) -> Result<OwnedFd> {
+    let fd = connect_with(directory, name, SockFlag::SOCK_NONBLOCK)?;
+    super::descriptor::set_blocking(fd.as_fd())?;
+    Ok(fd)
+}
+
 /// Whether somebody listens on the message socket `name` inside the directory `directory`. Whoever it is accepts a
 /// connection that ends at once.
 pub fn is_listening(directory: &Path, name: &str) -> bool {

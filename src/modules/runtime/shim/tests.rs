@@ -35,7 +35,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         if process::is_alive(self.launched.shim_pid, self.launched.shim_start_time) {
             let kill = Request::Signal { exec_id: None, signal: libc::SIGKILL, all: true };
-            let _ = request(&self.directory, &kill, &[]);
+            let _ = request(&self.directory, None, &kill, &[]);
             if let Some(watch) = self.watch.take() {
                 watch.release();
             }
@@ -135,11 +135,11 @@ impl Container {
     }
 
     fn ask(&self, what: &Request) -> Result<Reply> {
-        request(&self.directory, what, &[]).map(|reply| reply.expect("a shim"))
+        request(&self.directory, None, what, &[]).map(|reply| reply.expect("a shim"))
     }
 
     fn attach(&self, streams: Streams, fds: &[BorrowedFd<'_>]) {
-        request(&self.directory, &Request::Attach(streams), fds).unwrap();
+        request(&self.directory, None, &Request::Attach(streams), fds).unwrap();
     }
 
     fn exec(&self, id: &str, args: &[&str], streams: Option<Streams>, fds: &[BorrowedFd<'_>]) -> Result<Reply> {
@@ -150,7 +150,7 @@ impl Container {
             privileged: false,
             streams,
         };
-        request(&self.directory, &Request::Exec(Box::new(exec)), fds).map(|reply| reply.expect("a shim"))
+        request(&self.directory, None, &Request::Exec(Box::new(exec)), fds).map(|reply| reply.expect("a shim"))
     }
 
     fn log(&self) -> String {
@@ -228,7 +228,7 @@ fn output_is_logged_and_the_exit_is_told_and_written() {
     assert!(log.exists());
     let text = container.log();
     assert!(text.contains("out\n") && text.contains("err\n") && text.ends_with("tail"), "{text:?}");
-    assert!(request(&directory, &Request::Stats, &[]).unwrap().is_none());
+    assert!(request(&directory, None, &Request::Stats, &[]).unwrap().is_none());
     container.watch.take().unwrap().release();
     assert_eq!(watch(&directory).err().unwrap().kind(), Kind::NotFound);
     assert!(read_exit(&keep.bundle).unwrap().is_none());
