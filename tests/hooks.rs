@@ -7,7 +7,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-tests![hooks_of_a_container_run_at_their_points, hooks_of_the_daemon_run_first, failing_hooks, hooks_that_are_refused,];
+tests![
+    hooks_of_a_container_run_at_their_points,
+    hooks_of_the_daemon_run_first,
+    failing_hooks,
+    hooks_that_hang_end_with_all_they_started,
+    hooks_that_are_refused,
+];
 
 /// A program that notes its first argument, a variable, its PATH and the container's id in the file `log`.
 fn program(bed: &Bed) -> PathBuf {
@@ -102,6 +108,41 @@ fn failing_hooks(bed: &mut Bed) {
             "poststop":[{"path":"/bin/sh","args":["sh","-c","exit 5"]}]}"#,
     );
     assert_eq!(bed.run(&format!("--hook-spec {file}"), "echo well"), "well");
+}
+
+fn hooks_that_hang_end_with_all_they_started(bed: &mut Bed) {
+    bed.start_with(&["--start-timeout", "2s"]);
+    let (pids, file) = (bed.dir.join("pids"), bed.dir.join("hangs"));
+    // One in a session of its own too, one that has lost its parent, and the hook itself.
+    let script = format!(
+        "exec >> {}; sleep 1000 & echo $!; sh -c 'sleep 1000 & echo $!'; setsid sh -c 'echo $$; exec sleep 1000' & echo $$; wait",
+        pids.display()
+    );
+    let is_running = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    // The time for the start, and the hook's own.
+    for (timeout, all) in [(0, 4), (1, 3)] {
+        let _ = fs::remove_file(&pids);
+        let mut hook = serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+        if timeout > 0 {
+            hook["timeout"] = timeout.into();
+        }
+        fs::write(&file, serde_json::json!({"prestart": [hook]}).to_string()).unwrap();
+        let o = bed.isula(&format!("run --rm --hook-spec {} {IMAGE} true", file.display()));
+        assert_ne!(o.code, 0, "{}", o.show());
+        let text = fs::read_to_string(&pids).unwrap();
+        let list: Vec<&str> = text.lines().collect();
+        assert_eq!(list.len(), 4, "{text}");
+        let running = || list.iter().filter(|pid| is_running(pid)).count();
+        eventually("they end", || running() <= 4 - all);
+        // A session of its own is left alone by the time of a hook.
+        for pid in list.iter().filter(|pid| is_running(pid)) {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
+        }
+    }
 }
 
 fn hooks_that_are_refused(bed: &mut Bed) {

@@ -63,15 +63,17 @@ fn run(hook: &Hook, state: &[u8]) -> Result<()> {
     let second = writer.try_clone().context(|| "dup()".into())?;
     command.stdin(Stdio::piped()).stdout(writer).stderr(second);
     sys::child::unblock_signals(&mut command);
-    let mut child = Running(command.spawn().map_err(not_run)?);
+    sys::child::lead_session(&mut command);
+    let mut child = Running { child: command.spawn().map_err(not_run)?, is_over: false };
     drop(command); // and with it the writing ends of the pipe
     let deadline = hook.timeout.filter(|s| *s > 0).map(|s| Instant::now() + Duration::from_secs(u64::from(s)));
-    let mut stdin = child.0.stdin.take().expect("asked for above");
+    let mut stdin = child.child.stdin.take().expect("asked for above");
     // A hook need not read its input; the document fits any pipe buffer in practice, and its end must come.
     let _ = stdin.write_all(state);
     drop(stdin);
-    let printed = read_until_end(output, &child.0, deadline)?;
-    let status = child.0.wait().context(|| "wait()".into())?;
+    let printed = read_until_end(output, &child.child, deadline)?;
+    let status = child.child.wait().context(|| "wait()".into())?;
+    child.is_over = true;
     if status.success() {
         return Ok(());
     }
@@ -93,13 +95,22 @@ fn not_run(e: std::io::Error) -> Error {
     Error::new(kind, Error::io("exec", e).to_string())
 }
 
-/// Kills and reaps on drop what still runs.
-struct Running(Child);
+/// Kills on drop a hook that is not over, with all that it has started, and reaps it. What one that is over has left
+/// running may go on.
+struct Running {
+    child: Child,
+    is_over: bool,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill(); // ended already
-        let _ = self.0.wait();
+        if self.is_over {
+            return;
+        }
+        // Not waited for yet, so the number is still its own.
+        let _ = sys::child::send_group_signal(self.child.id() as i32, libc::SIGKILL);
+        let _ = self.child.kill(); // ended already
+        let _ = self.child.wait();
     }
 }
 
@@ -170,5 +181,16 @@ mod tests {
         let start = Instant::now();
         run_all("p", &[hook("sleep 30 & echo $!", None)], b"{}").unwrap();
         assert!(start.elapsed() < Duration::from_secs(10));
+        // With all that it has started.
+        let file = std::env::temp_dir().join(format!("hook-{}", std::process::id()));
+        let script = format!("sleep 60 & echo $! > {}; wait", file.display());
+        run_all("p", &[hook(&script, Some(1))], b"{}").unwrap_err();
+        let pid: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        let is_gone = || sys::process::start_time(pid).is_none() || sys::process::is_zombie(pid);
+        while !is_gone() && start.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(is_gone());
+        std::fs::remove_file(&file).unwrap();
     }
 }

@@ -75,6 +75,22 @@ pub fn unblock_signals(command: &mut std::process::Command) {
     }
 }
 
+/// Lets the program lead a session of its own, so that what it starts can be ended with it ([`send_group_signal`]) and no
+/// terminal stops it, and has the kernel kill it when the thread that starts it ends (PR_SET_PDEATHSIG, prctl(2)); not
+/// one that gains rights by its execution.
+pub fn lead_session(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec the closure makes two system calls with plain numbers.
+    unsafe {
+        command.pre_exec(|| {
+            // Where a filter forbids them it runs all the same.
+            libc::setsid();
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
