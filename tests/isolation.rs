@@ -1,5 +1,6 @@
 //! What a container sees of the world, and what it does not.
 
+use crate::cp::{inside, stop, write};
 use crate::support::bed::Bed;
 use crate::support::{IMAGE, contains, eventually, leaks, old_kernel, rootfs};
 use crate::{requires, tests};
@@ -16,6 +17,7 @@ tests![
     shared_memory_goes_with_the_ipc_namespace,
     network_files_are_those_of_the_network,
     network_files_that_were_changed_stay,
+    network_files_of_a_stopped_container,
     namespace_of_a_stopped_container_is_refused,
     user_namespace_of_the_host_is_accepted,
     first_process_is_alone,
@@ -185,6 +187,35 @@ fn network_files_that_were_changed_stay(bed: &mut Bed) {
     fs::remove_file(&hosts).unwrap();
     bed.isula("start aa").ok();
     contains(&bed.isula("exec aa cat /etc/hosts").ok(), "127.0.0.1\tone");
+}
+
+fn network_files_of_a_stopped_container(bed: &mut Bed) {
+    requires!(image_tools);
+    bed.start();
+    let mine = bed.dir.join("mine");
+    write(&mine, "10.0.0.7 mine\n");
+    bed.isula(&format!("create --name aa --hostname one {IMAGE} payload ready 1000")).ok();
+    // Before the first start too.
+    bed.isula(&format!("cp {} aa:/etc/hosts", mine.display())).ok();
+    assert_eq!(inside(bed, "aa", "/etc/hosts"), "10.0.0.7 mine\n");
+    bed.isula("start aa").ok();
+    assert_eq!(bed.isula("exec aa cat /etc/hosts /etc/hostname").ok(), "10.0.0.7 mine\none");
+    bed.isula("exec aa sh -c 'echo nameserver 9.9.9.9 > /etc/resolv.conf'").ok();
+    stop(bed, "aa");
+    assert_eq!(inside(bed, "aa", "/etc/hosts"), "10.0.0.7 mine\n");
+    assert_eq!(inside(bed, "aa", "/etc/resolv.conf"), "nameserver 9.9.9.9\n");
+    write(&mine, "10.0.0.8 later\n");
+    bed.isula(&format!("cp {} aa:/etc/hosts", mine.display())).ok();
+    bed.isula("start aa").ok();
+    assert_eq!(bed.isula("exec aa cat /etc/hosts /etc/resolv.conf").ok(), "10.0.0.8 later\nnameserver 9.9.9.9");
+    // Those of the container whose network is shared.
+    bed.run_detached("bb", "--net container:aa", "payload ready 1000");
+    stop(bed, "bb");
+    assert_eq!(inside(bed, "bb", "/etc/hosts"), "10.0.0.8 later\n");
+    // The request's own mount comes first.
+    let options = format!("-v {}:/etc/hosts", mine.display());
+    bed.isula(&format!("create --name cc {options} {IMAGE} true")).ok();
+    assert_eq!(inside(bed, "cc", "/etc/hosts"), "10.0.0.8 later\n");
 }
 
 fn namespace_of_a_stopped_container_is_refused(bed: &mut Bed) {
