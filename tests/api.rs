@@ -419,7 +419,8 @@ fn uploads_with_faults_are_bad_requests(bed: &mut Bed) {
     bed.run_detached("aa", "", "payload ready 1000");
     let tar = fs::read(rootfs::archive()).unwrap();
     let half = &tar[..tar.len() / 2 + 100];
-    for path in ["POST /images/create?fromSrc=-&repo=broken", "POST /images/load", "PUT /containers/aa/archive?path=/"]
+    for path in
+        ["POST /images/create?fromSrc=-&repo=broken", "POST /images/load", "PUT /containers/aa/archive?path=/etc"]
     {
         let (method, path) = path.split_once(' ').unwrap();
         let short = format!("Content-Length: {}\r\n\r\n", tar.len());

@@ -280,7 +280,9 @@ impl Incoming<'_> {
         if fstatvfs(&directory).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY)) {
             return Err(self.denied(&view.root, &directory));
         }
-        let mut archive = Decompressed::detect(source, Window::Large)?;
+        // It came with the request.
+        let of_request = |e: Error| if e.kind() == Kind::Corrupt { e.with_kind(Kind::Invalid) } else { e };
+        let mut archive = Decompressed::detect(source, Window::Large).map_err(of_request)?;
         let rules = Rules {
             links: Links::Follow,
             keep_kind: self.keep_kind,
@@ -290,9 +292,7 @@ impl Incoming<'_> {
         };
         extract::extract(&mut archive, &view.root, path, rules).map_err(|e| match e.kind() {
             Kind::Os(libc::EROFS) => e.with_kind(Kind::Denied),
-            // It came with the request.
-            Kind::Corrupt => e.with_kind(Kind::Invalid),
-            _ => e,
+            _ => of_request(e),
         })
     }
 
