@@ -32,6 +32,15 @@ impl Node {
         Node::Object(fields.into_iter().map(|(k, v)| (k.to_owned(), Node::Text(v))).collect())
     }
 
+    /// Adds a field to an object, unless it is there.
+    pub fn add(&mut self, key: &str, value: Node) {
+        if let Node::Object(fields) = self
+            && fields.iter().all(|(k, _)| k != key)
+        {
+            fields.push((key.to_owned(), value));
+        }
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match self {
