@@ -83,7 +83,7 @@ fn stop_container(
 ///
 /// # Errors
 /// As [`stop`] and [`super::start`].
-pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result<()> {
+pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<()> {
     let container = daemon.find(reference)?;
     if container.head.auto_remove && container.state().run.running {
         return Err(Error::conflict(format!(
@@ -91,7 +91,7 @@ pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result
             container.id
         )));
     }
-    stop_container(daemon, &container, timeout, None)?;
+    stop_container(daemon, &container, timeout, signal)?;
     super::start::start_container(daemon, &container)?;
     daemon.tell(&container, "restart", &[]);
     Ok(())
