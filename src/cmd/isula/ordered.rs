@@ -41,6 +41,13 @@ impl Node {
         }
     }
 
+    /// Gives a row what `.Label "key"` of a template reads. Without templates nothing does.
+    pub fn add_labels(&mut self, labels: &std::collections::BTreeMap<String, String>) {
+        if cfg!(feature = "templates") {
+            self.add("Label", Node::texts(labels.iter().map(|(k, v)| (k.as_str(), v.clone()))));
+        }
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match self {
