@@ -30,7 +30,22 @@ fn words_are_completed(bed: &mut Bed) {
     bed.isula("volume create data").ok();
     for (words, want) in [
         (&["ru"][..], &["run"][..]),
-        (&["volume", ""], &["create", "inspect", "ls", "prune", "rm"]),
+        (&["volume", ""], &["create", "inspect", "ls", "prune", "rm", "list", "remove"]),
+        (&["container", "st"], &["start", "stats", "stop"]),
+        (&["help", "ru"], &["run"]),
+        (&["help", "volume", "l"], &["ls", "list"]),
+        (&["help", "run", ""], &[]),
+        (&["completion", ""], &["ash", "bash", "fish", "sh", "zsh"]),
+        (&["run", "--restart", "on-"], &["on-reboot", "on-failure"]),
+        (&["run", "--pull=m"], &["--pull=missing"]),
+        (&["run", "--net", "h"], &["host"]),
+        (&["create", "--log-driver", "json"], &["json-file"]),
+        (&["ps", "-f", "na"], &["name="]),
+        (&["run", "--volumes-from", "ma"], &["made"]),
+        (&["inspect", "da"], &["data"]),
+        (&["cp", "ma"], &["made:"]),
+        (&["cp", "/et"], &[":files"]),
+        (&["run", "--versio"], &[]),
         (&["exec", ""], &["runs"]),
         (&["start", ""], &["made"]),
         (&["unpause", ""], &[]),
@@ -46,7 +61,7 @@ fn words_are_completed(bed: &mut Bed) {
         (&["inspect", "box"], &["box:latest"]),
         (&["run", "--rm", "nosuch"], &[]),
     ] {
-        if words[0] == "container" && !cfg!(feature = "image-tools") {
+        if matches!(words[0], "container" | "cp") && !cfg!(feature = "image-tools") {
             continue;
         }
         assert_eq!(ask(bed, words), want, "{words:?}");
@@ -130,6 +145,8 @@ fn any_shell_reads_the_script_for_all(bed: &mut Bed) {
     requires!(completion, bash);
     let path = bed.dir.join("script");
     let out = bed.applet("isula").args(["completion", "sh"]).output().unwrap();
+    let same = bed.applet("isula").args(["completion", "ash"]).output().unwrap();
+    assert_eq!(out.stdout, same.stdout);
     fs::write(&path, &out.stdout).unwrap();
     for shell in [&["busybox", "ash"][..], &["dash"], &["bash"]] {
         let out =
@@ -166,5 +183,8 @@ fn unknown_shells_are_refused(bed: &mut Bed) {
     requires!(completion);
     let out = bed.applet("isula").args(["completion", "tcsh"]).output().unwrap();
     assert_eq!(out.status.code(), Some(125));
-    contains(&String::from_utf8(out.stderr).unwrap(), "no completion for shell \"tcsh\": want bash, zsh, fish or sh");
+    contains(
+        &String::from_utf8(out.stderr).unwrap(),
+        "no completion for shell \"tcsh\": want bash, zsh, fish, sh or ash",
+    );
 }

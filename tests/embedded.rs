@@ -323,7 +323,7 @@ fn containers_share_a_loop_device(bed: &mut Bed) {
     rom.let_go();
     // A start that fails leaves none.
     bed.isula("run --rm test:v1 /no/such/program").fails(127, "");
-    bed.isula("run --rm --workdir /etc/marker/x test:v1 true").fails(125, "");
+    bed.isula("run --rm --workdir /etc/marker/x test:v1 true").fails(127, "");
     rom.let_go();
 }
 

@@ -45,6 +45,7 @@ mod search;
 mod security;
 mod shim_versions;
 mod space;
+mod spellings;
 mod storage;
 mod store;
 mod streams;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         faults::TESTS,
         full_disk::TESTS,
         space::TESTS,
+        spellings::TESTS,
         storage::TESTS,
         edit::TESTS,
         embedded::TESTS,

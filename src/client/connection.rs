@@ -453,7 +453,7 @@ fn kind_of(status: u16, exit_code: Option<u8>) -> Kind {
         (_, 404) => Kind::NotFound,
         (_, 409) => Kind::Conflict,
         (_, 401 | 403) => Kind::Denied,
-        (_, 405 | 501) => Kind::Unsupported,
+        (_, 501) => Kind::Unsupported,
         (_, 503) => Kind::Busy,
         (_, 504) => Kind::Timeout,
         (_, 400..=499) => Kind::Invalid,
@@ -518,6 +518,7 @@ mod tests {
         assert_eq!(kind_of(404, None), Kind::NotFound);
         assert_eq!(kind_of(409, None), Kind::Conflict);
         assert_eq!(kind_of(400, None), Kind::Invalid);
+        assert_eq!(kind_of(405, None), Kind::Invalid);
         assert_eq!(kind_of(413, None), Kind::Invalid);
         assert_eq!(kind_of(400, Some(127)), Kind::CommandNotFound);
         assert_eq!(kind_of(400, Some(126)), Kind::CommandNotExecutable);

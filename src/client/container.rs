@@ -23,12 +23,17 @@ fn of(id: &str, verb: &str) -> Target {
 /// # Errors of all methods
 /// The daemon's, as the module says; `Kind::Remote` when it goes away, `Kind::Corrupt` when it answers nonsense.
 impl Client {
-    /// Makes a container.
+    /// Makes a container; of an image for another platform than this machine's only where `platform` names it.
     ///
     /// # Errors
     /// `Kind::Conflict` for a name in use, `Kind::NotFound` for an image that is not here.
-    pub fn container_create(&self, name: Option<&str>, request: &CreateRequest) -> Result<CreateResponse> {
-        let target = target("/containers/create").optional("name", name);
+    pub fn container_create(
+        &self,
+        name: Option<&str>,
+        platform: Option<&str>,
+        request: &CreateRequest,
+    ) -> Result<CreateResponse> {
+        let target = target("/containers/create").optional("name", name).optional("platform", platform);
         self.exchange(Method::Post, &target, Payload::Document(json::to_vec(request)))
     }
 
@@ -76,12 +81,13 @@ impl Client {
         self.exchange(Method::Get, &of(id, "json"), Payload::None)
     }
 
-    /// The same as the daemon wrote it: compact JSON, with the fields this client does not know.
+    /// The same as the daemon wrote it: compact JSON, with the fields this client does not know, and with what it takes
+    /// on the disk where `size` asks for that.
     ///
     /// # Errors
     /// `Kind::NotFound`.
-    pub fn container_inspect_json(&self, id: &str) -> Result<Vec<u8>> {
-        self.bytes(Method::Get, &of(id, "json"), Payload::None)
+    pub fn container_inspect_json(&self, id: &str, size: bool) -> Result<Vec<u8>> {
+        self.bytes(Method::Get, &of(id, "json").flag("size", size), Payload::None)
     }
 
     /// Starts it; `false` when it ran already.
@@ -106,9 +112,9 @@ impl Client {
     ///
     /// # Errors
     /// `Kind::NotFound`; those of [`Client::container_start`].
-    pub fn container_restart(&self, id: &str, timeout: Option<i64>) -> Result<()> {
+    pub fn container_restart(&self, id: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<()> {
         let timeout = timeout.map(|t| t.to_string());
-        self.change(&of(id, "restart").optional("t", timeout.as_deref())).map(drop)
+        self.change(&of(id, "restart").optional("t", timeout.as_deref()).optional("signal", signal)).map(drop)
     }
 
     /// Sends a signal, by default SIGKILL.

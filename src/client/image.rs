@@ -40,7 +40,7 @@ impl Client {
     /// # Errors
     /// `Kind::NotFound`.
     pub fn image_inspect(&self, name: &str) -> Result<ImageInspect> {
-        self.exchange(Method::Get, &target("/images").segment(name).segment("json"), Payload::None)
+        self.exchange(Method::Get, &target("/images").image(name).segment("json"), Payload::None)
     }
 
     /// The same as the daemon wrote it.
@@ -48,7 +48,7 @@ impl Client {
     /// # Errors
     /// `Kind::NotFound`.
     pub fn image_inspect_json(&self, name: &str) -> Result<Vec<u8>> {
-        self.bytes(Method::Get, &target("/images").segment(name).segment("json"), Payload::None)
+        self.bytes(Method::Get, &target("/images").image(name).segment("json"), Payload::None)
     }
 
     /// Makes an image from a tar stream; gives its id (`sha256:…`).
@@ -157,7 +157,7 @@ impl Client {
     /// `Kind::NotFound`, `Kind::Invalid` for a malformed name.
     pub fn image_tag(&self, name: &str, repo: &str, tag: &str) -> Result<()> {
         let tag = Some(tag).filter(|t| !t.is_empty());
-        let target = target("/images").segment(name).segment("tag").parameter("repo", repo).optional("tag", tag);
+        let target = target("/images").image(name).segment("tag").parameter("repo", repo).optional("tag", tag);
         self.change(&target).map(drop)
     }
 
@@ -166,7 +166,7 @@ impl Client {
     /// # Errors
     /// `Kind::NotFound`.
     pub fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
-        self.exchange(Method::Get, &target("/images").segment(name).segment("history"), Payload::None)
+        self.exchange(Method::Get, &target("/images").image(name).segment("history"), Payload::None)
     }
 
     /// Removes images that nothing uses.
@@ -207,7 +207,7 @@ impl Client {
     /// # Errors
     /// `Kind::NotFound`, `Kind::Conflict` when a container uses it.
     pub fn image_remove(&self, name: &str, force: bool) -> Result<Vec<DeleteEntry>> {
-        self.exchange(Method::Delete, &target("/images").segment(name).flag("force", force), Payload::None)
+        self.exchange(Method::Delete, &target("/images").image(name).flag("force", force), Payload::None)
     }
 }
 

@@ -119,6 +119,9 @@ impl Client {
 
     /// Takes the idle connection, or a new one; [`Client::keep`] gives it back.
     fn send_asking(&self, method: Method, target: &Target, payload: Payload<'_>, ask: Ask<'_>) -> Result<Response> {
+        if let Some(what) = target.nameless() {
+            return Err(Error::invalid(format!("Invalid {what} name (): it is empty")));
+        }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let connection = match idle.filter(|c| !c.is_stale()) {
             Some(connection) => connection,

@@ -122,14 +122,16 @@ impl From<Fault> for Stop {
 pub struct Dialect<'a> {
     /// Which flags a command of this name knows of but does not have; the words are as typed, `--restart` or `-p`.
     pub refused: &'a dyn Fn(&str, &str) -> bool,
-    /// A command of the program that a group of commands has under another word, and flags that it then has: group and
-    /// word.
-    pub spelling: &'a dyn Fn(&str, &str) -> Option<&'static [&'static str]>,
+    /// The commands that a group of commands, by its name, has under other words or from elsewhere.
+    pub spellings: &'a dyn Fn(&str) -> &'static [Spelling],
 }
+
+/// A word for a command of the group or of the program, and flags that it then has.
+pub type Spelling = (&'static str, &'static str, &'static [&'static str]);
 
 impl Dialect<'_> {
     /// Nothing.
-    pub const PLAIN: Dialect<'static> = Dialect { refused: &|_, _| false, spelling: &|_, _| None };
+    pub const PLAIN: Dialect<'static> = Dialect { refused: &|_, _| false, spellings: &|_| &[] };
 }
 
 /// Parses the words after the program's name.
@@ -291,8 +293,10 @@ impl<'a> Walk<'a, '_> {
 
     /// Where a flag belongs: the innermost command that has it.
     fn find(&self, is: impl Fn(&FlagInfo<'static>) -> bool) -> Option<(usize, &'a FlagInfo<'static>)> {
+        let innermost = self.levels.len() - 1;
         let levels = self.levels.iter().enumerate().rev();
-        levels.flat_map(|(depth, l)| l.info.flags.iter().map(move |f| (depth, f))).find(|(_, f)| is(f))
+        let mut flags = levels.flat_map(|(depth, l)| l.info.flags.iter().map(move |f| (depth, f)));
+        flags.find(|(depth, f)| is(f) && (*depth == innermost || is_common(f)))
     }
 
     fn unknown(&self, flag: &str) -> Stop {
@@ -304,27 +308,26 @@ impl<'a> Walk<'a, '_> {
 
     fn help(&self) -> Stop {
         let chain: Vec<&CommandInfoWithArgs> = self.levels.iter().map(|l| l.info).collect();
-        Stop::Help(help(self.program, &chain))
+        Stop::Help(help(self.program, &chain, self.dialect))
     }
 
     /// Of the command that the rest of the words name.
     fn help_of_words(&mut self) -> Stop {
         while let Some(word) = self.words.next() {
-            if !word.starts_with('-') && !self.descend(word) {
+            if !word.starts_with('-') && self.descend(word).is_none() {
                 return Fault::UnknownCommand { program: self.path(), command: word.to_owned() }.into();
             }
         }
         self.help()
     }
 
-    /// Goes to the command of this word, when there is one.
-    fn descend(&mut self, word: &str) -> bool {
-        let info = self.last().info;
-        let sub = info.commands.iter().find(|c| c.name == word);
-        if let Some(sub) = sub {
-            self.levels.push(Level::new(&sub.command));
-        }
-        sub.is_some()
+    /// Goes to the command of this word, when there is one, and tells the flags that the word stands for.
+    fn descend(&mut self, word: &str) -> Option<&'static [&'static str]> {
+        let chain: Vec<&'a CommandInfoWithArgs> = self.levels.iter().map(|level| level.info).collect();
+        let (depth, info, flags) = below(&chain, word, self.dialect)?;
+        self.levels.truncate(depth);
+        self.levels.push(Level::new(info));
+        Some(flags)
     }
 
     fn long(&mut self, word: &str) -> Result<(), Stop> {
@@ -396,19 +399,11 @@ impl<'a> Walk<'a, '_> {
     /// Takes a word that is no flag; true when all words are used up.
     fn positional(&mut self, word: &str) -> Result<bool, Stop> {
         let info = self.last().info;
-        if self.descend(word) {
-            return Ok(false);
+        if let Some(flags) = self.descend(word) {
+            return flags.iter().try_for_each(|flag| self.long(flag)).map(|()| false);
         }
         if self.levels.len() == 1 && word == "help" && !info.commands.is_empty() {
             return Err(self.help_of_words());
-        }
-        if self.levels.len() > 1
-            && let Some([other, flags @ ..]) = (self.dialect.spelling)(info.name, word)
-            && let Some(sub) = self.levels[0].info.commands.iter().find(|c| c.name == *other)
-        {
-            self.levels.truncate(1);
-            self.levels.push(Level::new(&sub.command));
-            return flags.iter().try_for_each(|flag| self.long(flag)).map(|()| false);
         }
         if self.levels.len() == 1 && info.commands.is_empty() && info.positionals.is_empty() {
             return Err(Fault::Other(format!("Unrecognized argument: {word}")).into());
@@ -425,6 +420,29 @@ impl<'a> Walk<'a, '_> {
         self.last().positionals.extend(rest);
         Ok(true)
     }
+}
+
+/// The command that a word names below the last one of a chain, how many of the chain are above it, and the flags that
+/// the word stands for.
+fn below<'a>(
+    chain: &[&'a CommandInfoWithArgs],
+    word: &str,
+    dialect: Dialect<'_>,
+) -> Option<(usize, &'a CommandInfoWithArgs, &'static [&'static str])> {
+    let last = chain.len() - 1;
+    let find = |at: usize, word: &str| chain[at].commands.iter().find(|c| c.name == word).map(|c| &c.command);
+    if let Some(info) = find(last, word) {
+        return Some((chain.len(), info, &[]));
+    }
+    let spellings = if last == 0 { &[] } else { (dialect.spellings)(chain[last].name) };
+    let (_, name, flags) = spellings.iter().find(|(spelt, ..)| *spelt == word)?;
+    let own = find(last, name).map(|info| (chain.len(), info, *flags));
+    own.or_else(|| find(0, name).map(|info| (1, info, *flags)))
+}
+
+/// Whether a flag of a command is one of those below it as well. The version is that of a program.
+fn is_common(flag: &FlagInfo<'_>) -> bool {
+    flag.long != "--version"
 }
 
 /// Go's `strconv.ParseBool`, which docker's flags use.

@@ -338,7 +338,7 @@ fn a_failure_names_its_step_and_leaves_nothing() {
             (|s| process(s).args = vec!["data".into()], Kind::CommandNotExecutable, "exec: \"data\": exec format"),
             (|s| process(s).args = vec!["nointerp".into()], Kind::CommandNotFound, "exec: \"nointerp\": no such file"),
             (|s| process(s).user.username = "eve".into(), Kind::Invalid, "Unable to find user 'eve': no matching"),
-            (|s| process(s).cwd = "/etc/passwd".into(), Kind::Os(libc::ENOTDIR), "\"/etc/passwd\""),
+            (|s| process(s).cwd = "/etc/passwd".into(), Kind::CommandNotFound, "\"/etc/passwd\": not a directory"),
             (|s| process(s).selinux_label = "a:b".into(), Kind::Unsupported, "SELinux"),
             (
                 |s| drop(s.linux.as_mut().unwrap().sysctl.insert("net.ipv4.nosuch".into(), "1".into())),

@@ -1,7 +1,7 @@
 //! What may follow on a command line that is being typed. The same walk over the same table of flags as when it is run,
 //! without its rules: half a line breaks some.
 
-use super::Dialect;
+use super::{Dialect, below, is_common};
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
 /// What can stand in place of the last word.
@@ -15,6 +15,8 @@ pub enum Next {
         name: &'static str,
         /// Name of the command.
         command: &'static str,
+        /// The option whose value it is; empty for a positional word.
+        flag: &'static str,
     },
     /// Nobody knows.
     Anything,
@@ -29,7 +31,7 @@ pub fn next(
     mut given: impl FnMut(&str, &str),
 ) -> Next {
     let Some((last, before)) = words.split_last() else { return Next::Anything };
-    let mut walk = Walk { levels: vec![info], positionals: 0, only_positionals: false };
+    let mut walk = Walk { levels: vec![info], positionals: 0, only_positionals: false, explains: false };
     let mut words = before.iter();
     while let Some(word) = words.next() {
         let (name, glued) = word.split_once('=').unwrap_or((word, ""));
@@ -44,13 +46,15 @@ pub fn next(
             Step::Foreign => return Next::Anything,
         }
     }
-    walk.last(last)
+    walk.last(last, dialect)
 }
 
 struct Walk<'a> {
     levels: Vec<&'a CommandInfoWithArgs>,
     positionals: usize,
     only_positionals: bool,
+    /// What follows `help` are commands, whose own words are not asked for.
+    explains: bool,
 }
 
 enum Step<'a> {
@@ -67,7 +71,16 @@ impl<'a> Walk<'a> {
     }
 
     fn find(&self, is: impl Fn(&FlagInfo<'static>) -> bool) -> Option<&'a FlagInfo<'static>> {
-        self.levels.iter().rev().flat_map(|level| level.flags).find(|flag| is(flag))
+        self.flags().find(|flag| is(flag))
+    }
+
+    /// Those of the command, then the common ones.
+    fn flags(&self) -> impl Iterator<Item = &'a FlagInfo<'static>> + '_ {
+        let innermost = self.levels.len() - 1;
+        let levels = self.levels.iter().enumerate().rev();
+        levels
+            .flat_map(|(depth, level)| level.flags.iter().map(move |flag| (depth, flag)))
+            .filter_map(move |(depth, flag)| (depth == innermost || is_common(flag)).then_some(flag))
     }
 
     fn step(&mut self, word: &str, dialect: Dialect<'_>) -> Step<'a> {
@@ -95,14 +108,11 @@ impl<'a> Walk<'a> {
 
     fn positional(&mut self, word: &str, dialect: Dialect<'_>) -> Step<'a> {
         let info = self.innermost();
-        let sub = |info: &'a CommandInfoWithArgs, name: &str| info.commands.iter().find(|c| c.name == name);
-        if let Some(found) = sub(info, word) {
-            self.levels.push(&found.command);
-        } else if self.levels.len() > 1
-            && let Some(found) = (dialect.spelling)(info.name, word).and_then(|words| sub(self.levels[0], words[0]))
-        {
-            self.levels.truncate(1);
-            self.levels.push(&found.command);
+        if let Some((depth, found, _)) = below(&self.levels, word, dialect) {
+            self.levels.truncate(depth);
+            self.levels.push(found);
+        } else if self.levels.len() == 1 && word == "help" {
+            self.explains = true;
         } else if !info.commands.is_empty() {
             return Step::Foreign;
         } else {
@@ -118,19 +128,21 @@ impl<'a> Walk<'a> {
 
     fn value_of(&self, flag: &FlagInfo<'static>) -> Next {
         match flag.kind {
-            FlagInfoKind::Option { arg_name } => Next::Value { name: arg_name, command: self.innermost().name },
+            FlagInfoKind::Option { arg_name } => {
+                Next::Value { name: arg_name, command: self.innermost().name, flag: flag.long }
+            }
             FlagInfoKind::Switch => Next::Anything,
         }
     }
 
-    fn last(&self, word: &str) -> Next {
+    fn last(&self, word: &str, dialect: Dialect<'_>) -> Next {
         let info = self.innermost();
         if word.starts_with('-') && !self.only_positionals {
             if let Some((name, _)) = word.split_once('=') {
                 return self.find(|flag| flag.long == name).map_or(Next::Anything, |flag| self.value_of(flag));
             }
             let mut names: Vec<String> = Vec::new();
-            for flag in self.levels.iter().rev().flat_map(|level| level.flags).filter(|flag| !flag.hidden) {
+            for flag in self.flags().filter(|flag| !flag.hidden) {
                 // Every command has a --help.
                 if flag.long.starts_with(word) && names.iter().all(|name| name != flag.long) {
                     names.push(flag.long.to_owned());
@@ -139,12 +151,16 @@ impl<'a> Walk<'a> {
             return Next::Words(names);
         }
         if !info.commands.is_empty() {
-            let names = info.commands.iter().map(|command| command.name).filter(|name| name.starts_with(word));
-            return Next::Words(names.map(str::to_owned).collect());
+            let spelt = if self.levels.len() > 1 { (dialect.spellings)(info.name) } else { &[] };
+            let names = info.commands.iter().map(|command| command.name).chain(spelt.iter().map(|(name, ..)| *name));
+            return Next::Words(names.filter(|name| name.starts_with(word)).map(str::to_owned).collect());
+        }
+        if self.explains {
+            return Next::Words(Vec::new());
         }
         match info.positionals.get(self.positionals).or(info.positionals.last()) {
             Some(p) if self.positionals < info.positionals.len() || p.optionality == Optionality::Repeating => {
-                Next::Value { name: p.name, command: info.name }
+                Next::Value { name: p.name, command: info.name, flag: "" }
             }
             _ => Next::Words(Vec::new()),
         }
@@ -157,6 +173,7 @@ fn takes_value(flag: &FlagInfo<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Spelling;
     use super::*;
     use argh::ArgsInfo;
 
@@ -233,30 +250,35 @@ mod tests {
     #[test]
     fn half_a_line() {
         let list = |words: &[&str]| Next::Words(words.iter().map(|w| w.to_string()).collect());
-        let value = |name, command| Next::Value { name, command };
+        let value = |name, command| Next::Value { name, command, flag: "" };
+        let of_flag = |name, command, flag| Next::Value { name, command, flag };
         for (line, want) in [
             ("", list(&["run", "rm", "group"])),
             ("r", list(&["run", "rm"])),
             ("-H x:/y r", list(&["run", "rm"])),
-            ("-H ", value("socket", "Top")),
+            ("-H ", of_flag("socket", "Top", "--host")),
+            ("help ", list(&["run", "rm", "group"])),
+            ("help group ", list(&["prune", "delete"])),
+            ("help rm ", list(&[])),
             ("run --", list(&["--help", "--env-file", "--interactive", "--memory", "--host"])),
             ("run --m", list(&["--memory"])),
-            ("run --env-file ", value("file", "run")),
-            ("run --env-file=/etc", value("file", "run")),
-            ("run -im ", value("bytes", "run")),
+            ("run --env-file ", of_flag("file", "run", "--env-file")),
+            ("run --env-file=/etc", of_flag("file", "run", "--env-file")),
+            ("run -im ", of_flag("bytes", "run", "--memory")),
             ("run -m64m ", value("IMAGE", "run")),
             ("run -i --env-file x bo", value("IMAGE", "run")),
             ("run box ", value("[COMMAND]", "run")),
             ("run box ls -", Next::Anything),
             ("rm a b ", value("CONTAINER...", "rm")),
             ("rm -- -", value("CONTAINER...", "rm")),
-            ("group ", list(&["prune"])),
+            ("group ", list(&["prune", "delete"])),
             ("group delete x", value("CONTAINER...", "rm")),
             ("nosuch x ", Next::Anything),
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let spelling = |group: &str, word: &str| (group == "group" && word == "delete").then_some(&["rm"][..]);
-            let dialect = Dialect { refused: &|_, _| false, spelling: &spelling };
+            const SPELLINGS: &[Spelling] = &[("delete", "rm", &[])];
+            let spellings = |group: &str| if group == "group" { SPELLINGS } else { &[] };
+            let dialect = Dialect { refused: &|_, _| false, spellings: &spellings };
             let mut info = Top::get_args_info();
             info.name = "Top";
             let mut host = None;

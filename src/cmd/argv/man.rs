@@ -1,6 +1,7 @@
 //! Manual pages from argh's `ArgsInfo`, in the macros of man(7).
 
 use super::help::sentence;
+use super::is_common;
 use crate::utils::order;
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
@@ -47,7 +48,7 @@ fn walk(path: &[&str], chain: &[&CommandInfoWithArgs], section: u8, version: &st
     options(&mut text, "OPTIONS", info, |_| true);
     for above in &chain[..chain.len() - 1] {
         // Every command has a --help of its own.
-        options(&mut text, "COMMON OPTIONS", above, |flag| flag.long != "--help");
+        options(&mut text, "COMMON OPTIONS", above, |flag| flag.long != "--help" && is_common(flag));
     }
     for note in info.notes {
         text.push_str(&format!(".SH NOTES\n{}\n", escaped(note)));

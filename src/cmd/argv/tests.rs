@@ -119,9 +119,10 @@ struct Tag {
 struct Info {}
 
 fn top(line: &[&str]) -> Result<Top, Stop> {
-    let spelling = |group: &str, word: &str| (group == "info" && word == "delete").then_some(&["rm", "--force"][..]);
+    const SPELLINGS: &[Spelling] = &[("delete", "rm", &["--force"])];
+    let spellings = |group: &str| if group == "info" { SPELLINGS } else { &[] };
     let refused = |command: &str, flag: &str| command == "run" && matches!(flag, "--later" | "-p");
-    parse("isula", line.iter().map(OsString::from).collect(), Dialect { refused: &refused, spelling: &spelling })
+    parse("isula", line.iter().map(OsString::from).collect(), Dialect { refused: &refused, spellings: &spellings })
 }
 
 fn words(line: &str) -> Result<Top, Stop> {
@@ -153,6 +154,7 @@ fn other_spellings_of_a_command() {
     // Not where no group stands, nor for another word.
     assert!(matches!(words("delete x"), Err(Stop::Fault(Fault::UnknownCommand { .. }))));
     assert!(matches!(words("info other"), Err(Stop::Fault(Fault::TooMany { .. }))));
+    assert_eq!(words("help info delete"), words("rm --help"));
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl Attach {
                 id: &found.id,
                 tty: found.config.tty,
                 stdin,
+                outputs: [true; 2],
                 sig_proxy: self.sig_proxy && !found.config.tty,
                 auto_remove: found.host_config.auto_remove,
                 detach_keys: self.detach_keys.as_deref(),

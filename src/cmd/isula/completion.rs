@@ -14,7 +14,7 @@ pub const ASK: &str = "__complete";
 /// The answer that means: names of files.
 const FILES: &str = ":files";
 
-/// print a script that makes a shell complete words: bash, zsh, fish, or sh for /etc/profile.d
+/// print a script that makes a shell complete words: bash, zsh, fish, or sh (also ash) for /etc/profile.d
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "completion")]
 pub struct Completion {
@@ -70,13 +70,15 @@ impl Completion {
             "zsh" => format!("#compdef isula\n{ZSH}if [[ $funcstack[1] == _isula ]]; then _isula; fi\n"),
             "fish" => FISH.to_owned(),
             // Others read it too: they must not stumble over what they cannot parse, and busybox's has no such thing.
-            "sh" => format!(
+            "sh" | "ash" => format!(
                 "if [ -n \"${{BASH_VERSION-}}\" ]; then\n    eval {}\nelif [ -n \"${{ZSH_VERSION-}}\" ]; then\n    eval {}\nfi\n",
                 quoted(BASH),
                 quoted(ZSH)
             ),
             other => {
-                return Err(Failure::usage(format!("no completion for shell {other:?}: want bash, zsh, fish or sh")));
+                return Err(Failure::usage(format!(
+                    "no completion for shell {other:?}: want bash, zsh, fish, sh or ash"
+                )));
             }
         };
         output::print(&script)?;
@@ -106,10 +108,20 @@ pub fn answer(words: &[String]) -> Result<String, Failure> {
     let session = Session { host, secure: Secure::new(on, files)?, client: OnceCell::new() };
     let mut found = match next {
         Next::Words(words) => words,
-        Next::Value { name, command } => {
-            let Some(kind) = Kind::of(name) else { return Ok(format!("{FILES}\n")) };
-            session.client().ok().map(|client| kind.names(client, command)).unwrap_or_default()
-        }
+        Next::Value { name, command, flag } => match (words_of(name, command, flag), Kind::of(name, flag)) {
+            (Some(words), _) => words,
+            // Until it is clear that it is a path.
+            _ if command == "cp" && !last.contains(['/', ':', '.']) => {
+                let all = session.client().ok().map(|client| containers(client, command)).unwrap_or_default();
+                let found: Vec<String> = all.into_iter().map(|name| name + ":").collect();
+                if !found.iter().any(|name| name.starts_with(last)) {
+                    return Ok(format!("{FILES}\n"));
+                }
+                found
+            }
+            (None, None) => return Ok(format!("{FILES}\n")),
+            (None, Some(kind)) => session.client().ok().map(|client| kind.names(client, command)).unwrap_or_default(),
+        },
         Next::Anything => return Ok(format!("{FILES}\n")),
     };
     // Of an option with its value only the value is sought.
@@ -121,22 +133,39 @@ pub fn answer(words: &[String]) -> Result<String, Failure> {
     Ok(found.iter().map(|word| format!("{before}{word}\n")).collect())
 }
 
+/// Values that are known.
+fn words_of(name: &str, command: &str, flag: &str) -> Option<Vec<String>> {
+    let words = match (flag, command) {
+        ("--restart", _) => "no always unless-stopped on-reboot on-failure",
+        ("--pull", _) => "always missing never",
+        ("--log-driver", _) => "json-file syslog none",
+        ("--net" | "--network", _) => "none host container:",
+        ("--filter", "ps") => return Some(super::ps::FILTERS.iter().map(|key| format!("{key}=")).collect()),
+        _ if name == "SHELL" => "ash bash fish sh zsh",
+        _ => return None,
+    };
+    Some(words.split(' ').map(str::to_owned).collect())
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Container,
     Image,
     Volume,
-    Both,
+    All,
 }
 
 impl Kind {
-    /// By the word in the usage line.
-    fn of(name: &str) -> Option<Kind> {
+    /// By the word in the usage line, or the option.
+    fn of(name: &str, flag: &str) -> Option<Kind> {
+        if flag == "--volumes-from" {
+            return Some(Kind::Container);
+        }
         Some(match name.trim_matches(['[', ']', '.']) {
             "CONTAINER" => Kind::Container,
             "IMAGE" | "SOURCE[:TAG" | "NAME[:TAG|@DIGEST" => Kind::Image,
             "VOLUME" => Kind::Volume,
-            "CONTAINER|IMAGE" => Kind::Both,
+            "CONTAINER|IMAGE|VOLUME" => Kind::All,
             _ => return None,
         })
     }
@@ -145,11 +174,8 @@ impl Kind {
         match self {
             Kind::Container => containers(client, command),
             Kind::Image => images(client),
-            Kind::Volume => {
-                let volumes = client.volume_list(&Filters::new()).map(|list| list.volumes).unwrap_or_default();
-                volumes.into_iter().map(|volume| volume.name).collect()
-            }
-            Kind::Both => [containers(client, command), images(client)].concat(),
+            Kind::Volume => volumes(client),
+            Kind::All => [containers(client, command), images(client), volumes(client)].concat(),
         }
     }
 }
@@ -171,6 +197,11 @@ fn containers(client: &Client, command: &str) -> Vec<String> {
         names.extend(c.names.first().map(|name| name.trim_start_matches('/').to_owned()));
     });
     names
+}
+
+fn volumes(client: &Client) -> Vec<String> {
+    let volumes = client.volume_list(&Filters::new()).map(|list| list.volumes).unwrap_or_default();
+    volumes.into_iter().map(|volume| volume.name).collect()
 }
 
 fn images(client: &Client) -> Vec<String> {
@@ -195,8 +226,8 @@ mod tests {
         for name in
             ["CONTAINER", "CONTAINER...", "[CONTAINER...]", "IMAGE", "SOURCE[:TAG]", "NAME[:TAG|@DIGEST]", "VOLUME..."]
         {
-            assert!(Kind::of(name).is_some(), "{name}");
+            assert!(Kind::of(name, "").is_some(), "{name}");
         }
-        assert!(Kind::of("file").is_none());
+        assert!(Kind::of("file", "").is_none());
     }
 }

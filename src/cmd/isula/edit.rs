@@ -31,7 +31,7 @@ impl Rename {
 pub struct Update {
     /// relative weight for block devices, 10 to 1000
     #[argh(option, arg_name = "int")]
-    blkio_weight: Option<u16>,
+    blkio_weight: Option<i64>,
     /// microseconds of a period of the scheduler
     #[argh(option, arg_name = "int")]
     cpu_period: Option<i64>,
@@ -39,7 +39,7 @@ pub struct Update {
     #[argh(option, arg_name = "int")]
     cpu_quota: Option<i64>,
     /// relative weight for processors
-    #[argh(option, arg_name = "int")]
+    #[argh(option, short = 'c', arg_name = "int")]
     cpu_shares: Option<i64>,
     /// number of processors, as 1.5
     #[argh(option, arg_name = "decimal")]
@@ -92,7 +92,7 @@ impl Update {
 
     fn changes(&self) -> Result<HostConfig, Failure> {
         let changes = HostConfig {
-            blkio_weight: self.blkio_weight.unwrap_or_default(),
+            blkio_weight: limits::blkio_weight(self.blkio_weight)?,
             cpu_period: self.cpu_period.unwrap_or_default(),
             cpu_quota: self.cpu_quota.unwrap_or_default(),
             cpu_shares: self.cpu_shares.unwrap_or_default(),
@@ -122,7 +122,7 @@ impl Update {
 pub struct Port {
     #[argh(positional, arg_name = "CONTAINER")]
     container: String,
-    #[argh(positional, arg_name = "[PORT[/PROTOCOL]]")]
+    #[argh(positional, arg_name = "PORT[/PROTOCOL]")]
     port: Option<String>,
 }
 

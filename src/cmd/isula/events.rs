@@ -1,7 +1,8 @@
 //! `events`: what happens to containers, images and volumes.
 
 use super::failure::Failure;
-use super::template::{Format, JsonStyle};
+use super::ordered::Node;
+use super::template::{self, JsonStyle};
 use super::{Session, filters, output};
 use crate::api::event::Message;
 use crate::error::Error;
@@ -41,16 +42,17 @@ impl Events {
         if let Some(name) = self.name {
             filters.entry("container".to_owned()).or_default().push(name);
         }
-        let format = self.format.as_deref().map(|text| Format::parse(text, JsonStyle::Compact)).transpose()?;
+        let format = template::asked(self.format.as_deref(), JsonStyle::Compact)?;
+        let whole = template::is_whole(self.format.as_deref());
         let (since, until) = (self.since.unwrap_or_default(), self.until.unwrap_or_default());
         // What stops the stream that is not the daemon's.
         let mut failure = None;
         let result = session.client()?.events(&since, &until, &filters, |event| {
             let text = match &format {
                 None => Ok(line(&event, zone::utc_offset)),
-                Some(format) => json::parse(&json::to_vec(&event))
+                Some(format) => json::parse::<Node>(&json::to_vec(&event))
                     .map_err(Failure::from)
-                    .and_then(|node| format.render(&node))
+                    .and_then(|node| format.render(&if whole { node } else { completed(node) }))
                     .map(|text| text + "\n"),
             };
             text.and_then(|text| output::print(&text)).map_err(|f| {
@@ -63,6 +65,14 @@ impl Events {
             None => Ok(result.map(|()| 0)?),
         }
     }
+}
+
+/// With the fields that are not sent when they are empty.
+fn completed(mut event: Node) -> Node {
+    for field in ["status", "id", "from"] {
+        event.add(field, Node::Text(String::new()));
+    }
+    event
 }
 
 /// `TIME KIND ACTION ID (K=V, …)`

@@ -4,6 +4,7 @@
 //! last flags, which only make sense for something that runs.
 
 use argh::{ArgsInfo, CommandInfo, CommandInfoWithArgs, EarlyExit, FromArgs, SubCommand};
+use std::path::PathBuf;
 
 /// How many flags at the end of [`ContainerFlags`] are for `run` alone.
 const RUN_ONLY: usize = 3;
@@ -18,6 +19,24 @@ pub struct ContainerFlags {
     /// host name
     #[argh(option, short = 'h', arg_name = "string")]
     pub hostname: Option<String>,
+    /// domain name
+    #[argh(option, arg_name = "string")]
+    pub domainname: Option<String>,
+    /// write the id of the container to a new file
+    #[argh(option, arg_name = "file")]
+    pub cidfile: Option<PathBuf>,
+    /// print nothing of a pull
+    #[argh(switch, short = 'q')]
+    pub quiet: bool,
+    /// OS/ARCHITECTURE[/VARIANT] of the image, in place of this machine's
+    #[argh(option, arg_name = "string")]
+    pub platform: Option<String>,
+    /// streams to attach to: stdin, stdout, stderr; repeatable
+    #[argh(option, short = 'a', arg_name = "stream")]
+    pub attach: Vec<String>,
+    /// kept for scripts: no signatures are looked for, so that only true is possible
+    #[argh(option, arg_name = "bool", default = "true")]
+    pub disable_content_trust: bool,
     /// set an environment variable, K=V or K
     #[argh(option, short = 'e', arg_name = "list")]
     pub env: Vec<String>,
@@ -59,7 +78,7 @@ pub struct ContainerFlags {
     pub restart: Option<String>,
     /// relative weight for block devices, 10 to 1000
     #[argh(option, arg_name = "int")]
-    pub blkio_weight: Option<u16>,
+    pub blkio_weight: Option<i64>,
     /// how readily memory is swapped out, 0 to 100; -1 is the host's
     #[argh(option, arg_name = "int")]
     pub memory_swappiness: Option<i64>,
@@ -169,6 +188,9 @@ pub struct ContainerFlags {
     /// mount what another container has mounted, CONTAINER[:ro|rw|z]
     #[argh(option, arg_name = "list")]
     pub volumes_from: Vec<String>,
+    /// driver of the volumes that are made; local is the only one
+    #[argh(option, arg_name = "string")]
+    pub volume_driver: Option<String>,
     /// attach a file system, type=TYPE,…
     #[argh(option, arg_name = "list")]
     pub mount: Vec<String>,
@@ -187,7 +209,7 @@ pub struct ContainerFlags {
 
     // Resources.
     /// relative weight of processor time
-    #[argh(option, arg_name = "int")]
+    #[argh(option, short = 'c', arg_name = "int")]
     pub cpu_shares: Option<i64>,
     /// period of the processor quota, microseconds
     #[argh(option, arg_name = "int")]
@@ -272,6 +294,9 @@ pub struct ContainerFlags {
     /// set a resolver option
     #[argh(option, arg_name = "list")]
     pub dns_opt: Vec<String>,
+    /// the same as --dns-opt
+    #[argh(option, arg_name = "list")]
+    pub dns_option: Vec<String>,
     /// set a search domain
     #[argh(option, arg_name = "list")]
     pub dns_search: Vec<String>,
@@ -350,8 +375,9 @@ impl ArgsInfo for Create {
 #[rustfmt::skip]
 pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&["run", "create"], &[
-        "--ip", "--publish", "-p", "--expose", "--publish-all", "-P",
+        "--ip", "--publish", "-p", "--expose", "--publish-all", "-P", "--init",
     ]),
+    (&["pull"], &["--all-tags", "-a"]),
 ];
 
 /// Whether `flag` of `command` is known and comes with a later release.
@@ -366,7 +392,7 @@ mod tests {
     use super::*;
     use crate::cmd::argv::{Fault, Stop, parse};
 
-    /// Every flag of `create` and `run` that the original has, with a value that fits where it takes one.
+    /// Every flag of `create` and `run` that the original has, and docker's of those refused, with a value that fits where it takes one.
     #[rustfmt::skip]
     const ORIGINAL: &[(&str, &str)] = &[
         ("-n", "x"), ("--name", "x"), ("-h", "x"), ("--hostname", "x"), ("-e", "A=b"), ("--env", "A=b"),
@@ -391,7 +417,7 @@ mod tests {
         ("--device-read-iops", "/dev/x:1"), ("--device-write-iops", "/dev/x:1"), ("--hugetlb-limit", "2M:4M"),
         ("--ulimit", "nofile=1"), ("--cgroup-parent", "/x"), ("--net", "none"), ("--network", "none"),
         ("--ip", "10.0.0.2"), ("-p", "80:80"), ("--publish", "80:80"), ("--expose", "80"), ("-P", ""),
-        ("--publish-all", ""), ("--add-host", "a:1.1.1.1"), ("--dns", "1.1.1.1"), ("--dns-opt", "x"),
+        ("--publish-all", ""), ("--init", ""), ("--add-host", "a:1.1.1.1"), ("--dns", "1.1.1.1"), ("--dns-opt", "x"),
         ("--dns-search", "x"), ("--log-driver", "json-file"), ("--log-opt", "max-file=1"), ("-H", "unix:///x"),
         ("--host", "unix:///x"), ("-D", ""), ("--debug", ""), ("--tls", ""), ("--tlsverify", ""), ("--tlscacert", "f"),
         ("--tlscert", "f"), ("--tlskey", "f"),

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template::{self, Format};
 use super::{Session, output, table};
 use crate::api::image::{HistoryEntry, NEVER};
 use crate::utils::id::short;
@@ -44,7 +44,7 @@ const NOT_KNOWN: &str = "N/A";
 impl History {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        let format = template::asked_rows(self.format.as_deref())?;
         let steps = session.client()?.image_history(&self.image)?;
         output::print(&self.screen(&steps, format, Timestamp::now())?)?;
         Ok(0)

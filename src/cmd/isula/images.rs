@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template::{self, Format};
 use super::{Session, filters, for_each, output, table};
 use crate::api::image::ImageSummary;
 use crate::client::{ImageListRequest, ImportRequest};
@@ -19,6 +19,10 @@ use std::os::fd::AsFd;
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "images")]
 pub struct Images {
+    /// also those that others were made from, of which there are none
+    #[argh(switch, short = 'a')]
+    #[allow(dead_code)] // read by nobody, see above
+    all: bool,
     /// show digests
     #[argh(switch)]
     digests: bool,
@@ -57,7 +61,7 @@ impl Images {
         if let Some(reference) = &self.reference {
             request.filters.entry("reference".into()).or_default().push(reference.clone());
         }
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        let format = template::asked_rows(self.format.as_deref())?;
         let list = session.client()?.image_list(&request)?;
         output::print(&self.screen(&list, format, zone::utc_offset)?)?;
         Ok(0)
@@ -190,7 +194,7 @@ pub struct Load {
     /// name for the image, when the archive holds one only
     #[argh(option, arg_name = "string")]
     tag: Option<String>,
-    /// docker for an archive, the default, or embedded for a manifest, whose layers stay where they are
+    /// what it is: docker, an archive, by default, or embedded, a manifest whose layers stay where they are
     #[argh(option, short = 't', long = "type", arg_name = "string")]
     kind: Option<String>,
     /// print nothing
@@ -263,6 +267,10 @@ pub struct Rmi {
     /// also when the image has several names
     #[argh(switch, short = 'f')]
     force: bool,
+    /// keep those that it was made from, of which there are none
+    #[argh(switch)]
+    #[allow(dead_code)] // read by nobody, see above
+    no_prune: bool,
     #[argh(positional, arg_name = "IMAGE...")]
     images: Vec<String>,
 }
@@ -315,12 +323,20 @@ mod tests {
     }
 
     fn screen(images: &Images, list: &[ImageSummary]) -> String {
-        let format = images.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact).unwrap());
+        let format = images.format.as_deref().map(|f| Format::parse(f, template::JsonStyle::Compact).unwrap());
         images.screen(list, format, |_| 0).unwrap()
     }
 
     fn flags() -> Images {
-        Images { digests: false, filter: vec![], format: None, no_trunc: false, quiet: false, reference: None }
+        Images {
+            all: false,
+            digests: false,
+            filter: vec![],
+            format: None,
+            no_trunc: false,
+            quiet: false,
+            reference: None,
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::failure::{FAILED, Failure};
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template::{self, JsonStyle};
 use super::{Session, output, state_word};
 use crate::client::Client;
 use crate::error::{Error, Kind};
@@ -11,7 +11,7 @@ use crate::utils::sys::zone;
 use crate::utils::time::Timestamp;
 use argh::{ArgsInfo, FromArgs};
 
-/// print what is known about containers and images
+/// print what is known about containers, images and volumes
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "inspect")]
 pub struct Inspect {
@@ -22,36 +22,50 @@ pub struct Inspect {
     #[argh(option, short = 't', arg_name = "int")]
     #[allow(dead_code)] // read by nobody, see above
     time: Option<i64>,
-    /// container or image; both by default
+    /// what is looked for: container, image or volume; by default one after the other
     #[argh(option, long = "type", arg_name = "string")]
     kind: Option<String>,
-    #[argh(positional, arg_name = "CONTAINER|IMAGE...")]
+    /// with what containers take on the disk
+    #[argh(switch, short = 's')]
+    size: bool,
+    #[argh(positional, arg_name = "CONTAINER|IMAGE|VOLUME...")]
     names: Vec<String>,
 }
 
 impl Inspect {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Pretty)).transpose()?;
-        let (containers, images) = match self.kind.as_deref() {
-            None => (true, true),
-            Some("container") => (true, false),
-            Some("image") => (false, true),
-            Some(other) => return Err(Failure::usage(format!("{other:?} is not a valid value for --type"))),
+        let format = template::asked(self.format.as_deref(), JsonStyle::Pretty)?;
+        let kinds = match self.kind.as_deref() {
+            None | Some("") => &KINDS[..],
+            Some(kind) => KINDS.iter().position(|known| *known == kind).map_or(&[][..], |n| &KINDS[n..=n]),
         };
+        if kinds.is_empty() {
+            let kind = self.kind.unwrap_or_default();
+            return Err(Failure::usage(format!("{kind:?} is not a valid value for --type")));
+        }
+        let whole = template::is_whole(self.format.as_deref());
         let client = session.client()?;
         let (mut found, mut code) = (Vec::new(), 0);
         for name in &self.names {
-            match object(client, name, containers, images) {
-                Ok(Some(object)) => match &format {
-                    Some(format) => output::print(&format!("{}\n", format.render(&object)?))?,
-                    None => found.push(object),
-                },
-                Ok(None) => {
-                    output::complain(&format!("Inspect error: No such object:{name}"));
+            let shown = match (object(client, name, kinds, self.size), &format) {
+                (Ok(Some(object)), Some(format)) => {
+                    let object = if whole { object } else { completed(object) };
+                    format.render(&object).map(|text| output::print(&format!("{text}\n")))
+                }
+                (Ok(Some(object)), None) => {
+                    found.push(object);
+                    continue;
+                }
+                (Ok(None), _) => Err(Failure::local(format!("Inspect error: No such object:{name}"))),
+                (Err(e), _) => Err(Failure::daemon(&e)),
+            };
+            match shown {
+                Ok(printed) => printed?,
+                Err(failure) => {
+                    output::complain(&failure.text);
                     code = FAILED;
                 }
-                Err(e) => return Err(Failure::daemon(&e)),
             }
         }
         if format.is_none() && (!found.is_empty() || code == 0) {
@@ -63,23 +77,63 @@ impl Inspect {
     }
 }
 
-/// The container of this name, else the image.
-fn object(client: &Client, name: &str, containers: bool, images: bool) -> Result<Option<Node>, Error> {
+/// What is looked for, in this order.
+const KINDS: [&str; 3] = ["container", "image", "volume"];
+
+/// The first thing of this name.
+fn object(client: &Client, name: &str, kinds: &[&str], size: bool) -> Result<Option<Node>, Error> {
     if name.is_empty() {
         return Ok(None);
     }
-    let found = |answer: Result<Vec<u8>, Error>| match answer {
-        Ok(bytes) => json::parse::<Node>(&bytes).map(Some),
-        Err(e) if e.kind() == Kind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    };
-    let container = if containers { found(client.container_inspect_json(name))? } else { None };
-    let object = match container {
-        Some(container) => Some(original_names(container)),
-        None if images => found(client.image_inspect_json(name))?,
-        None => None,
-    };
-    Ok(object.map(|object| local_times(object, zone::utc_offset)))
+    for kind in kinds {
+        let answer = match *kind {
+            "container" => client.container_inspect_json(name, size),
+            "image" => client.image_inspect_json(name),
+            _ => client.volume_inspect_json(name),
+        };
+        let object: Node = match answer {
+            Ok(bytes) => json::parse(&bytes)?,
+            Err(e) if e.kind() == Kind::NotFound => continue,
+            // What can be no name of a volume is that of nothing.
+            Err(e) if *kind == "volume" && kinds.len() > 1 && e.kind() == Kind::Invalid => continue,
+            Err(e) => return Err(e),
+        };
+        return Ok(Some(match *kind {
+            "container" => local_times(original_names(object), zone::utc_offset),
+            "image" => local_times(object, zone::utc_offset),
+            _ => object,
+        }));
+    }
+    Ok(None)
+}
+
+/// With what is not sent when it is empty, for templates to find.
+fn completed(mut object: Node) -> Node {
+    let text = || Node::Text(String::new());
+    let empty = || Node::Object(Vec::new());
+    if let Some(host) = object.get_mut("HostConfig") {
+        let channel = ["PathOnHost", "PathInContainer", "Permissions"].map(|key| (key.to_owned(), text()));
+        let size = ("Size".to_owned(), Node::Int(0));
+        host.add("HostChannel", Node::Object(channel.into_iter().chain([size]).collect()));
+        if let Some(config) = object.get_mut("Config") {
+            config.add("ImageRef", text());
+        }
+    } else if object.get("RootFS").is_some() {
+        ["Variant", "Author", "Comment", "Parent"].into_iter().for_each(|key| object.add(key, text()));
+        object.add("Config", empty());
+        if let Some(config) = object.get_mut("Config") {
+            if *config == Node::Null {
+                *config = empty();
+            }
+            ["User", "WorkingDir", "StopSignal"].into_iter().for_each(|key| config.add(key, text()));
+            ["Env", "Cmd", "Entrypoint", "OnBuild", "Shell"]
+                .into_iter()
+                .for_each(|key| config.add(key, Node::List(Vec::new())));
+            ["Labels", "Volumes", "ExposedPorts"].into_iter().for_each(|key| config.add(key, empty()));
+            config.add("Healthcheck", Node::Null);
+        }
+    }
+    object
 }
 
 /// What the daemon tells in UTC, as docker's clients expect it, in the local time that the original shows.
@@ -163,6 +217,19 @@ mod tests {
         assert_eq!(String::from_utf8(got).unwrap(), want);
         let kept = original_names(node(r#"{"State":{"Health":{"Status":"healthy"}}}"#));
         assert_eq!(json::to_text(&kept), r#"{"State":{"Health":{"Status":"healthy"}}}"#);
+    }
+
+    #[test]
+    fn what_is_empty_is_found() {
+        let image = completed(node(r#"{"Id":"1","RootFS":{},"Config":{"Env":["A=b"]}}"#));
+        let config = image.get("Config").unwrap();
+        assert_eq!(config.get("Env"), Some(&Node::List(vec![Node::Text("A=b".into())])));
+        assert_eq!((config.get("Cmd"), config.get("Nope")), (Some(&Node::List(Vec::new())), None));
+        assert!(completed(node(r#"{"RootFS":{},"Config":null}"#)).get("Config").unwrap().get("Labels").is_some());
+        let container = completed(node(r#"{"HostConfig":{},"Config":{}}"#));
+        assert!(container.get("HostConfig").unwrap().get("HostChannel").is_some());
+        let volume = node(r#"{"Name":"1"}"#);
+        assert_eq!(completed(volume.clone()), volume);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use super::run::{Attachment, NOT_A_TTY, attached};
 use super::{Session, audit, for_each};
-use crate::client::{RemoveRequest, WaitCondition};
+use crate::client::{Client, ListRequest, RemoveRequest, WaitCondition};
+use crate::error::Kind;
 use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
 use std::os::fd::AsFd;
@@ -49,6 +50,7 @@ impl Start {
                 id: &found.id,
                 tty: found.config.tty,
                 stdin,
+                outputs: [true; 2],
                 sig_proxy: !found.config.tty,
                 auto_remove: found.host_config.auto_remove,
                 detach_keys: self.detach_keys.as_deref(),
@@ -65,9 +67,15 @@ pub struct Stop {
     /// kill at once
     #[argh(switch, short = 'f')]
     force: bool,
+    /// signal to send first, name or number; that of the container by default
+    #[argh(option, short = 's', arg_name = "string")]
+    signal: Option<String>,
     /// seconds to wait before killing; -1 waits for ever
     #[argh(option, short = 't', arg_name = "int")]
     time: Option<i64>,
+    /// the same as --time
+    #[argh(option, arg_name = "int")]
+    timeout: Option<i64>,
     #[argh(positional, arg_name = "CONTAINER...")]
     containers: Vec<String>,
 }
@@ -77,9 +85,9 @@ impl Stop {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         audit::record();
         let client = session.client()?;
-        let timeout = if self.force { Some(0) } else { self.time };
+        let timeout = if self.force { Some(0) } else { self.timeout.or(self.time) };
         for_each(&self.containers, |name| {
-            client.container_stop(name, timeout, None)?;
+            client.container_stop(name, timeout, self.signal.as_deref())?;
             Ok(Some(name.to_owned()))
         })
     }
@@ -89,9 +97,15 @@ impl Stop {
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "restart")]
 pub struct Restart {
+    /// signal to send first, name or number; that of the container by default
+    #[argh(option, short = 's', arg_name = "string")]
+    signal: Option<String>,
     /// seconds to wait before killing; -1 waits for ever
     #[argh(option, short = 't', arg_name = "int")]
     time: Option<i64>,
+    /// the same as --time
+    #[argh(option, arg_name = "int")]
+    timeout: Option<i64>,
     #[argh(positional, arg_name = "CONTAINER...")]
     containers: Vec<String>,
 }
@@ -102,7 +116,7 @@ impl Restart {
         audit::record();
         let client = session.client()?;
         for_each(&self.containers, |name| {
-            client.container_restart(name, self.time)?;
+            client.container_restart(name, self.timeout.or(self.time), self.signal.as_deref())?;
             Ok(Some(name.to_owned()))
         })
     }
@@ -191,12 +205,32 @@ impl Rm {
         let request = RemoveRequest { force: self.force, volumes: self.volumes };
         for_each(&self.containers, |name| {
             // The screen shows the whole id. Where there is none, the removal says so in its own words.
-            let id = if crate::utils::id::is_full_id(name) { None } else { client.container_inspect(name).ok() };
-            let id = id.map_or_else(|| name.to_owned(), |found| found.id);
+            let id = if crate::utils::id::is_full_id(name) { None } else { whole_id(client, name) };
+            let id = id.unwrap_or_else(|| name.to_owned());
             client.container_remove(&id, request)?;
             Ok(Some(id))
         })
     }
+}
+
+/// The id of a container. One whose files are damaged cannot be inspected, but is listed.
+fn whole_id(client: &Client, name: &str) -> Option<String> {
+    match client.container_inspect(name) {
+        Ok(found) => return Some(found.id),
+        Err(e) if e.kind() != Kind::Internal => return None,
+        Err(_) => {}
+    }
+    let bare = name.trim_start_matches('/');
+    let (mut named, mut begun) = (None, None);
+    let list = ListRequest { all: true, ..ListRequest::default() };
+    let listed = client.container_list(&list, |c| {
+        if c.names.iter().any(|n| n.trim_start_matches('/') == bare) {
+            named = Some(c.id);
+        } else if c.id.starts_with(bare) {
+            begun = Some(c.id);
+        }
+    });
+    listed.ok().and(named.or(begun))
 }
 
 /// wait until containers end and print their exit codes

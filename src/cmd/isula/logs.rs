@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::{Session, output, table};
-use crate::client::LogsRequest;
+use crate::client::{Client, LogsRequest};
 use crate::error::Kind;
 use argh::{ArgsInfo, FromArgs};
 use std::io::{BufWriter, Write};
@@ -14,6 +14,10 @@ const BUFFER: usize = 64 * 1024;
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "logs")]
 pub struct Logs {
+    /// show what the driver kept with each line; json-file keeps nothing
+    #[argh(switch)]
+    #[allow(dead_code)] // read by nobody, see above
+    details: bool,
     /// go on until the container ends
     #[argh(switch, short = 'f')]
     follow: bool,
@@ -56,12 +60,18 @@ impl Logs {
         let flushed = out.flush().and_then(|()| err.flush());
         match result {
             // A container that has no log on purpose is no failure.
-            Err(e) if e.kind() == Kind::Unsupported => output::complain(&format!("[WARNING]: {e}")),
+            Err(e) if e.kind() == Kind::Unsupported && has_no_log(client, &self.container) => {
+                output::complain(&format!("[WARNING]: {e}"));
+            }
             other => other?,
         }
         flushed.map_err(|e| Failure::local(format!("cannot write the log: {e}")))?;
         Ok(0)
     }
+}
+
+fn has_no_log(client: &Client, container: &str) -> bool {
+    client.container_inspect(container).is_ok_and(|found| found.host_config.log_config.driver == "none")
 }
 
 /// list the processes of a container

@@ -46,7 +46,7 @@ mod volume;
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
 use crate::client::Client;
-use crate::cmd::argv::{self, Dialect, Fault, Stop};
+use crate::cmd::argv::{self, Dialect, Fault, Spelling, Stop};
 use crate::utils::sys::terminal;
 use argh::{ArgsInfo, FromArgs};
 use failure::{FAILED, Failure};
@@ -82,7 +82,7 @@ pub struct Top {
     #[argh(option, arg_name = "file")]
     tlskey: Option<String>,
     /// print the version of the client
-    #[argh(switch)]
+    #[argh(switch, short = 'v')]
     version: bool,
     #[argh(subcommand)]
     command: Option<Command>,
@@ -153,27 +153,33 @@ enum Command {
 const REFUSED_COMMANDS: &[&str] = &["network"];
 
 /// What the words of this client are like.
-const DIALECT: Dialect<'static> = Dialect { refused: &flags::is_refused, spelling: &spelling };
+const DIALECT: Dialect<'static> = Dialect { refused: &flags::is_refused, spellings: &spellings };
 
-/// Docker's longer spelling of a verb: `container ls` is `ps`.
-fn spelling(group: &str, word: &str) -> Option<&'static [&'static str]> {
-    macro_rules! same {
-        ($($verb:literal)*) => { match word { $($verb => Some(&[$verb][..]),)* _ => None } };
+/// Docker's longer spellings of verbs: `container ls` is `ps`.
+fn spellings(group: &str) -> &'static [Spelling] {
+    macro_rules! table {
+        ($($word:literal $(= $verb:literal $($flag:literal)*)?,)*) => {
+            &[$(table!(@ $word $(= $verb $($flag)*)?)),*]
+        };
+        (@ $word:literal = $verb:literal $($flag:literal)*) => { ($word, $verb, &[$($flag),*]) };
+        (@ $word:literal) => { ($word, $word, &[]) };
     }
-    match (group, word) {
-        ("container", "ls" | "list") => Some(&["ps"]),
-        ("container", "remove") => Some(&["rm"]),
-        ("container", "inspect") => Some(&["inspect", "--type=container"]),
-        ("container", _) => same!(
-            "attach" "cp" "create" "diff" "exec" "export" "kill" "logs" "pause" "port" "ps" "rename" "restart" "rm" "run"
-            "start" "stats" "stop" "top" "unpause" "update" "wait"
-        ),
-        ("image", "ls" | "list") => Some(&["images"]),
-        ("image", "rm" | "remove") => Some(&["rmi"]),
-        ("image", "inspect") => Some(&["inspect", "--type=image"]),
-        ("image", _) => same!("history" "import" "load" "pull" "save" "tag"),
-        ("system", _) => same!("events" "info"),
-        _ => None,
+    match group {
+        #[cfg(feature = "image-tools")]
+        "container" => table![
+            "attach", "cp", "create", "diff", "exec", "export", "inspect" = "inspect" "--type=container", "kill",
+            "list" = "ps", "logs", "ls" = "ps", "pause", "port", "ps", "remove" = "rm", "rename", "restart", "rm", "run",
+            "start", "stats", "stop", "top", "unpause", "update", "wait",
+        ],
+        #[cfg(feature = "image-tools")]
+        "image" => table![
+            "history", "import", "inspect" = "inspect" "--type=image", "list" = "images", "load", "ls" = "images", "pull",
+            "remove" = "rmi", "rm" = "rmi", "save", "tag",
+        ],
+        #[cfg(feature = "image-tools")]
+        "system" => table!["events", "info",],
+        "volume" => table!["list" = "ls", "remove" = "rm",],
+        _ => &[],
     }
 }
 
@@ -240,7 +246,7 @@ fn run(words: Vec<OsString>) -> Result<u8, Failure> {
         crate::utils::log::install("isula", log::LevelFilter::Debug, sink)?;
     }
     let Some(command) = top.command else {
-        return output::print(&argv::help("isula", &[&Top::get_args_info()])).map(|()| 0);
+        return output::print(&argv::help("isula", &[&Top::get_args_info()], DIALECT)).map(|()| 0);
     };
     let secure = secure::Secure::new([top.tls, top.tlsverify], [top.tlscacert, top.tlscert, top.tlskey])?;
     let host = top.host.unwrap_or_else(default_host);
@@ -393,6 +399,8 @@ mod tests {
             ("run --nosuchflag busybox", "Unknown flag found:'--nosuchflag'"),
             ("ps --nosuch", "Unknown flag found:'--nosuch'"),
             ("run --ip 1 x", "flag --ip is not available in this release"),
+            ("run --version x", "Unknown flag found:'--version'"),
+            ("ps -v", "Unknown flag found:'-v'"),
             ("run --rm --restart always x", "Conflicting options: --restart and --rm"),
             ("exec c", "\"exec\" requires a minimum of 2 arguments."),
             ("version x", "\"version\" requires 0 arguments."),

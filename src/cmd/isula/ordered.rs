@@ -32,6 +32,22 @@ impl Node {
         Node::Object(fields.into_iter().map(|(k, v)| (k.to_owned(), Node::Text(v))).collect())
     }
 
+    /// Adds a field to an object, unless it is there.
+    pub fn add(&mut self, key: &str, value: Node) {
+        if let Node::Object(fields) = self
+            && fields.iter().all(|(k, _)| k != key)
+        {
+            fields.push((key.to_owned(), value));
+        }
+    }
+
+    /// Gives a row what `.Label "key"` of a template reads. Without templates nothing does.
+    pub fn add_labels(&mut self, labels: &std::collections::BTreeMap<String, String>) {
+        if cfg!(feature = "templates") {
+            self.add("Label", Node::texts(labels.iter().map(|(k, v)| (k.as_str(), v.clone()))));
+        }
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match self {

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template::{self, Format};
 use super::{Session, filters, output, state_word, table};
 use crate::api::container::ContainerSummary;
 use crate::api::volume::DRIVER;
@@ -44,7 +44,7 @@ pub struct Ps {
 }
 
 /// Filters of the original, then those of docker.
-const FILTERS: &[&str] = &[
+pub const FILTERS: &[&str] = &[
     "id", "name", "label", "status", "ancestor", "before", "exited", "health", "is-task", "network", "publish",
     "expose", "since", "volume",
 ];
@@ -86,8 +86,10 @@ impl Ps {
     fn rows(&self) -> Result<Rows, Failure> {
         Ok(match &self.format {
             _ if self.quiet => Rows::Ids(String::new()),
-            Some(format) => Rows::Fields(Format::parse(format, JsonStyle::Compact)?, Vec::new()),
-            None => Rows::Cells(&HEADS[..if self.size { 8 } else { 7 }], Vec::new()),
+            format => match template::asked_rows(format.as_deref())? {
+                Some(format) => Rows::Fields(format, Vec::new()),
+                None => Rows::Cells(&HEADS[..if self.size { 8 } else { 7 }], Vec::new()),
+            },
         })
     }
 
@@ -114,7 +116,7 @@ impl Ps {
     fn fields(&self, c: &ContainerSummary, now: Timestamp) -> Node {
         let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let x = &c.extra;
-        Node::texts(FIELDS.iter().map(|(field, _)| {
+        let mut row = Node::texts(FIELDS.iter().map(|(field, _)| {
             let value = match *field {
                 "ID" => self.id(c),
                 "Image" => c.image.clone(),
@@ -138,7 +140,9 @@ impl Ps {
                 _ => size(c),
             };
             (*field, value)
-        }))
+        }));
+        row.add_labels(&c.labels);
+        row
     }
 }
 
@@ -286,6 +290,8 @@ a4373022c922\tbusybox\t\"sh\"                  \t8 seconds ago\tExited (0) 8 sec
             print(&format!("{{{{.{field}}}}}")).unwrap();
         }
         assert!(print("{{.Nosuch}}").unwrap_err().text.starts_with("invalid format field"));
+        let table = screen("ps", &list);
+        assert_eq!((screen("ps;--format;table", &list), screen("ps;--format;", &list)), (table.clone(), table));
         assert!(print("json").unwrap().starts_with("{\"ID\":\"a4373022c922\",\"Image\":\"busybox\""));
     }
 

@@ -9,7 +9,8 @@ use crate::api::container::{CreateRequest, CreateResponse};
 use crate::client::{AttachRequest, Client, RemoveRequest, WaitCondition};
 use crate::error::Kind;
 use crate::utils::sys::terminal::is_terminal;
-use std::io::stdin;
+use std::fs::File;
+use std::io::{ErrorKind, Write, stdin};
 use std::os::fd::AsFd;
 
 /// What docker says for `-it` without a terminal.
@@ -18,7 +19,7 @@ pub const NOT_A_TTY: &str = "the input device is not a TTY";
 /// `isula create`: prints the id.
 pub fn create(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
     let request = mapping::request(flags)?;
-    let created = make(session.client()?, flags, &request)?;
+    let created = make_known(session, flags, &request)?;
     output::print(&format!("{}\n", created.id))?;
     Ok(0)
 }
@@ -30,8 +31,9 @@ pub fn run(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
         return Err(Failure::usage(NOT_A_TTY));
     }
     stream::check_detach_keys(flags.detach_keys.as_deref())?;
+    let [stdin, stdout, stderr] = mapping::streams(flags)?;
     let client = session.client().map_err(Failure::refused)?;
-    let id = make(client, flags, &request).map_err(Failure::refused)?.id;
+    let id = make_known(session, flags, &request).map_err(Failure::refused)?.id;
     let result = if flags.detach {
         client.container_start(&id).map(|_| 0).map_err(|e| Failure::daemon(&e).refused())
     } else {
@@ -40,7 +42,8 @@ pub fn run(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
             &Attachment {
                 id: &id,
                 tty: flags.tty,
-                stdin: flags.interactive,
+                stdin,
+                outputs: [stdout, stderr],
                 sig_proxy: flags.sig_proxy && !flags.tty,
                 auto_remove: flags.rm,
                 detach_keys: flags.detach_keys.as_deref(),
@@ -54,13 +57,33 @@ pub fn run(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
     result
 }
 
+/// Makes the container and writes its id to the file of `--cidfile`, which must be a new one.
+fn make_known(session: &Session, flags: &ContainerFlags, request: &CreateRequest) -> Result<CreateResponse, Failure> {
+    let Some(path) = &flags.cidfile else { return make(session.client()?, flags, request) };
+    let failed = |e: std::io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::usage(format!("container ID file {path:?} exists: remove it, or give another one"))
+        }
+        _ => Failure::usage(format!("cannot write container ID file {path:?}: {e}")),
+    };
+    let mut file = File::create_new(path).map_err(failed)?;
+    let made = session.client().and_then(|client| make(client, flags, request));
+    match &made {
+        Ok(created) => file.write_all(created.id.as_bytes()).map_err(failed)?,
+        // It is as if it had not been; the failure that is told comes first.
+        Err(_) => drop(std::fs::remove_file(path)),
+    }
+    made
+}
+
 /// Makes the container and says what was left out.
 fn make(client: &Client, flags: &ContainerFlags, request: &CreateRequest) -> Result<CreateResponse, Failure> {
     let policy = if is_none(&flags.image) { "never" } else { flags.pull.as_deref().unwrap_or("missing") };
     if policy == "always" {
-        fetch(client, &flags.image)?;
+        fetch(client, flags)?;
     }
-    let mut created = client.container_create(flags.name.as_deref(), request);
+    let (name, platform) = (flags.name.as_deref(), flags.platform.as_deref());
+    let mut created = client.container_create(name, platform, request);
     if let Err(e) = &created
         && e.kind() == Kind::NotFound
         && !is_none(&flags.image)
@@ -68,8 +91,8 @@ fn make(client: &Client, flags: &ContainerFlags, request: &CreateRequest) -> Res
     {
         output::complain(&format!("Unable to find image '{}' locally", flags.image));
         if policy == "missing" {
-            fetch(client, &flags.image)?;
-            created = client.container_create(flags.name.as_deref(), request);
+            fetch(client, flags)?;
+            created = client.container_create(name, platform, request);
         }
     }
     let created = created.map_err(|e| Failure::daemon(&e))?;
@@ -81,17 +104,22 @@ fn make(client: &Client, flags: &ContainerFlags, request: &CreateRequest) -> Res
 
 #[cfg(feature = "registry")]
 /// Pulls the image. What is told goes to standard error: standard output is the container's.
-fn fetch(client: &Client, image: &str) -> Result<(), Failure> {
-    output::complain(&format!("Image \"{image}\" pulling"));
-    let id = super::registry::pull(client, image, None, true)?;
-    output::complain(&format!("Image \"{id}\" pulled"));
+fn fetch(client: &Client, flags: &ContainerFlags) -> Result<(), Failure> {
+    let tell = |what: &str, done: &str| {
+        if !flags.quiet {
+            output::complain(&format!("Image \"{what}\" {done}"));
+        }
+    };
+    tell(&flags.image, "pulling");
+    let id = super::registry::pull(client, &flags.image, flags.platform.as_deref(), true)?;
+    tell(&id, "pulled");
     Ok(())
 }
 
 /// This build cannot.
 #[cfg(not(feature = "registry"))]
-fn fetch(_: &Client, image: &str) -> Result<(), Failure> {
-    Err(Failure::local(format!("cannot pull {image:?}: this build has no registry client")))
+fn fetch(_: &Client, flags: &ContainerFlags) -> Result<(), Failure> {
+    Err(Failure::local(format!("cannot pull {:?}: this build has no registry client", flags.image)))
 }
 
 /// A container to follow.
@@ -103,6 +131,8 @@ pub struct Attachment<'a> {
     pub tty: bool,
     /// Standard input goes along.
     pub stdin: bool,
+    /// So do standard output and error.
+    pub outputs: [bool; 2],
     /// Signals go to the process.
     pub sig_proxy: bool,
     /// It is removed after its end.
@@ -120,8 +150,8 @@ pub fn attached(session: &Session, what: &Attachment<'_>) -> Result<u8, Failure>
     stream::check_detach_keys(what.detach_keys)?;
     let request = AttachRequest {
         stdin: what.stdin,
-        stdout: true,
-        stderr: true,
+        stdout: what.outputs[0],
+        stderr: what.outputs[1],
         logs: false,
         detach_keys: what.detach_keys.unwrap_or(stream::DETACH_KEYS).to_owned(),
     };

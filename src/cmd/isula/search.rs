@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template::{self, Format};
 use super::{Session, filters, output, table};
 use crate::api::image::SearchResult;
 use crate::client::ImageSearchRequest;
@@ -56,7 +56,7 @@ impl Search {
         }
         let request =
             ImageSearchRequest { term: self.term.clone(), limit: self.limit, filters: filters(&self.filter, FILTERS)? };
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        let format = template::asked_rows(self.format.as_deref())?;
         let list = session.client()?.image_search(&request)?;
         output::print(&self.screen(list, format)?)?;
         Ok(0)

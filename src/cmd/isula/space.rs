@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template;
 use super::{Session, filters, output, ps, table};
 use crate::api::image::ImageSummary;
 use crate::api::system::DiskUsage;
@@ -311,10 +311,10 @@ fn rows(usage: &DiskUsage) -> [Row; 3] {
 
 impl Df {
     fn run(self, session: &Session) -> Result<u8, Failure> {
-        if self.verbose && self.format.is_some() {
+        let format = template::asked_rows(self.format.as_deref())?;
+        if self.verbose && format.is_some() {
             return Err(Failure::usage("the format and verbose options conflict"));
         }
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
         let usage = session.client()?.disk_usage()?;
         let screen = match format {
             Some(format) => {

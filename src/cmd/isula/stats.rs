@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template;
 use super::{Session, output, state_word, table};
 use crate::api::stats::ContainerStats;
 use crate::client::{Client, ListRequest};
@@ -52,7 +52,7 @@ impl Stats {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client()?;
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        let format = template::asked_rows(self.format.as_deref())?;
         if format.is_some() && self.original {
             return Err(Failure::usage("--format and --original are two ways of printing: give one"));
         }
@@ -90,8 +90,11 @@ impl Stats {
             })?;
         }
         for name in &self.containers {
-            if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-                return Err(Failure::usage(format!("Invalid container name ({name})")));
+            let bare = name.strip_prefix('/').unwrap_or(name);
+            let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+            if !bare.starts_with(|c: char| c.is_ascii_alphanumeric()) || !bare.bytes().all(fits) {
+                let rule = "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed";
+                return Err(Failure::usage(format!("Invalid container name ({name}), {rule}")));
             }
             let c = client.container_inspect(name)?;
             let name = c.name.trim_start_matches('/').to_owned();

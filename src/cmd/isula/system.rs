@@ -4,11 +4,12 @@ use super::Session;
 use super::failure::Failure;
 use super::ordered::Node;
 use super::output;
-use super::template::{Format, JsonStyle};
+use super::template::{self, JsonStyle};
 use crate::api::system;
 use crate::applet::BUILD_TIME;
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
+use crate::utils::host::go_architecture;
 use crate::utils::json;
 use argh::{ArgsInfo, FromArgs};
 use std::fmt::Write;
@@ -25,22 +26,31 @@ pub struct Version {
 impl Version {
     /// Runs the verb. The client's version is shown even when the daemon does not answer.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        let Some(format) = self.format else {
+        let Some(format) = template::asked(self.format.as_deref(), JsonStyle::Compact)? else {
             output::print(&version_block("Client", VERSION, COMMIT, BUILD_TIME))?;
             let server = session.client()?.version()?;
             output::print(&server_version(&server))?;
             return Ok(0);
         };
-        let format = Format::parse(&format, JsonStyle::Compact)?;
         let client = Node::texts([
             ("Version", VERSION.to_owned()),
+            ("ApiVersion", system::API_VERSION.into()),
+            ("DefaultAPIVersion", system::API_VERSION.into()),
             ("GitCommit", COMMIT.into()),
             ("BuildTime", BUILD_TIME.into()),
+            ("Os", std::env::consts::OS.into()),
+            ("Arch", go_architecture().into()),
         ]);
-        let server: Node = json::parse(&json::to_vec(&session.client()?.version()?))?;
-        let both = Node::Object(vec![("Client".into(), client), ("Server".into(), server)]);
-        output::print(&format!("{}\n", format.render(&both)?))?;
-        Ok(0)
+        let mut both = Node::Object(vec![("Client".into(), client)]);
+        let server = session.client().and_then(|client| Ok(client.version()?));
+        if let Ok(server) = &server {
+            both.add("Server", json::parse(&json::to_vec(server))?);
+        }
+        match (format.render(&both), server) {
+            (Ok(text), server) => output::print(&format!("{text}\n")).and(server.map(|_| 0)),
+            // It asks for what the daemon did not tell.
+            (Err(_), Err(failure)) | (Err(failure), Ok(_)) => Err(failure),
+        }
     }
 }
 
@@ -67,7 +77,7 @@ pub struct Info {
 impl Info {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Compact)).transpose()?;
+        let format = template::asked(self.format.as_deref(), JsonStyle::Compact)?;
         let info = session.client()?.info()?;
         let screen = match format {
             Some(format) => format!("{}\n", format.render(&json::parse(&json::to_vec(&info))?)?),

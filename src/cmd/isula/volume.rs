@@ -3,10 +3,9 @@
 use super::create::pairs;
 use super::failure::{FAILED, Failure};
 use super::ordered::Node;
-use super::template::{Format, JsonStyle};
+use super::template::{self, JsonStyle};
 use super::{Session, filters, for_each, output};
 use crate::api::volume::{self, VolumeRequest};
-use crate::error::Kind;
 use crate::utils::json;
 use argh::{ArgsInfo, FromArgs};
 
@@ -41,6 +40,9 @@ pub struct Create {
     /// option of the driver, KEY=VALUE
     #[argh(option, short = 'o', arg_name = "list")]
     opt: Vec<String>,
+    /// name of the volume, in place of the word
+    #[argh(option, long = "name", arg_name = "string")]
+    other_name: Option<String>,
     #[argh(positional, arg_name = "VOLUME")]
     name: Option<String>,
 }
@@ -113,8 +115,11 @@ impl Volume {
 
 impl Create {
     fn run(self, session: &Session) -> Result<u8, Failure> {
+        if self.name.is_some() && self.other_name.is_some() {
+            return Err(Failure::usage("conflicting options: give the name once, as a word or with --name"));
+        }
         let request = VolumeRequest {
-            name: self.name.unwrap_or_default(),
+            name: self.name.or(self.other_name).unwrap_or_default(),
             driver: self.driver.unwrap_or_default(),
             driver_opts: pairs("option", &self.opt)?,
             labels: super::create::labels(&[], &self.label)?,
@@ -127,21 +132,24 @@ impl Create {
 
 impl Inspect {
     fn run(self, session: &Session) -> Result<u8, Failure> {
-        let format = self.format.as_deref().map(|f| Format::parse(f, JsonStyle::Pretty)).transpose()?;
+        let format = template::asked(self.format.as_deref(), JsonStyle::Pretty)?;
         let client = session.client()?;
         let (mut found, mut code) = (Vec::new(), 0);
         for name in &self.names {
             let volume: Node = match client.volume_inspect_json(name).and_then(|bytes| json::parse(&bytes)) {
                 Ok(volume) => volume,
-                Err(e) if e.kind() == Kind::NotFound => {
+                Err(e) => {
                     output::complain(&Failure::daemon(&e).text);
                     code = FAILED;
                     continue;
                 }
-                Err(e) => return Err(Failure::daemon(&e)),
             };
-            match &format {
-                Some(format) => output::print(&format!("{}\n", format.render(&volume)?))?,
+            match format.as_ref().map(|format| format.render(&volume)) {
+                Some(Ok(text)) => output::print(&format!("{text}\n"))?,
+                Some(Err(failure)) => {
+                    output::complain(&failure.text);
+                    code = FAILED;
+                }
                 None => found.push(volume),
             }
         }
@@ -158,22 +166,24 @@ impl Inspect {
 #[rustfmt::skip]
 const FIELDS: &[(&str, &str)] = &[
     ("Driver", "DRIVER"), ("Name", "VOLUME NAME"), ("Scope", "SCOPE"), ("Mountpoint", "MOUNTPOINT"),
-    ("Labels", "LABELS"),
+    ("Labels", "LABELS"), ("Links", "LINKS"), ("Size", "SIZE"), ("Availability", "AVAILABILITY"), ("Group", "GROUP"),
+    ("Status", "STATUS"),
 ];
 
 fn fields(volume: &volume::Volume) -> Node {
     let labels: Vec<String> = volume.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let values = [&volume.driver, &volume.name, &volume.scope, &volume.mountpoint, &labels.join(",")];
-    Node::texts(FIELDS.iter().zip(values).map(|((field, _), value)| (*field, value.clone())))
+    // docker counts uses and bytes for `system df` only, and has the others for volumes of a cluster.
+    let values = values.into_iter().cloned().chain(std::iter::repeat("N/A".to_owned()));
+    let mut row = Node::texts(FIELDS.iter().zip(values).map(|((field, _), value)| (*field, value)));
+    row.add_labels(&volume.labels);
+    row
 }
 
 impl Ls {
     fn run(self, session: &Session) -> Result<u8, Failure> {
         let filters = filters(&self.filter, &["name", "label", "dangling", "driver"])?;
-        let format = match &self.format {
-            Some(format) if !self.quiet => Some(Format::parse(format, JsonStyle::Compact)?),
-            _ => None,
-        };
+        let format = if self.quiet { None } else { template::asked_rows(self.format.as_deref())? };
         let list = session.client()?.volume_list(&filters)?;
         if let Some(format) = format {
             let rows: Vec<Node> = list.volumes.iter().map(fields).collect();

@@ -250,7 +250,11 @@ fn make_working_directory(program: &Program<'_>, root: &Root) -> Result<()> {
     match root.make_directory(cwd, 0o755) {
         // A read-only root or a place that only the user may enter: chdir(2) will tell.
         Ok(_) | Err(nix::Error::EROFS | nix::Error::EACCES) => Ok(()),
-        Err(e) => Err(Error::os(format!("mkdir of the working directory {cwd:?}"), e as i32)),
+        Err(e) => {
+            let error = Error::os(format!("mkdir of the working directory {cwd:?}"), e as i32);
+            // A path that cannot be is told as one that is not there.
+            Err(if e == nix::Error::ENOTDIR { error.with_kind(Kind::CommandNotFound) } else { error })
+        }
     }
 }
 

@@ -23,7 +23,9 @@ pub fn perform(daemon: &Daemon, id: &str, verb: ContainerVerb, exchange: Exchang
         ContainerVerb::Stop { timeout, signal } => {
             changed(exchange, container::stop(daemon, id, timeout, signal.as_deref()))
         }
-        ContainerVerb::Restart { timeout } => done(exchange, container::restart(daemon, id, timeout)),
+        ContainerVerb::Restart { timeout, signal } => {
+            done(exchange, container::restart(daemon, id, timeout, signal.as_deref()))
+        }
         ContainerVerb::Kill { signal } => done(exchange, container::kill(daemon, id, signal.as_deref())),
         ContainerVerb::Delete { force, volumes } => done(exchange, container::delete(daemon, id, force, volumes)),
         ContainerVerb::Rename { name } => done(exchange, container::rename(daemon, id, &name)),

@@ -128,7 +128,7 @@ pub enum ContainerVerb {
     Inspect { size: bool },
     Start,
     Stop { timeout: Option<i64>, signal: Option<String> },
-    Restart { timeout: Option<i64> },
+    Restart { timeout: Option<i64>, signal: Option<String> },
     Kill { signal: Option<String> },
     Wait(WaitCondition),
     Delete { force: bool, volumes: bool },
@@ -406,9 +406,7 @@ fn container_verb(method: &Method, verb: &str, q: &Query, now: Timestamp) -> Opt
         (Get, "json") => Ok(ContainerVerb::Inspect { size: q.flag("size") }),
         (Post, "start") => refuse(q, &["checkpoint", "checkpoint-dir"]).map(|()| ContainerVerb::Start),
         (Post, "stop") => q.integer("t").map(|timeout| ContainerVerb::Stop { timeout, signal: text("signal") }),
-        (Post, "restart") => {
-            refuse(q, &["signal"]).and_then(|()| q.integer("t")).map(|timeout| ContainerVerb::Restart { timeout })
-        }
+        (Post, "restart") => q.integer("t").map(|timeout| ContainerVerb::Restart { timeout, signal: text("signal") }),
         (Post, "kill") => Ok(ContainerVerb::Kill { signal: text("signal") }),
         (Post, "wait") => wait_condition(q).map(ContainerVerb::Wait),
         (Post, "rename") => match q.get("name") {

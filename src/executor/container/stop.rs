@@ -107,10 +107,10 @@ impl Drop for Restarting<'_> {
 ///
 /// # Errors
 /// As [`stop`] and [`super::start`].
-pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>) -> Result<()> {
+pub fn restart(daemon: &Daemon, reference: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<()> {
     let container = daemon.find(reference)?;
     let _restarting = Restarting::new(&container);
-    stop_container(daemon, &container, timeout, None)?;
+    stop_container(daemon, &container, timeout, signal)?;
     super::start::start_container(daemon, &container)?;
     daemon.tell(&container, "restart", &[]);
     Ok(())

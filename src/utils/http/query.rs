@@ -158,11 +158,25 @@ impl Target {
         Target { text: path.to_owned(), has_query: path.contains('?') }
     }
 
-    /// Adds a path segment, encoded as one. The slashes of image names stay, as docker sends them.
+    /// Adds a path segment, encoded as one.
     pub fn segment(mut self, segment: &str) -> Target {
         self.text.push('/');
-        encode_into(&mut self.text, segment, b"/:@");
+        encode_into(&mut self.text, segment, b":@");
         self
+    }
+
+    /// Adds the name of an image, whose slashes stay, as docker sends them.
+    pub fn image(mut self, name: &str) -> Target {
+        self.text.push('/');
+        encode_into(&mut self.text, name, b"/:@");
+        self
+    }
+
+    /// What has no name here, if a segment is empty: `container` of `/v1.44/containers//start`.
+    pub fn nameless(&self) -> Option<&str> {
+        let path = self.text.split('?').next().unwrap_or_default();
+        let before = path.strip_suffix('/').or_else(|| path.split_once("//").map(|(before, _)| before))?;
+        before.rsplit('/').next().map(|list| list.strip_suffix('s').unwrap_or(list))
     }
 
     /// Adds a query parameter.
@@ -266,7 +280,7 @@ mod tests {
     fn a_written_target_reads_back() {
         let filters = Filters::from([("label".into(), vec!["a=b&c".into(), "ö".into()])]);
         let target = Target::new("/images")
-            .segment("library/a b:1?#")
+            .image("library/a b:1?#")
             .parameter("x", "1+1=2&")
             .optional("none", None)
             .flag("off", false)
@@ -283,5 +297,17 @@ mod tests {
     fn encoded_slashes_stay_inside_a_segment() {
         assert_eq!(segments("/images//a%2Fb/json").unwrap(), ["images", "a/b", "json"]);
         assert!(segments("/a/%").is_err());
+        let target = Target::new("/v1.44/containers").segment("../a/b").segment("json");
+        assert_eq!(segments(target.as_str()).unwrap()[2..], ["../a/b", "json"]);
+    }
+
+    #[test]
+    fn what_has_no_name_is_told() {
+        let of = |list: &str, name: &str| Target::new(list).segment(name);
+        assert_eq!(of("/v1.44/containers", "").segment("json").flag("x", true).nameless(), Some("container"));
+        assert_eq!(of("/v1.44/volumes", "").nameless(), Some("volume"));
+        assert_eq!(of("/v1.44/images", "").nameless(), Some("image"));
+        assert_eq!(of("/containers", "a//").segment("json").parameter("path", "//").nameless(), None);
+        assert_eq!(Target::new("/_ping").nameless(), None);
     }
 }

@@ -33,6 +33,11 @@ pub fn nano_cpus(value: Option<&str>) -> Result<i64, Failure> {
     whole.checked_mul(1_000_000_000).and_then(|n| n.checked_add(nanos)).ok_or_else(bad)
 }
 
+/// A weight for block devices. What can be sent is the daemon's to judge.
+pub fn blkio_weight(value: Option<i64>) -> Result<u16, Failure> {
+    u16::try_from(value.unwrap_or(0)).map_err(|_| Failure::usage("Range of blkio weight is from 10 to 1000"))
+}
+
 /// -1000 to 1000.
 pub fn oom_score_adj(value: Option<i64>) -> Result<i32, Failure> {
     match value.unwrap_or(0) {
@@ -184,6 +189,10 @@ mod tests {
         }
         for text in ["", ".", "-1", "1e3", "0.0000000001", "1.2.3", "99999999999"] {
             assert!(nano_cpus(Some(text)).is_err(), "{text}");
+        }
+        assert_eq!((blkio_weight(None).unwrap(), blkio_weight(Some(1000)).unwrap()), (0, 1000));
+        for value in [-1, 70_000] {
+            assert_eq!(blkio_weight(Some(value)).unwrap_err().text, "Range of blkio weight is from 10 to 1000");
         }
         assert!(oom_score_adj(Some(1001)).is_err() && oom_score_adj(Some(-1000)) == Ok(-1000));
     }

@@ -32,15 +32,17 @@ const NONE_PATH: &str = "/dev/ram0";
 pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
     refuse(flags)?;
     let storage = storage(flags)?;
+    let [stdin, stdout, stderr] = streams(flags)?;
     let config = ContainerConfig {
         hostname: flags.hostname.clone().unwrap_or_default(),
         user: flags.user.clone().unwrap_or_default(),
-        attach_stdin: flags.interactive && !flags.detach,
-        attach_stdout: !flags.detach,
-        attach_stderr: !flags.detach,
+        domainname: flags.domainname.clone().unwrap_or_default(),
+        attach_stdin: stdin,
+        attach_stdout: stdout,
+        attach_stderr: stderr,
         tty: flags.tty,
         open_stdin: flags.interactive,
-        stdin_once: flags.interactive && !flags.detach,
+        stdin_once: stdin,
         env: environment(&flags.env_file, &flags.env)?,
         cmd: (!flags.command.is_empty()).then(|| flags.command.clone()),
         image: flags.image.clone(),
@@ -79,7 +81,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         cap_add: security::capabilities("add", &flags.cap_add)?,
         cap_drop: security::capabilities("drop", &flags.cap_drop)?,
         dns: addresses(&flags.dns)?,
-        dns_options: flags.dns_opt.clone(),
+        dns_options: [&flags.dns_opt[..], &flags.dns_option].concat(),
         dns_search: flags.dns_search.clone(),
         extra_hosts: extra_hosts(&flags.add_host)?,
         cpu_shares: flags.cpu_shares.unwrap_or(0),
@@ -92,7 +94,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         memory_reservation: limits::size("--memory-reservation", flags.memory_reservation.as_deref())?,
         memory_swappiness: flags.memory_swappiness,
         oom_kill_disable: flags.oom_kill_disable.then_some(true),
-        blkio_weight: flags.blkio_weight.unwrap_or_default(),
+        blkio_weight: limits::blkio_weight(flags.blkio_weight)?,
         memory_swap: limits::size_or_unlimited("--memory-swap", flags.memory_swap.as_deref())?,
         oom_score_adj: limits::oom_score_adj(flags.oom_score_adj)?,
         pids_limit: flags.pids_limit,
@@ -137,6 +139,28 @@ fn external_root(flags: &ContainerFlags) -> String {
     }
 }
 
+/// Which of standard input, output and error are attached to: those of `-a`, else what goes with `-i` and `-d`.
+///
+/// # Errors
+/// Exit code 125 for another word, and for `-a` with `-d`.
+pub fn streams(flags: &ContainerFlags) -> Result<[bool; 3], Failure> {
+    const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+    let given: Vec<String> = flags.attach.iter().map(|word| word.to_ascii_lowercase()).collect();
+    if let Some(bad) = given.iter().position(|word| !NAMES.contains(&word.as_str())) {
+        let text = format!("invalid stream {:?} for --attach: want stdin, stdout or stderr", flags.attach[bad]);
+        return Err(Failure::usage(text));
+    }
+    if given.is_empty() {
+        return Ok([flags.interactive && !flags.detach, !flags.detach, !flags.detach]);
+    }
+    if flags.detach {
+        return Err(Failure::usage("Conflicting options: -a and -d"));
+    }
+    let [stdin, stdout, stderr] = NAMES.map(|name| given.iter().any(|word| word == name));
+    // Without -i there is no input to attach to.
+    Ok([stdin && flags.interactive, stdout, stderr])
+}
+
 /// Reads `no`, `always`, `unless-stopped`, `on-reboot` or `on-failure[:N]`.
 pub fn restart_policy(word: &str) -> Result<RestartPolicy, Failure> {
     let (name, count) = match word.split_once(':') {
@@ -177,6 +201,22 @@ fn refuse(flags: &ContainerFlags) -> Result<(), Failure> {
     }
     if flags.rm && flags.restart.as_deref().is_some_and(|p| p != "no") {
         return Err(Failure::usage("Conflicting options: --restart and --rm"));
+    }
+    if !flags.disable_content_trust {
+        return Err(Failure::usage("--disable-content-trust=false: signatures of images cannot be verified"));
+    }
+    if let Some(driver) = flags.volume_driver.as_deref().filter(|driver| !matches!(*driver, "" | "local")) {
+        return Err(Failure::usage(format!("Invalid volume driver {driver:?}: local is the only one")));
+    }
+    let modes = [
+        ("net", flags.network.as_ref().or(flags.net.as_ref())),
+        ("ipc", flags.ipc.as_ref()),
+        ("pid", flags.pid.as_ref()),
+        ("uts", flags.uts.as_ref()),
+        ("cgroupns", flags.cgroupns.as_ref()),
+    ];
+    if let Some((flag, _)) = modes.iter().find(|(_, mode)| mode.is_some_and(|mode| mode == "container:")) {
+        return Err(Failure::usage(format!("Invalid value \"container:\" for flag --{flag}: want container:NAME")));
     }
     match flags.pull.as_deref() {
         None | Some("always" | "missing" | "never") => {}
@@ -300,15 +340,23 @@ fn addresses(list: &[String]) -> Result<Vec<String>, Failure> {
     }
 }
 
+/// `NAME:ADDRESS` of those and of docker's other forms, `NAME=ADDRESS` and an IPv6 address in brackets.
 fn extra_hosts(list: &[String]) -> Result<Vec<String>, Failure> {
-    let is_good = |text: &String| {
-        let parts = text.split_once(':');
-        parts.is_some_and(|(name, address)| !name.is_empty() && address.parse::<std::net::IpAddr>().is_ok())
+    let one = |text: &String| {
+        let bad = || Failure::usage(format!("bad format for add-host: {text:?}"));
+        let (name, address) = text.split_once([':', '=']).filter(|(name, _)| !name.is_empty()).ok_or_else(bad)?;
+        if address == "host-gateway" {
+            let why = "containers have no bridge network, whose gateway that would be";
+            return Err(Failure::usage(format!("add-host {text:?} is not available: {why}")));
+        }
+        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_good = match bare {
+            Some(bare) => bare.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => address.parse::<std::net::IpAddr>().is_ok(),
+        };
+        if is_good { Ok(format!("{name}:{}", bare.unwrap_or(address))) } else { Err(bad()) }
     };
-    match list.iter().find(|text| !is_good(text)) {
-        Some(bad) => Err(Failure::usage(format!("bad format for add-host: {bad:?}"))),
-        None => Ok(list.to_vec()),
-    }
+    list.iter().map(one).collect()
 }
 
 #[cfg(test)]

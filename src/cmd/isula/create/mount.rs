@@ -1,17 +1,62 @@
 //! `--mount type=bind,src=/a,dst=/b,…`.
 
-use crate::api::container::{BindOptions, MountPoint, TmpfsOptions, VolumeOptions};
+use crate::api::container::{BindOptions, MountPoint, TmpfsOptions, VolumeDriver, VolumeOptions};
 use crate::cmd::argv::truth_value;
 use crate::cmd::isula::failure::Failure;
 use crate::utils::path::clean;
+
+/// The fields of a line of CSV (RFC 4180): one that begins with a quote ends with one, may hold commas, and two quotes
+/// in it are one.
+fn fields(text: &str) -> Option<Vec<String>> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    loop {
+        let mut field = String::new();
+        if let Some(quoted) = rest.strip_prefix('"') {
+            rest = quoted;
+            loop {
+                let (part, after) = rest.split_once('"')?;
+                field.push_str(part);
+                rest = after;
+                match rest.strip_prefix('"') {
+                    Some(more) => rest = more,
+                    None => break,
+                }
+                field.push('"');
+            }
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            field.push_str(&rest[..end]);
+            rest = &rest[end..];
+            if field.contains('"') {
+                return None;
+            }
+        }
+        out.push(field);
+        if rest.is_empty() {
+            return Some(out);
+        }
+        rest = rest.strip_prefix(',')?;
+    }
+}
+
+fn pair(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+fn driver(volume: &mut Option<VolumeOptions>) -> &mut VolumeDriver {
+    volume.get_or_insert_default().driver_config.get_or_insert_default()
+}
 
 /// Parses and checks one `--mount`.
 pub fn parse(text: &str) -> Result<MountPoint, Failure> {
     let bad = |why: &str| Failure::usage(format!("Invalid mount specification '{text}': {why}"));
     let mut mount = MountPoint { kind: "volume".into(), ..MountPoint::default() };
     let (mut bind, mut tmpfs, mut volume) = (None::<BindOptions>, None::<TmpfsOptions>, None::<VolumeOptions>);
-    let mut seen: Vec<&str> = Vec::new();
-    for field in text.split(',') {
+    let mut seen: Vec<String> = Vec::new();
+    let fields = fields(text).ok_or_else(|| bad("a quote stands alone"))?;
+    for field in fields.iter().map(String::as_str) {
         let (key, value) = field.split_once('=').map_or((field, None), |(k, v)| (k, Some(v)));
         let key = match key {
             "src" => "source",
@@ -20,10 +65,10 @@ pub fn parse(text: &str) -> Result<MountPoint, Failure> {
             "selinux-opts" => "bind-selinux-opts",
             other => other,
         };
-        if seen.contains(&key) {
+        if !matches!(key, "volume-label" | "volume-opt") && seen.iter().any(|other| other == key) {
             return Err(bad(&format!("{key} is given twice")));
         }
-        seen.push(key);
+        seen.push(key.to_owned());
         let needed = || value.filter(|v| !v.is_empty()).ok_or_else(|| bad(&format!("{key} needs a value")));
         let truth = || truth_value(value.unwrap_or("true")).ok_or_else(|| bad(&format!("invalid value for {key}")));
         match key {
@@ -50,6 +95,31 @@ pub fn parse(text: &str) -> Result<MountPoint, Failure> {
                 tmpfs.get_or_insert_default().mode = mode.ok_or_else(|| bad("invalid tmpfs-mode"))?;
             }
             "volume-nocopy" => volume.get_or_insert_default().no_copy = truth()?,
+            "volume-label" => {
+                let (key, value) = pair(needed()?);
+                volume.get_or_insert_default().labels.insert(key, value);
+            }
+            "volume-driver" => match needed()? {
+                "local" => driver(&mut volume).name = "local".into(),
+                other => return Err(bad(&format!("volume-driver {other:?}: local is the only one"))),
+            },
+            "volume-opt" => {
+                let (key, value) = pair(needed()?);
+                driver(&mut volume).options.insert(key, value);
+            }
+            // Of no effect outside of virtual machines, in docker too.
+            "consistency" if matches!(needed()?, "default" | "consistent" | "cached" | "delegated") => {}
+            "consistency" => return Err(bad("invalid consistency")),
+            // What is below a mount comes along, and is as writable as it was.
+            "bind-recursive" => match needed()? {
+                "enabled" | "writable" => drop(bind.get_or_insert_default()),
+                word @ ("disabled" | "readonly") => {
+                    return Err(bad(&format!("bind-recursive={word} is not available in this release")));
+                }
+                _ => return Err(bad("invalid bind-recursive")),
+            },
+            "bind-nonrecursive" if truth()? => return Err(bad("bind-nonrecursive is not available in this release")),
+            "bind-nonrecursive" => {}
             _ => return Err(bad(&format!("unknown key {key:?}"))),
         }
     }
@@ -96,6 +166,18 @@ mod tests {
             (m.kind.as_str(), m.volume_options),
             ("volume", Some(VolumeOptions { no_copy: true, ..VolumeOptions::default() }))
         );
+        let m = parse(r#"type=bind,"src=/a,b","dst=/d""e",consistency=cached,bind-recursive=enabled"#).unwrap();
+        assert_eq!((m.source.as_str(), m.target.as_str()), ("/a,b", "/d\"e"));
+        let m = parse(
+            "src=v,dst=/v,volume-driver=local,volume-label=a=b,volume-label=c,volume-opt=type=tmpfs,volume-opt=o=x",
+        );
+        let options = m.unwrap().volume_options.unwrap();
+        assert_eq!((options.labels["a"].as_str(), options.labels["c"].as_str()), ("b", ""));
+        let driver = options.driver_config.unwrap();
+        assert_eq!(
+            (driver.name.as_str(), driver.options["type"].as_str(), driver.options["o"].as_str()),
+            ("local", "tmpfs", "x")
+        );
         assert_eq!(parse("type=squashfs,src=/s.img,dst=/s").unwrap().kind, "squashfs");
     }
 
@@ -119,6 +201,14 @@ mod tests {
             "src=a/b,dst=/b",
             "type=bind,src=/a,dst=/b,nosuch=1",
             "type=bind,src,dst=/b",
+            "type=bind,\"src=/a,dst=/b",
+            "type=bind,\"src=/a\"x,dst=/b",
+            "type=bind,src=/a\",dst=/b",
+            "type=bind,src=/a,dst=/b,consistency=x",
+            "type=bind,src=/a,dst=/b,bind-recursive=disabled",
+            "type=bind,src=/a,dst=/b,bind-nonrecursive",
+            "type=tmpfs,dst=/b,bind-recursive=enabled",
+            "dst=/b,volume-driver=nfs",
         ] {
             assert_eq!(parse(text).unwrap_err().code, 125, "{text}");
         }

@@ -78,6 +78,16 @@ fn each_flag_reaches_its_field() {
     assert_eq!((h.cgroup_parent.as_str(), h.security_opt.join("")), ("/p", "no-new-privileges".into()));
     assert_eq!((h.binds.join(""), h.mounts.len(), h.network_mode.as_str()), ("/a:/b:ro".into(), 1, "none"));
     assert_eq!((h.log_config.driver.as_str(), h.log_config.config["max-size"].as_str()), ("json-file", "1m"));
+    let r = make(
+        "run -a stdout -i --domainname d.e -c 7 --dns-opt a --dns-option b --add-host a=1.1.1.1 --add-host b:[::1] \
+         --add-host c:::2 -v /a:/b:cached,ro -v /c:delegated img",
+    );
+    assert_eq!((r.config.attach_stdin, r.config.attach_stdout, r.config.attach_stderr), (false, true, false));
+    assert_eq!((r.config.domainname.as_str(), r.host_config.cpu_shares), ("d.e", 7));
+    assert_eq!(r.host_config.dns_options, ["a", "b"]);
+    assert_eq!(r.host_config.extra_hosts, ["a:1.1.1.1", "b:::1", "c:::2"]);
+    assert_eq!(r.host_config.binds, ["/a:/b:ro"]);
+    assert!(r.config.volumes.contains_key("/c"));
     assert_eq!(make("run --storage-opt size=64m img").host_config.storage_opt["size"], "64m");
     assert_eq!(make("run --cpus 1.5 img").host_config.nano_cpus, 1_500_000_000);
     let rule = request(&parse(&["run", "--device-cgroup-rule", "c 1:3 r", "img"])).unwrap();
@@ -115,6 +125,21 @@ fn texts_of_the_original() {
         ("run -w rel busybox", "The working directory 'rel' is invalid. It needs to be an absolute path."),
         ("run --dns x busybox", "x is not an ip address"),
         ("run --add-host x busybox", "bad format for add-host: \"x\""),
+        ("run --add-host x:[1.1.1.1] busybox", "bad format for add-host: \"x:[1.1.1.1]\""),
+        (
+            "run --add-host x:host-gateway busybox",
+            "add-host \"x:host-gateway\" is not available: containers have no bridge network, whose gateway that would be",
+        ),
+        ("run --net container: busybox", "Invalid value \"container:\" for flag --net: want container:NAME"),
+        ("run --blkio-weight 70000 busybox", "Range of blkio weight is from 10 to 1000"),
+        ("run --blkio-weight -1 busybox", "Range of blkio weight is from 10 to 1000"),
+        ("run -a x busybox", "invalid stream \"x\" for --attach: want stdin, stdout or stderr"),
+        ("run -d -a stdout busybox", "Conflicting options: -a and -d"),
+        ("run --volume-driver nfs busybox", "Invalid volume driver \"nfs\": local is the only one"),
+        (
+            "run --disable-content-trust=false busybox",
+            "--disable-content-trust=false: signatures of images cannot be verified",
+        ),
         (
             "run --name= busybox",
             "Invalid container name (), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 1024 characters",
@@ -127,5 +152,6 @@ fn texts_of_the_original() {
     make("run --restart no --rm busybox");
     make("run --pull never busybox");
     make("run --pull always busybox");
+    make("run --volume-driver local --disable-content-trust --attach STDOUT busybox");
     assert!(refusal(&format!("run x {}", "a ".repeat(1001))).contains("too many"));
 }

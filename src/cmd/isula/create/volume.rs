@@ -43,6 +43,8 @@ pub fn parse(text: &str) -> Result<Volume, Failure> {
     }
     let source = source.map(host_path).transpose()?;
     check_options(options)?;
+    // How strictly a virtual machine's mounts agree with its host's: of no effect elsewhere, in docker too.
+    let options = options.split(',').filter(|o| class(o) != Some(CONSISTENCY)).collect::<Vec<_>>().join(",");
     let is_chosen = |word: &str| options.split(',').any(|option| option == word);
     if source.is_none() && is_chosen("ro") {
         return Err(invalid("an anonymous volume cannot be read-only"));
@@ -50,7 +52,7 @@ pub fn parse(text: &str) -> Result<Volume, Failure> {
     if source.as_ref().is_some_and(|source| source.starts_with('/')) && is_chosen("nocopy") {
         return Err(invalid(&format!("invalid mode '{options}': nocopy is for volumes")));
     }
-    Ok(Volume { source, destination: destination.to_owned(), options: options.to_owned() })
+    Ok(Volume { source, destination: destination.to_owned(), options })
 }
 
 fn invalid(why: &str) -> Failure {
@@ -76,6 +78,8 @@ fn host_path(source: &str) -> Result<String, Failure> {
     }
 }
 
+const CONSISTENCY: &str = "consistency mode";
+
 /// The kind of an option; each kind may be given once.
 fn class(option: &str) -> Option<&'static str> {
     match option {
@@ -83,6 +87,7 @@ fn class(option: &str) -> Option<&'static str> {
         "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => Some("propagation mode"),
         "z" | "Z" => Some("label mode"),
         "nocopy" => Some("copy mode"),
+        "cached" | "delegated" | "consistent" => Some(CONSISTENCY),
         _ => None,
     }
 }
@@ -118,6 +123,9 @@ mod tests {
             ("/d", None, "/d", ""),
             ("/d:nocopy", None, "/d", "nocopy"),
             (".:/d", Some(here), "/d", ""),
+            ("/a:/b:cached", Some("/a"), "/b", ""),
+            ("/a:/b:z,delegated,ro", Some("/a"), "/b", "z,ro"),
+            ("/d:consistent", None, "/d", ""),
         ] {
             let got = parse(text).unwrap();
             assert_eq!((got.source.as_deref(), got.destination.as_str()), (source, destination), "{text}");
@@ -139,6 +147,7 @@ mod tests {
             "/a:/b:ro,rw",
             "/a:/b:shared,rslave",
             "/a:/b:z,Z",
+            "/a:/b:cached,delegated",
             "/a:/b:",
             "/a:/b:ro:rw",
             "/a:/b:ro,",

@@ -10,7 +10,29 @@ mod disabled;
 #[cfg(not(feature = "templates"))]
 pub use disabled::Format;
 
+use super::failure::Failure;
 use crate::utils::json;
+
+/// The format that was asked for; an empty one was not.
+///
+/// # Errors
+/// Those of [`Format::parse`].
+pub fn asked(text: Option<&str>, style: JsonStyle) -> Result<Option<Format>, Failure> {
+    text.filter(|text| !text.is_empty()).map(|text| Format::parse(text, style)).transpose()
+}
+
+/// The same for rows, where `table` alone is the table that is shown without a format.
+///
+/// # Errors
+/// Those of [`Format::parse`].
+pub fn asked_rows(text: Option<&str>) -> Result<Option<Format>, Failure> {
+    asked(text.filter(|text| *text != "table"), JsonStyle::Compact)
+}
+
+/// Whether a format prints the object as it came. Without templates each does.
+pub fn is_whole(text: Option<&str>) -> bool {
+    !cfg!(feature = "templates") || matches!(text, Some("json" | "{{json .}}"))
+}
 
 /// How `json` prints objects and lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -76,7 +76,10 @@ fn every_endpoint() {
             "POST /containers/a/stop?t=-1&signal=INT",
             r#"Container(ContainerCall { id: "a", verb: Stop { timeout: Some(-1), signal: Some("INT") } })"#,
         ),
-        ("POST /containers/a/restart", r#"Container(ContainerCall { id: "a", verb: Restart { timeout: None } })"#),
+        (
+            "POST /containers/a/restart",
+            r#"Container(ContainerCall { id: "a", verb: Restart { timeout: None, signal: None } })"#,
+        ),
         ("POST /containers/a/kill", r#"Container(ContainerCall { id: "a", verb: Kill { signal: None } })"#),
         ("POST /containers/a/wait", r#"Container(ContainerCall { id: "a", verb: Wait(NotRunning) })"#),
         (
@@ -184,7 +187,6 @@ fn wrong_parameters_are_named() {
         ("GET /containers/json?since=x", 501, "since"),
         ("GET /system/df?type=image&type=dust", 400, "dust"),
         ("GET /containers/a/logs?stdout=1&details=1", 501, "details"),
-        ("POST /containers/a/restart?signal=INT", 501, "signal"),
         ("POST /containers/a/start?checkpoint=x", 501, "checkpoint"),
         ("DELETE /containers/a?link=1", 501, "link"),
         ("GET /containers/a/archive", 400, "path cannot be empty"),
