@@ -492,12 +492,32 @@ fn is_unset(time: &Timestamp) -> bool {
     !time.is_set()
 }
 
-/// Networks in brief.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Object)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct SummaryNetworks {
-    /// Endpoints by network.
-    pub networks: BTreeMap<String, serde_json::Value>,
+/// Networks in brief: the one of docker's that a container is in, if any. Written only, for other clients.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SummaryNetworks(pub Option<String>);
+
+impl Serialize for SummaryNetworks {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        struct Endpoints<'a>(Option<&'a String>);
+        impl Serialize for Endpoints<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.map(|name| (name, Endpoint)))
+            }
+        }
+        struct Endpoint;
+        impl Serialize for Endpoint {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_map(["NetworkID", "EndpointID", "IPAddress"].map(|field| (field, "")))
+            }
+        }
+        serializer.collect_map([("Networks", Endpoints(self.0.as_ref()))])
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SummaryNetworks {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<SummaryNetworks, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| SummaryNetworks(None))
+    }
 }
 
 /// What the original's `ps --format` can show beyond docker's fields.

@@ -148,8 +148,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
         if let Some(word) = WORDS.iter().find(|w| **w == key) {
             // Of these some may have come by another name.
             let other = TLS_FILES.iter().find(|(_, w)| w == word).map(|(name, _)| format!("tls-config.{name}"));
-            let path = agree(file.words.remove(word), string(&key, value)?, [&key, &other.unwrap_or_default()])?;
-            file.words.insert(word, path);
+            let path = string(&key, value)?;
+            agree(file.words.insert(word, path.clone()), path, [&key, &other.unwrap_or_default()])?;
             continue;
         }
         match key.as_str() {
@@ -177,8 +177,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
                     let Some((_, word)) = TLS_FILES.iter().find(|(n, _)| *n == name) else {
                         return Err(Error::invalid(format!("unknown key {full:?}")));
                     };
-                    let path = agree(file.words.remove(word), path, [word, &full])?;
-                    file.words.insert(word, path);
+                    agree(file.words.insert(word, path.clone()), path, [word, &full])?;
                 }
             }
             "authorization-plugin" | "authorization-plugins" => {

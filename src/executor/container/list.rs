@@ -17,8 +17,9 @@ use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, document::Document, status};
 use crate::modules::image::driver::Driver;
 use crate::modules::spec;
+use crate::utils::json;
 use crate::utils::time::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Lists containers, newest first. Each row is made when it is asked for.
@@ -91,9 +92,7 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
         state: run.word().into(),
         status: status::text(run, now),
         host_config: SummaryHostConfig { network_mode: head.network_mode.clone() },
-        network_settings: SummaryNetworks {
-            networks: joined(&head.network_mode, || json!({ "NetworkID": "", "EndpointID": "", "IPAddress": "" })),
-        },
+        network_settings: SummaryNetworks(network(&head.network_mode).map(str::to_owned)),
         mounts: head.mounts.iter().map(mounted).collect(),
         extra: SummaryExtra {
             pid: run.pid,
@@ -175,10 +174,7 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         path: common.path,
         args: common.args,
         state: state(&run),
-        resources: json!({
-            "CPUPeriod": host.cpu_period, "CPUQuota": host.cpu_quota, "CPUShares": host.cpu_shares,
-            "Memory": host.memory, "MemorySwap": host.memory_swap, "Hugetlbs": host.hugetlbs, "unified": host.unified,
-        }),
+        resources: resources(&host),
         image: document.image,
         resolv_conf_path: common.resolv_conf_path,
         hostname_path: common.hostname_path,
@@ -198,24 +194,58 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
         size_rw: size_rw.map(bytes),
         mounts: mounts(&host, common.mount_points),
         config: ContainerConfig { annotations, ..common.config },
-        network_settings: json!({
-            "Networks": joined(&host.network_mode, || json!({
-                "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "", "DriverOpts": null,
-                "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,
-                "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-            })),
-            "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "EndpointID": "", "Gateway": "",
-            "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
-            "MacAddress": "",
-        }),
+        network_settings: network_settings(&host.network_mode),
         host_config: host,
         ..ContainerInspect::default()
     })
 }
 
-/// The networks of docker's that a container is in: two of them are no networks but ways to have none of one's own.
-fn joined(mode: &str, endpoint: impl FnOnce() -> Value) -> BTreeMap<String, Value> {
-    if matches!(mode, "none" | "host") { [(mode.to_owned(), endpoint())].into() } else { BTreeMap::new() }
+/// The network of docker's that a container is in: two of them are no networks but ways to have none of one's own.
+fn network(mode: &str) -> Option<&str> {
+    Some(mode).filter(|mode| matches!(*mode, "none" | "host"))
+}
+
+fn network_settings(mode: &str) -> Value {
+    let mut networks = Map::new();
+    if let Some(network) = network(mode) {
+        let endpoint = object(
+            r#"{"IPAMConfig":null,"Links":null,"Aliases":null,"MacAddress":"","DriverOpts":null,"NetworkID":"",
+            "EndpointID":"","Gateway":"","IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","GlobalIPv6Address":"",
+            "GlobalIPv6PrefixLen":0}"#,
+        );
+        networks.insert(network.into(), Value::Object(endpoint));
+    }
+    let mut settings = object(
+        r#"{"Bridge":"","SandboxID":"","SandboxKey":"","Ports":{},"EndpointID":"","Gateway":"","GlobalIPv6Address":"",
+        "GlobalIPv6PrefixLen":0,"IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","MacAddress":""}"#,
+    );
+    settings.insert("Networks".into(), Value::Object(networks));
+    Value::Object(settings)
+}
+
+/// Read from text: much less code than what makes each member.
+fn object(text: &str) -> Map<String, Value> {
+    match json::parse(text.as_bytes()) {
+        Ok(Value::Object(object)) => object,
+        _ => Map::new(),
+    }
+}
+
+fn resources(host: &HostConfig) -> Value {
+    let mut resources = Map::new();
+    for (name, number) in [
+        ("CPUPeriod", host.cpu_period),
+        ("CPUQuota", host.cpu_quota),
+        ("CPUShares", host.cpu_shares),
+        ("Memory", host.memory),
+        ("MemorySwap", host.memory_swap),
+    ] {
+        resources.insert(name.into(), number.into());
+    }
+    for (name, text) in [("Hugetlbs", json::to_vec(&host.hugetlbs)), ("unified", json::to_vec(&host.unified))] {
+        resources.insert(name.into(), json::parse(&text).unwrap_or_default());
+    }
+    Value::Object(resources)
 }
 
 fn is_no_new_privileges(option: &str) -> bool {

@@ -94,11 +94,10 @@ impl<'de> Visitor<'de> for Branch {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<serde_json::Value, A::Error> {
         let mut object = serde_json::Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            if object.contains_key(&name) {
+            let Tree(value) = members.next_value()?;
+            if object.insert(name.clone(), value).is_some() {
                 return Err(serde::de::Error::custom(format_args!("duplicate field `{name}`")));
             }
-            let Tree(value) = members.next_value()?;
-            object.insert(name, value);
         }
         Ok(object.into())
     }

@@ -32,6 +32,8 @@ pub mod terminal;
 #[cfg(test)]
 pub mod test;
 #[cfg(all(target_env = "musl", panic = "abort"))]
+mod thread_name;
+#[cfg(all(target_env = "musl", panic = "abort"))]
 mod unwind;
 pub mod xattr;
 pub mod zone;

@@ -4,6 +4,7 @@ use crate::api::container::{BindOptions, MountPoint, TmpfsOptions, VolumeDriver,
 use crate::cmd::argv::truth_value;
 use crate::cmd::isula::failure::Failure;
 use crate::utils::path::clean;
+use std::borrow::Cow;
 
 /// The fields of a line of CSV (RFC 4180): one that begins with a quote ends with one, may hold commas, and two quotes
 /// in it are one.
@@ -51,14 +52,34 @@ fn driver(volume: &mut Option<VolumeOptions>) -> &mut VolumeDriver {
 
 /// Parses and checks one `--mount`.
 pub fn parse(text: &str) -> Result<MountPoint, Failure> {
-    let bad = |why: &str| Failure::usage(format!("Invalid mount specification '{text}': {why}"));
+    read(text).map_err(|why| Failure::usage(format!("Invalid mount specification '{text}': {why}")))
+}
+
+/// Keys that need a value.
+const KEYS: [&str; 12] = [
+    "type",
+    "source",
+    "target",
+    "bind-propagation",
+    "bind-selinux-opts",
+    "tmpfs-size",
+    "tmpfs-mode",
+    "volume-label",
+    "volume-driver",
+    "volume-opt",
+    "consistency",
+    "bind-recursive",
+];
+/// Keys that are true without one.
+const SWITCHES: [&str; 3] = ["ro", "volume-nocopy", "bind-nonrecursive"];
+
+fn read(text: &str) -> Result<MountPoint, Cow<'static, str>> {
     let mut mount = MountPoint { kind: "volume".into(), ..MountPoint::default() };
     let (mut bind, mut tmpfs, mut volume) = (None::<BindOptions>, None::<TmpfsOptions>, None::<VolumeOptions>);
     let mut seen: Vec<String> = Vec::new();
-    let fields = fields(text).ok_or_else(|| bad("a quote stands alone"))?;
-    for field in fields.iter().map(String::as_str) {
-        let (key, value) = field.split_once('=').map_or((field, None), |(k, v)| (k, Some(v)));
-        let key = match key {
+    for field in fields(text).ok_or("a quote stands alone")? {
+        let (key, value) = pair(&field);
+        let key = match key.as_str() {
             "src" => "source",
             "dst" | "destination" => "target",
             "readonly" => "ro",
@@ -66,83 +87,87 @@ pub fn parse(text: &str) -> Result<MountPoint, Failure> {
             other => other,
         };
         if !matches!(key, "volume-label" | "volume-opt") && seen.iter().any(|other| other == key) {
-            return Err(bad(&format!("{key} is given twice")));
+            return Err(format!("{key} is given twice").into());
         }
         seen.push(key.to_owned());
-        let needed = || value.filter(|v| !v.is_empty()).ok_or_else(|| bad(&format!("{key} needs a value")));
-        let truth = || truth_value(value.unwrap_or("true")).ok_or_else(|| bad(&format!("invalid value for {key}")));
+        let mut truth = true;
+        if SWITCHES.contains(&key) {
+            if field.contains('=') {
+                truth = truth_value(&value).ok_or_else(|| format!("invalid value for {key}"))?;
+            }
+        } else if value.is_empty() && KEYS.contains(&key) {
+            return Err(format!("{key} needs a value").into());
+        }
         match key {
-            "type" => mount.kind = needed()?.to_owned(),
-            "source" => mount.source = needed()?.to_owned(),
-            "target" => mount.target = needed()?.to_owned(),
-            "ro" => mount.read_only = truth()?,
-            "bind-propagation" => match needed()? {
-                p @ ("private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared") => {
-                    bind.get_or_insert_default().propagation = p.to_owned();
+            "type" => mount.kind = value,
+            "source" => mount.source = value,
+            "target" => mount.target = value,
+            "ro" => mount.read_only = truth,
+            "bind-propagation" => match value.as_str() {
+                "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => {
+                    bind.get_or_insert_default().propagation = value;
                 }
-                _ => return Err(bad("invalid bind-propagation")),
+                _ => return Err("invalid bind-propagation".into()),
             },
-            "bind-selinux-opts" => match needed()? {
-                o @ ("z" | "Z") => bind.get_or_insert_default().selinux_opts = o.to_owned(),
-                _ => return Err(bad("invalid bind-selinux-opts")),
+            "bind-selinux-opts" => match value.as_str() {
+                "z" | "Z" => bind.get_or_insert_default().selinux_opts = value,
+                _ => return Err("invalid bind-selinux-opts".into()),
             },
             "tmpfs-size" => {
-                let bytes = crate::utils::size::parse(needed()?).ok().and_then(|n| i64::try_from(n).ok());
-                tmpfs.get_or_insert_default().size_bytes = bytes.ok_or_else(|| bad("invalid tmpfs-size"))?;
+                let bytes = crate::utils::size::parse(&value).ok().and_then(|n| i64::try_from(n).ok());
+                tmpfs.get_or_insert_default().size_bytes = bytes.ok_or("invalid tmpfs-size")?;
             }
             "tmpfs-mode" => {
-                let mode = u32::from_str_radix(needed()?, 8).ok().filter(|m| *m <= 0o7777);
-                tmpfs.get_or_insert_default().mode = mode.ok_or_else(|| bad("invalid tmpfs-mode"))?;
+                let mode = u32::from_str_radix(&value, 8).ok().filter(|m| *m <= 0o7777);
+                tmpfs.get_or_insert_default().mode = mode.ok_or("invalid tmpfs-mode")?;
             }
-            "volume-nocopy" => volume.get_or_insert_default().no_copy = truth()?,
+            "volume-nocopy" => volume.get_or_insert_default().no_copy = truth,
             "volume-label" => {
-                let (key, value) = pair(needed()?);
+                let (key, value) = pair(&value);
                 volume.get_or_insert_default().labels.insert(key, value);
             }
-            "volume-driver" => match needed()? {
-                "local" => driver(&mut volume).name = "local".into(),
-                other => return Err(bad(&format!("volume-driver {other:?}: local is the only one"))),
-            },
+            "volume-driver" if value == "local" => driver(&mut volume).name = value,
+            "volume-driver" => return Err(format!("volume-driver {value:?}: local is the only one").into()),
             "volume-opt" => {
-                let (key, value) = pair(needed()?);
+                let (key, value) = pair(&value);
                 driver(&mut volume).options.insert(key, value);
             }
             // Of no effect outside of virtual machines, in docker too.
-            "consistency" if matches!(needed()?, "default" | "consistent" | "cached" | "delegated") => {}
-            "consistency" => return Err(bad("invalid consistency")),
+            "consistency" if matches!(value.as_str(), "default" | "consistent" | "cached" | "delegated") => {}
+            "consistency" => return Err("invalid consistency".into()),
             // What is below a mount comes along, and is as writable as it was.
-            "bind-recursive" => match needed()? {
+            "bind-recursive" => match value.as_str() {
                 "enabled" | "writable" => drop(bind.get_or_insert_default()),
-                word @ ("disabled" | "readonly") => {
-                    return Err(bad(&format!("bind-recursive={word} is not available in this release")));
+                "disabled" | "readonly" => {
+                    return Err(format!("bind-recursive={value} is not available in this release").into());
                 }
-                _ => return Err(bad("invalid bind-recursive")),
+                _ => return Err("invalid bind-recursive".into()),
             },
-            "bind-nonrecursive" if truth()? => return Err(bad("bind-nonrecursive is not available in this release")),
+            "bind-nonrecursive" if truth => return Err("bind-nonrecursive is not available in this release".into()),
             "bind-nonrecursive" => {}
-            _ => return Err(bad(&format!("unknown key {key:?}"))),
+            _ => return Err(format!("unknown key {key:?}").into()),
         }
     }
     let foreign = match mount.kind.as_str() {
         "bind" | "squashfs" => (tmpfs.is_some() || volume.is_some()).then_some("tmpfs and volume options"),
         "tmpfs" => (bind.is_some() || volume.is_some()).then_some("bind and volume options"),
         "volume" => tmpfs.is_some().then_some("tmpfs options"),
-        _ => return Err(bad("type must be bind, volume, tmpfs or squashfs")),
+        _ => return Err("type must be bind, volume, tmpfs or squashfs".into()),
     };
     if let Some(options) = foreign {
-        return Err(bad(&format!("{options} do not belong to type {}", mount.kind)));
+        return Err(format!("{options} do not belong to type {}", mount.kind).into());
     }
     if !mount.target.starts_with('/') || clean(&mount.target) == "/" {
-        return Err(bad("the destination must be an absolute path other than '/'"));
+        return Err("the destination must be an absolute path other than '/'".into());
     }
     match mount.kind.as_str() {
         "bind" | "squashfs" if !mount.source.starts_with('/') => {
-            return Err(bad("the source must be an absolute path"));
+            return Err("the source must be an absolute path".into());
         }
-        "tmpfs" if !mount.source.is_empty() => return Err(bad("a tmpfs has no source")),
-        "volume" if mount.source.contains('/') => return Err(bad("the source of a volume is its name")),
+        "tmpfs" if !mount.source.is_empty() => return Err("a tmpfs has no source".into()),
+        "volume" if mount.source.contains('/') => return Err("the source of a volume is its name".into()),
         "volume" if mount.source.is_empty() && mount.read_only => {
-            return Err(bad("an anonymous volume cannot be read-only"));
+            return Err("an anonymous volume cannot be read-only".into());
         }
         _ => {}
     }
