@@ -82,8 +82,14 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         pick.list("--registry-mirrors", "registry-mirrors", flags.registry_mirrors, &file.registry_mirrors)?;
     let insecure =
         pick.list("--insecure-registry", "insecure-registries", flags.insecure_registries, &file.insecure_registries)?;
-    if cfg!(not(feature = "registry")) && !(mirrors.is_empty() && insecure.is_empty()) {
-        log::warn!("mirrors and insecure registries have no effect: this build has no registry client");
+    let skip_verify = pick.switch(
+        "--insecure-skip-verify-enforce",
+        "insecure-skip-verify-enforce",
+        flags.insecure_skip_verify_enforce,
+        file.insecure_skip_verify_enforce,
+    )? == Some(true);
+    if cfg!(not(feature = "registry")) && (skip_verify || !(mirrors.is_empty() && insecure.is_empty())) {
+        log::warn!("what is set for registries has no effect: this build has no registry client");
     }
     let downloads = match (flags.max_concurrent_downloads, file.max_concurrent_downloads) {
         (Some(a), Some(b)) if a != b => {
@@ -103,12 +109,6 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
     {
         return Err(Error::invalid(format!("max-download-attempts {attempts}: want 1 to {MOST_ATTEMPTS}")));
     }
-    let skip_verify = pick.switch(
-        "--insecure-skip-verify-enforce",
-        "insecure-skip-verify-enforce",
-        flags.insecure_skip_verify_enforce,
-        file.insecure_skip_verify_enforce,
-    )?;
     let hosts = Some(flags.hosts).filter(|h| !h.is_empty()).or_else(|| file.hosts.clone());
     let hosts = hosts.filter(|h| !h.is_empty()).unwrap_or_else(|| vec![HOST.into()]);
     if hosts.len() > MOST_HOSTS {
@@ -198,7 +198,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
             registry: registry::Settings {
                 mirrors,
                 insecure,
-                skip_verify: skip_verify == Some(true),
+                skip_verify,
                 certificates: file.path.parent().unwrap_or(Path::new("/")).join("certs.d"),
                 attempts,
                 proxy: ProxySettings::from_environment(),
