@@ -24,7 +24,6 @@ tests![
     archives_of_all_kinds_go_in,
     what_the_container_has_mounted,
     what_a_stopped_container_has_mounted,
-    network_files_of_a_stopped_container,
     read_only_places,
     what_is_immutable_stays,
     owners_modes_attributes_and_times,
@@ -568,35 +567,6 @@ fn what_a_stopped_container_has_mounted(bed: &mut Bed) {
     stop(bed, "aa");
     let listing = names(&bed.get("/containers/aa/archive?path=/new").expect(200).body);
     assert_eq!(listing, ["new/", "new/data/", "new/data/file", "new/data/in"]);
-}
-
-fn network_files_of_a_stopped_container(bed: &mut Bed) {
-    requires!(image_tools);
-    bed.start();
-    let mine = bed.dir.join("mine");
-    write(&mine, "10.0.0.7 mine\n");
-    bed.isula(&format!("create --name aa --hostname one {IMAGE} payload ready 1000")).ok();
-    // Before the first start too.
-    bed.isula(&format!("cp {} aa:/etc/hosts", mine.display())).ok();
-    assert_eq!(inside(bed, "aa", "/etc/hosts"), "10.0.0.7 mine\n");
-    bed.isula("start aa").ok();
-    assert_eq!(bed.isula("exec aa cat /etc/hosts /etc/hostname").ok(), "10.0.0.7 mine\none");
-    bed.isula("exec aa sh -c 'echo nameserver 9.9.9.9 > /etc/resolv.conf'").ok();
-    stop(bed, "aa");
-    assert_eq!(inside(bed, "aa", "/etc/hosts"), "10.0.0.7 mine\n");
-    assert_eq!(inside(bed, "aa", "/etc/resolv.conf"), "nameserver 9.9.9.9\n");
-    write(&mine, "10.0.0.8 later\n");
-    bed.isula(&format!("cp {} aa:/etc/hosts", mine.display())).ok();
-    bed.isula("start aa").ok();
-    assert_eq!(bed.isula("exec aa cat /etc/hosts /etc/resolv.conf").ok(), "10.0.0.8 later\nnameserver 9.9.9.9");
-    // Those of the container whose network is shared.
-    bed.run_detached("bb", "--net container:aa", "payload ready 1000");
-    stop(bed, "bb");
-    assert_eq!(inside(bed, "bb", "/etc/hosts"), "10.0.0.8 later\n");
-    // The request's own mount comes first.
-    let options = format!("-v {}:/etc/hosts", mine.display());
-    bed.isula(&format!("create --name cc {options} {IMAGE} true")).ok();
-    assert_eq!(inside(bed, "cc", "/etc/hosts"), "10.0.0.8 later\n");
 }
 
 fn read_only_places(bed: &mut Bed) {
