@@ -494,12 +494,12 @@ fn is_unset(time: &Timestamp) -> bool {
 
 /// Networks in brief: the one of docker's that a container is in, if any. Written only, for other clients.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct SummaryNetworks(pub Option<String>);
+pub struct SummaryNetworks(pub Option<&'static str>);
 
 impl Serialize for SummaryNetworks {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        struct Endpoints<'a>(Option<&'a String>);
-        impl Serialize for Endpoints<'_> {
+        struct Endpoints(Option<&'static str>);
+        impl Serialize for Endpoints {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
                 serializer.collect_map(self.0.map(|name| (name, Endpoint)))
             }
@@ -510,7 +510,7 @@ impl Serialize for SummaryNetworks {
                 serializer.collect_map(["NetworkID", "EndpointID", "IPAddress"].map(|field| (field, "")))
             }
         }
-        serializer.collect_map([("Networks", Endpoints(self.0.as_ref()))])
+        serializer.collect_map([("Networks", Endpoints(self.0))])
     }
 }
 

@@ -186,8 +186,8 @@ impl Exchange {
     /// Reads the body as a JSON document; an empty one is `T`'s default.
     ///
     /// # Errors
-    /// 400 for a malformed one or a client that stops sending or takes too long, 413 beyond [`MAX_DOCUMENT`], 503 when too many large
-    /// ones are being read.
+    /// 400 for a malformed one or a client that stops sending or takes too long, 413 beyond [`MAX_DOCUMENT`], 503 when too
+    /// many large ones are being read.
     pub fn document<T: DeserializeOwned + Default>(&mut self) -> std::result::Result<T, Failure> {
         self.document_by(json::parse)
     }

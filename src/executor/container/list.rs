@@ -92,7 +92,7 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
         state: run.word().into(),
         status: status::text(run, now),
         host_config: SummaryHostConfig { network_mode: head.network_mode.clone() },
-        network_settings: SummaryNetworks(network(&head.network_mode).map(str::to_owned)),
+        network_settings: SummaryNetworks(network(&head.network_mode)),
         mounts: head.mounts.iter().map(mounted).collect(),
         extra: SummaryExtra {
             pid: run.pid,
@@ -201,8 +201,8 @@ pub fn inspect(daemon: &Daemon, reference: &str, size: bool) -> Result<Container
 }
 
 /// The network of docker's that a container is in: two of them are no networks but ways to have none of one's own.
-fn network(mode: &str) -> Option<&str> {
-    Some(mode).filter(|mode| matches!(*mode, "none" | "host"))
+fn network(mode: &str) -> Option<&'static str> {
+    ["none", "host"].into_iter().find(|network| *network == mode)
 }
 
 fn network_settings(mode: &str) -> Value {
