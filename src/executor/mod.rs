@@ -93,6 +93,8 @@ pub struct Settings {
     pub realtime: (i64, i64),
     /// In which a container must have started; zero is no limit.
     pub start_timeout: Duration,
+    /// Runtimes beside the built-in one.
+    pub runtimes: crate::modules::runtime::choice::Choice,
 }
 
 /// Most background threads: settling of exits, removals.

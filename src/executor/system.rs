@@ -9,6 +9,7 @@ use crate::modules::container::run::Phase;
 use crate::modules::image::driver::Driver;
 use crate::utils::host;
 use crate::utils::time::Timestamp;
+use serde_json::json;
 use std::path::Path;
 
 /// Version of the OCI runtime specification, as the original shows it.
@@ -108,8 +109,14 @@ pub fn info(daemon: &Daemon) -> Info {
         no_proxy: host::environment("NO_PROXY"),
         name: kernel.node,
         server_version: VERSION.into(),
-        runtimes: [("lcr".to_string(), serde_json::json!({"path": "lcr"}))].into(),
-        default_runtime: "lcr".into(),
+        runtimes: daemon
+            .settings
+            .runtimes
+            .list()
+            .iter()
+            .map(|(name, path)| (name.to_string(), json!({"path": path})))
+            .collect(),
+        default_runtime: daemon.settings.runtimes.default().into(),
         live_restore_enabled: true,
         swarm: Swarm { local_node_state: "inactive".into() },
         security_options: [

@@ -4,6 +4,7 @@
 use super::file::File;
 use super::flags::Flags;
 use crate::api::container::{LogConfig, Ulimit};
+use crate::api::shim::Runtime;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Settings;
 use crate::modules::authorization::Authorizer;
@@ -14,6 +15,7 @@ use crate::modules::image::driver::{Driver, Storage};
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::remap::Remap;
+use crate::modules::runtime::choice::Choice;
 use crate::modules::spec::{CGROUP_PARENT, Defaults, has_realtime, hook, validate_cgroup_parent, validate_realtime};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time, tls};
@@ -153,6 +155,17 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         flags.authorization_plugins,
         &file.authorization_plugins,
     )?;
+    let default_runtime = pick.word("--default-runtime", "default-runtime", flags.default_runtime)?;
+    let mut runtimes = file.runtimes.clone();
+    for entry in &flags.add_runtimes {
+        let Some((name, path)) = entry.split_once('=') else {
+            return Err(Error::invalid(format!("flag --add-runtime {entry:?}: want NAME=PROGRAM")));
+        };
+        if runtimes.iter().any(|runtime| runtime.name == name) {
+            return Err(Error::invalid(format!("runtime {name:?} is given twice (--add-runtime and \"runtimes\")")));
+        }
+        runtimes.push(Runtime { name: name.into(), path: path.into(), arguments: Vec::new() });
+    }
     let realtime = realtime(
         pick.number("--cpu-rt-period", "cpu-rt-period", flags.cpu_rt_period, file.cpu_rt_period)?,
         pick.number("--cpu-rt-runtime", "cpu-rt-runtime", flags.cpu_rt_runtime, file.cpu_rt_runtime)?,
@@ -193,6 +206,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 ..Defaults::default()
             },
             realtime,
+            runtimes: Choice::new(default_runtime.as_deref().unwrap_or_default(), runtimes)?,
             storage: storage(driver.as_deref(), &storage_opts, check_layers == Some(true))?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {

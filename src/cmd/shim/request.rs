@@ -94,7 +94,8 @@ impl Supervisor<'_> {
             Some(_) if signal == libc::SIGKILL => {
                 child::send_group_signal(pid, signal).or_else(|_| child::send_signal(pid, signal))?
             }
-            _ => child::send_signal(pid, signal)?,
+            Some(_) => child::send_signal(pid, signal)?,
+            None => self.engine.signal(pid, signal)?,
         }
         if all {
             for other in self.engine.processes()?.into_iter().filter(|&p| p != pid) {

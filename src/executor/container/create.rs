@@ -152,8 +152,9 @@ fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
         host.shm_size = SHM_SIZE;
     }
     if host.runtime.is_empty() {
-        host.runtime = "lcr".into();
+        host.runtime = daemon.settings.runtimes.default().into();
     }
+    daemon.settings.runtimes.find(&host.runtime)?;
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
     }

@@ -16,6 +16,7 @@ use crate::modules::container::head::Mount;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, document::Document, status};
 use crate::modules::image::driver::Driver;
+use crate::modules::runtime::choice::BUILT_IN;
 use crate::modules::spec;
 use crate::utils::json;
 use crate::utils::time::Timestamp;
@@ -100,7 +101,7 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
             restart_count: run.restart_count,
             started_at: run.started_at,
             finished_at: run.finished_at,
-            runtime: "lcr".into(),
+            runtime: head.runtime.as_deref().unwrap_or(BUILT_IN).into(),
             created_at: head.created,
             health: run.health.as_ref().map(|h| h.status.clone()).unwrap_or_default(),
         },

@@ -2,13 +2,14 @@
 
 use crate::api::oci::runtime::Spec;
 use crate::api::shim::{
-    EXIT_FILE, Event, Exit, Failure, FailureClass, FromShim, Launch, Launched, Reply, Request, SOCKET, TIMED_OUT,
-    VERSION,
+    EXIT_FILE, Event, Exit, Failure, FailureClass, FromShim, Launch, Launched, Reply, Request, Runtime, SOCKET,
+    TIMED_OUT, VERSION,
 };
 use crate::error::{Context, Error, Kind, Result, errno_text};
 use crate::utils::json;
 use crate::utils::sys::poll::{POLLIN, PollSet};
 use crate::utils::sys::{descriptor, process, sealed_exe, socket};
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -127,7 +128,9 @@ fn abandon(launch: &Launch, mut child: Child, e: Error) -> Error {
     if path.is_empty() {
         return e;
     }
-    match clean_up(&path, 0, 0, PATIENCE) {
+    let other =
+        launch.runtime.as_ref().map(|runtime| Other { runtime, directory: &launch.state_directory, id: &launch.id });
+    match clean_up(&path, 0, 0, PATIENCE, other) {
         Ok(()) => e,
         Err(left) => {
             let kind = e.kind();
@@ -372,15 +375,35 @@ pub fn read_exit(directory: &Path) -> Result<Option<Exit>> {
     json::parse(&content).map(Some).map_err(|e| e.with_kind(Kind::Corrupt).context(format!("{path:?}")))
 }
 
+/// A container of another runtime than the built-in one, which is to forget it.
+pub struct Other<'a> {
+    /// The runtime.
+    pub runtime: &'a Runtime,
+    /// The container's state directory.
+    pub directory: &'a Path,
+    /// Its id.
+    pub id: &'a str,
+}
+
 /// After a shim died without an exit: kills what its container left in the cgroup `cgroups_path` and removes the
 /// cgroup. Runs the engine in a process of its own (the shim applet with a clean-up order).
 ///
 /// # Errors
 /// `Kind::Timeout` when something has not ended after `patience`; what that process reports.
-pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64, patience: Duration) -> Result<()> {
-    let patience = patience.as_millis().to_string();
-    order(&["cleanup", cgroups_path, &pid.to_string(), &start_time.to_string(), &patience])
-        .context(|| format!("cleaning up {cgroups_path:?}"))
+pub fn clean_up(
+    cgroups_path: &str,
+    pid: i32,
+    start_time: u64,
+    patience: Duration,
+    other: Option<Other<'_>>,
+) -> Result<()> {
+    let mut words: Vec<OsString> = vec!["cleanup".into(), cgroups_path.into()];
+    words.extend([pid.to_string().into(), start_time.to_string().into(), patience.as_millis().to_string().into()]);
+    if let Some(Other { runtime, directory, id }) = other {
+        let runtime = String::from_utf8_lossy(&json::to_vec(runtime)).into_owned();
+        words.extend([runtime.into(), directory.into(), id.into()]);
+    }
+    order(&words).context(|| format!("cleaning up {cgroups_path:?}"))
 }
 
 /// Removes the cgroup `path`, a parent of containers', wherever it is empty. Runs as [`clean_up`].
@@ -388,7 +411,7 @@ pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64, patience: Duratio
 /// # Errors
 /// What that process reports; a cgroup that is in use is none.
 pub fn prune(path: &str) -> Result<()> {
-    order(&["prune", path]).context(|| format!("removing the empty cgroup {path:?}"))
+    order(&["prune".into(), path.into()]).context(|| format!("removing the empty cgroup {path:?}"))
 }
 
 /// Tries whether overlayfs works on the file system of `directory`, which is empty and is left full. `None` when it does,
@@ -404,7 +427,7 @@ pub fn try_overlay(directory: &Path) -> Result<Option<String>> {
 }
 
 /// Runs the shim applet for one order.
-fn order(words: &[&str]) -> Result<()> {
+fn order(words: &[OsString]) -> Result<()> {
     let mut command = command()?;
     command.args(words);
     ordered(command).map(drop)
