@@ -232,26 +232,15 @@ pub struct Launch {
     pub stdin_once: bool,
     /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk.
     pub no_pivot: bool,
-    /// Another runtime than the built-in one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<Runtime>,
+    /// Another runtime than the built-in one: its name, the program, and what comes before all other arguments. The name is
+    /// also that of the directory in the state directory that is its `--root`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runtime: Vec<String>,
     /// Milliseconds in which the container must have started; 0 is no limit.
     pub start_timeout_ms: u64,
     /// Clients that attached before the start, each with as many of the message's descriptors as
     /// [`Streams::descriptors`] says, in order, behind the first, which is the listening socket.
     pub clients: Vec<Streams>,
-}
-
-/// An OCI runtime that is a program of its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
-#[serde(default)]
-pub struct Runtime {
-    /// As containers name it; also of the directory in the container's state directory that is its `--root`.
-    pub name: String,
-    /// The program.
-    pub path: PathBuf,
-    /// What comes before all other arguments.
-    pub arguments: Vec<String>,
 }
 
 /// overlayfs layers.

@@ -3,7 +3,6 @@
 //! that runs with other settings than its file says.
 
 use crate::api::container::{LogConfig, Ulimit};
-use crate::api::shim::Runtime;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json::{self, Tree};
 use crate::utils::order;
@@ -55,8 +54,8 @@ pub struct File {
     pub cpu_rt_period: Option<i64>,
     /// `cpu-rt-runtime`.
     pub cpu_rt_runtime: Option<i64>,
-    /// `runtimes`.
-    pub runtimes: Vec<Runtime>,
+    /// `runtimes`: name, program, arguments.
+    pub runtimes: Vec<Vec<String>>,
 }
 
 /// Keys whose value is one string.
@@ -302,17 +301,24 @@ fn container_log(value: Value) -> Result<LogConfig> {
     Ok(log)
 }
 
-fn runtimes(value: Value) -> Result<Vec<Runtime>> {
+fn runtimes(value: Value) -> Result<Vec<Vec<String>>> {
     let mut list = Vec::new();
     for (name, value) in object("runtimes", value)? {
+        if cfg!(not(feature = "other-runtimes")) {
+            list.push(vec![name]); // refused by its name
+            continue;
+        }
         let key = format!("runtimes.{name}");
-        let mut runtime = Runtime { name, ..Runtime::default() };
+        let mut runtime = vec![name, String::new()];
         for (field, value) in object(&key, value)? {
             let full = format!("{key}.{field}");
             match field.as_str() {
-                "path" => runtime.path = string(&full, value)?.into(),
+                "path" => runtime[1] = string(&full, value)?,
                 // The original's name and docker's.
-                "runtime-args" | "runtimeArgs" => runtime.arguments = strings(&full, value)?,
+                "runtime-args" | "runtimeArgs" => {
+                    runtime.truncate(2);
+                    runtime.extend(strings(&full, value)?);
+                }
                 _ => return Err(Error::invalid(format!("unknown key {full:?}"))),
             }
         }

@@ -4,7 +4,6 @@
 use super::file::File;
 use super::flags::Flags;
 use crate::api::container::{LogConfig, Ulimit};
-use crate::api::shim::Runtime;
 use crate::error::{Context, Error, Kind, Result};
 use crate::executor::Settings;
 use crate::modules::authorization::Authorizer;
@@ -161,10 +160,10 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         let Some((name, path)) = entry.split_once('=') else {
             return Err(Error::invalid(format!("flag --add-runtime {entry:?}: want NAME=PROGRAM")));
         };
-        if runtimes.iter().any(|runtime| runtime.name == name) {
+        if runtimes.iter().any(|runtime| runtime[0] == name) {
             return Err(Error::invalid(format!("runtime {name:?} is given twice (--add-runtime and \"runtimes\")")));
         }
-        runtimes.push(Runtime { name: name.into(), path: path.into(), arguments: Vec::new() });
+        runtimes.push(vec![name.into(), path.into()]);
     }
     let realtime = realtime(
         pick.number("--cpu-rt-period", "cpu-rt-period", flags.cpu_rt_period, file.cpu_rt_period)?,
@@ -206,7 +205,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
                 ..Defaults::default()
             },
             realtime,
-            runtimes: Choice::new(default_runtime.as_deref().unwrap_or_default(), runtimes)?,
+            runtimes: Choice::new(default_runtime.as_deref().unwrap_or_default(), &runtimes)?,
             storage: storage(driver.as_deref(), &storage_opts, check_layers == Some(true))?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {

@@ -55,7 +55,9 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let result = match texts.as_slice() {
         [] => seal(&words).and_then(|()| enter()).and_then(|watch| run(watch, engine)),
         ["cleanup", path, pid, start_time, patience, other @ ..] => {
-            forget(other);
+            #[cfg(feature = "other-runtimes")]
+            other_runtime::forget(other);
+            let _ = other;
             match (pid.parse(), start_time.parse(), patience.parse()) {
                 (Ok(pid), Ok(start), Ok(patience)) => clean_up(path, pid, start, Duration::from_millis(patience)),
                 _ => Err(Error::invalid("cleanup CGROUP PID START_TIME MILLISECONDS: numbers are wanted")),
@@ -81,23 +83,14 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 /// What runs the container.
 fn engine(launch: &mut Launch) -> Result<Box<dyn Engine>> {
-    match launch.runtime.take() {
-        None => Ok(Box::new(Container::new())),
-        #[cfg(feature = "other-runtimes")]
-        Some(runtime) => Ok(Box::new(other_runtime::OtherRuntime::new(runtime, launch))),
-        #[cfg(not(feature = "other-runtimes"))]
-        Some(runtime) => Err(Error::new(Kind::Unsupported, format!("runtime {:?}: not in this build", runtime.name))),
-    }
-}
-
-/// Lets another runtime forget the container whose shim has died: description, state directory, id.
-fn forget(words: &[&str]) {
     #[cfg(feature = "other-runtimes")]
-    if let [runtime, directory, id] = words {
-        let _ = nix::sys::prctl::set_child_subreaper(true); // else somebody else waits for what it leaves
-        let _ = other_runtime::forget(runtime, directory, id); // what it leaves is ended next
+    if !launch.runtime.is_empty() {
+        return Ok(Box::new(other_runtime::OtherRuntime::new(std::mem::take(&mut launch.runtime), launch)?));
     }
-    let _ = words;
+    match launch.runtime.first() {
+        None => Ok(Box::new(Container::new())),
+        Some(name) => Err(Error::new(Kind::Unsupported, format!("runtime {name:?}: not in this build"))),
+    }
 }
 
 /// The daemon starts shims from a sealed descriptor; by hand or by an older daemon it may come otherwise.

@@ -6,7 +6,7 @@
 
 use super::container::{Engine, give_realtime, open_config, read_config};
 use crate::api::oci::runtime::{Process, Resources, Spec, User};
-use crate::api::shim::{Launch, Runtime, Stats};
+use crate::api::shim::{Launch, Stats};
 use crate::engine::cgroup::{self, Cgroup};
 use crate::engine::create::Started;
 use crate::engine::process::give;
@@ -55,9 +55,12 @@ pub struct OtherRuntime {
 
 impl OtherRuntime {
     /// A container that is still to be made.
-    pub fn new(runtime: Runtime, launch: &Launch) -> OtherRuntime {
-        let call = Call { runtime, id: launch.id.clone(), directory: launch.state_directory.clone() };
-        OtherRuntime { call, cgroup: None, config: None, pid: 0, is_created: false }
+    ///
+    /// # Errors
+    /// `Kind::Invalid` without a program.
+    pub fn new(runtime: Vec<String>, launch: &Launch) -> Result<OtherRuntime> {
+        let call = Call::new(runtime.into_iter(), launch.id.clone(), launch.state_directory.clone())?;
+        Ok(OtherRuntime { call, cgroup: None, config: None, pid: 0, is_created: false })
     }
 
     fn cgroup(&self) -> Result<&Cgroup> {
@@ -192,30 +195,41 @@ fn started_as(pid: i32, terminal: Option<OwnedFd>) -> Started {
     Started { pid, pidfd: None, start_time: process::start_time(pid).unwrap_or(0), terminal }
 }
 
-/// Lets the runtime forget a container whose shim has died; nothing when it never knew it.
-pub fn forget(runtime: &str, directory: &str, id: &str) -> Result<()> {
-    let call = Call { runtime: json::parse(runtime.as_bytes())?, id: id.into(), directory: directory.into() };
-    match call.root().is_dir() {
-        true => call.delete(),
-        false => Ok(()),
+/// Lets a runtime forget a container whose shim has died, when it ever knew it: id, state directory, and as
+/// [`Launch::runtime`].
+pub fn forget(words: &[&str]) {
+    let [id, directory, runtime @ ..] = words else { return };
+    let call = Call::new(runtime.iter().map(ToString::to_string), (*id).into(), directory.into());
+    if let Some(call) = call.ok().filter(|call| call.root().is_dir()) {
+        let _ = nix::sys::prctl::set_child_subreaper(true); // else somebody else waits for what it leaves
+        let _ = call.delete(); // what it leaves is ended next
     }
 }
 
 /// How the runtime is called for one container.
 struct Call {
-    runtime: Runtime,
+    name: String,
+    program: String,
+    arguments: Vec<String>,
     id: String,
     directory: PathBuf,
 }
 
 impl Call {
+    fn new(mut runtime: impl Iterator<Item = String>, id: String, directory: PathBuf) -> Result<Call> {
+        let (Some(name), Some(program)) = (runtime.next(), runtime.next()) else {
+            return Err(Error::invalid("a runtime without a program"));
+        };
+        Ok(Call { name, program, arguments: runtime.collect(), id, directory })
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     /// Where the runtime notes what it runs.
     fn root(&self) -> PathBuf {
-        self.path(&self.runtime.name)
+        self.path(&self.name)
     }
 
     fn about_it(&self, verb: &str, rest: &[&str]) -> Vec<OsString> {
@@ -234,7 +248,7 @@ impl Call {
         let path = self.path("pid");
         let text = std::fs::read_to_string(&path).context(|| format!("read({path:?})"))?;
         let pid = text.trim().parse().ok().filter(|pid| *pid > 1);
-        pid.ok_or_else(|| Error::new(Kind::Remote, format!("{}: no process id in {path:?}", self.runtime.name)))
+        pid.ok_or_else(|| Error::new(Kind::Remote, format!("{}: no process id in {path:?}", self.name)))
     }
 
     fn delete(&self) -> Result<()> {
@@ -246,11 +260,11 @@ impl Call {
     /// # Errors
     /// What it says; `Kind::Timeout` after `limit`.
     fn run(&self, words: &[OsString], stdio: Option<[OwnedFd; 3]>, limit: Duration) -> Result<()> {
-        let (name, verb) = (&self.runtime.name, words.first().map(|w| w.to_string_lossy()).unwrap_or_default());
+        let (name, verb) = (&self.name, words.first().map(|w| w.to_string_lossy()).unwrap_or_default());
         let log = self.path("log.json");
         let _ = std::fs::remove_file(&log); // that of the call before
-        let mut command = Command::new(&self.runtime.path);
-        command.args(&self.runtime.arguments).arg("--root").arg(self.root());
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg("--root").arg(self.root());
         command.arg("--log").arg(&log).args(["--log-format", "json"]).args(words);
         command.env_clear().env("PATH", SEARCH_PATH).current_dir(&self.directory);
         // What it says is in its log as well.
@@ -260,7 +274,7 @@ impl Call {
         };
         child::unblock_signals(&mut command);
         child::lead_session(&mut command);
-        let mut child = command.spawn().context(|| format!("runtime {name}: exec {:?}", self.runtime.path))?;
+        let mut child = command.spawn().context(|| format!("runtime {name}: exec {:?}", self.program))?;
         drop(command); // and with it what is the process's
         let status = wait(&mut child, limit)?;
         match status {

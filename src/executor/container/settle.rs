@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::executor::{Daemon, monitor, volume};
 use crate::modules::container::run::Run;
 use crate::modules::container::{Container, disk, host_channel};
-use crate::modules::runtime::shim::{self, Other, Watch};
+use crate::modules::runtime::shim::{self, Watch};
 use crate::modules::volume::discard;
 use crate::utils::atomic_file::Durability;
 use crate::utils::sys::process::is_alive;
@@ -180,10 +180,10 @@ pub fn clean_up(daemon: &Daemon, container: &Container, pid: i32, start: u64, pa
     // A disk that does not answer now may later.
     let is_told = !path.as_ref().is_err_and(|e| matches!(e.kind(), Kind::Os(_)));
     // One that is no more configured has nothing to say.
-    let runtime = daemon.settings.runtimes.find(container.head.runtime.as_deref().unwrap_or_default()).ok().flatten();
-    let directory = daemon.disk.state_directory(&container.id);
-    let other = runtime.as_ref().map(|runtime| Other { runtime, directory: &directory, id: &container.id });
-    let cleaned = shim::clean_up(path.as_deref().unwrap_or_default(), pid, start, patience, other);
+    let runtime = daemon.settings.runtimes.find(container.head.runtime.as_deref().unwrap_or_default());
+    let about = (&*daemon.disk.state_directory(&container.id), &*container.id);
+    let known = path.as_deref().unwrap_or_default();
+    let cleaned = shim::clean_up(known, pid, start, patience, &runtime.unwrap_or_default(), about);
     let Err(e) = cleaned else { return is_told };
     log::error!("container {}: its processes are not cleaned up: {e}", container.id);
     match e.kind() {

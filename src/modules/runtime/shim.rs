@@ -2,8 +2,8 @@
 
 use crate::api::oci::runtime::Spec;
 use crate::api::shim::{
-    EXIT_FILE, Event, Exit, Failure, FailureClass, FromShim, Launch, Launched, Reply, Request, Runtime, SOCKET,
-    TIMED_OUT, VERSION,
+    EXIT_FILE, Event, Exit, Failure, FailureClass, FromShim, Launch, Launched, Reply, Request, SOCKET, TIMED_OUT,
+    VERSION,
 };
 use crate::error::{Context, Error, Kind, Result, errno_text};
 use crate::utils::json;
@@ -128,9 +128,7 @@ fn abandon(launch: &Launch, mut child: Child, e: Error) -> Error {
     if path.is_empty() {
         return e;
     }
-    let other =
-        launch.runtime.as_ref().map(|runtime| Other { runtime, directory: &launch.state_directory, id: &launch.id });
-    match clean_up(&path, 0, 0, PATIENCE, other) {
+    match clean_up(&path, 0, 0, PATIENCE, &launch.runtime, (&launch.state_directory, &launch.id)) {
         Ok(()) => e,
         Err(left) => {
             let kind = e.kind();
@@ -375,18 +373,9 @@ pub fn read_exit(directory: &Path) -> Result<Option<Exit>> {
     json::parse(&content).map(Some).map_err(|e| e.with_kind(Kind::Corrupt).context(format!("{path:?}")))
 }
 
-/// A container of another runtime than the built-in one, which is to forget it.
-pub struct Other<'a> {
-    /// The runtime.
-    pub runtime: &'a Runtime,
-    /// The container's state directory.
-    pub directory: &'a Path,
-    /// Its id.
-    pub id: &'a str,
-}
-
 /// After a shim died without an exit: kills what its container left in the cgroup `cgroups_path` and removes the
-/// cgroup. Runs the engine in a process of its own (the shim applet with a clean-up order).
+/// cgroup. Runs the engine in a process of its own (the shim applet with a clean-up order). A `runtime` as in a launch forgets
+/// the container of that state directory and id.
 ///
 /// # Errors
 /// `Kind::Timeout` when something has not ended after `patience`; what that process reports.
@@ -395,14 +384,13 @@ pub fn clean_up(
     pid: i32,
     start_time: u64,
     patience: Duration,
-    other: Option<Other<'_>>,
+    runtime: &[String],
+    (directory, id): (&Path, &str),
 ) -> Result<()> {
     let mut words: Vec<OsString> = vec!["cleanup".into(), cgroups_path.into()];
     words.extend([pid.to_string().into(), start_time.to_string().into(), patience.as_millis().to_string().into()]);
-    if let Some(Other { runtime, directory, id }) = other {
-        let runtime = String::from_utf8_lossy(&json::to_vec(runtime)).into_owned();
-        words.extend([runtime.into(), directory.into(), id.into()]);
-    }
+    words.extend([id.into(), directory.into()]);
+    words.extend(runtime.iter().map(OsString::from));
     order(&words).context(|| format!("cleaning up {cgroups_path:?}"))
 }
 

@@ -78,7 +78,7 @@ fn order(name: &str, args: &[&str], terminal: bool) -> Launch {
         open_stdin: false,
         stdin_once: false,
         no_pivot: false,
-        runtime: None,
+        runtime: Vec::new(),
         start_timeout_ms: 0,
         clients: Vec::new(),
     }

@@ -1,11 +1,9 @@
-//! Which OCI runtime a container gets.
+//! The built-in runtime and others, which are programs.
 
-use crate::api::shim::Runtime;
+use super::BUILT_IN;
 use crate::error::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
 
-/// Name of the built-in one.
-pub const BUILT_IN: &str = "lcr";
 /// Programs that need no entry in the configuration: those with the command line of runc that are usual.
 const USUAL: &[&str] = &["runc", "crun", "youki", "runsc", "kata-runtime"];
 /// How the names of shims of containerd begin.
@@ -19,25 +17,22 @@ const MOST_ARGUMENTS: usize = 100;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
     default: String,
-    known: Vec<Runtime>,
+    /// Name, program, arguments.
+    known: Vec<Vec<String>>,
 }
 
 impl Choice {
-    /// Of the entries of a configuration; an empty name of the default means the built-in one.
+    /// Of the entries of a configuration: name, program, arguments. An empty name of the default means the built-in one.
     ///
     /// # Errors
-    /// `Kind::Invalid` for an entry that breaks a rule and a default that is nobody's name; `Kind::Unsupported` when this
-    /// build has no other runtimes.
-    pub fn new(default: &str, known: Vec<Runtime>) -> Result<Choice> {
-        known.iter().try_for_each(check)?;
-        let choice = Choice { default: default.into(), known };
-        if !matches!(default, "" | BUILT_IN) && !choice.is_known(default) {
-            return Err(unknown(default));
+    /// `Kind::Invalid` for an entry that breaks a rule and a default that is nobody's name.
+    pub fn new(default: &str, known: &[Vec<String>]) -> Result<Choice> {
+        known.iter().try_for_each(|entry| check(entry))?;
+        let choice = Choice { default: default.into(), known: known.into() };
+        match matches!(default, "" | BUILT_IN) || choice.is_known(default) {
+            true => Ok(choice),
+            false => Err(unknown(default)),
         }
-        if cfg!(not(feature = "other-runtimes")) && (choice.default() != BUILT_IN || !choice.known.is_empty()) {
-            return Err(Error::new(Kind::Unsupported, "this build has no other runtimes than lcr"));
-        }
-        Ok(choice)
     }
 
     /// Name of the runtime of a container that asks for none.
@@ -45,20 +40,14 @@ impl Choice {
         if self.default.is_empty() { BUILT_IN } else { &self.default }
     }
 
-    /// The runtime `name`; `None` is the built-in one.
+    /// The runtime `name`, as in a launch; empty for the built-in one.
     ///
     /// # Errors
     /// `Kind::Invalid` for a name that nobody has and for a program that is not there, `Kind::Unsupported` for a shim of
-    /// containerd and in a build without other runtimes.
-    pub fn find(&self, name: &str) -> Result<Option<Runtime>> {
+    /// containerd.
+    pub fn find(&self, name: &str) -> Result<Vec<String>> {
         if matches!(name, "" | BUILT_IN) {
-            return Ok(None);
-        }
-        if cfg!(not(feature = "other-runtimes")) {
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!("runtime {name:?} (--runtime): only lcr is in this build"),
-            ));
+            return Ok(Vec::new());
         }
         if name.starts_with(SHIM_V2) {
             let text = format!("runtime {name:?} (--runtime): shims of containerd come with a later release");
@@ -67,33 +56,33 @@ impl Choice {
         if !self.is_known(name) {
             return Err(unknown(name));
         }
-        let usual = || Runtime { name: name.into(), path: name.into(), arguments: Vec::new() };
-        let mut runtime = self.known.iter().find(|known| known.name == name).cloned().unwrap_or_else(usual);
-        match locate(&runtime.path) {
-            Some(path) => runtime.path = path,
-            None => return Err(Error::invalid(format!("runtime {name:?}: there is no program {:?}", runtime.path))),
+        let mut runtime = self.entry(name).cloned().unwrap_or_else(|| vec![name.into(), name.into()]);
+        match locate(Path::new(&runtime[1])) {
+            Some(path) => runtime[1] = path.to_string_lossy().into_owned(),
+            None => return Err(Error::invalid(format!("runtime {name:?}: there is no program {:?}", runtime[1]))),
         }
-        Ok(Some(runtime))
+        Ok(runtime)
     }
 
     /// Names and programs of what there is, the built-in one first.
-    pub fn list(&self) -> Vec<(&str, PathBuf)> {
-        let entries = self.known.iter().map(|known| (known.name.as_str(), known.path.clone()));
-        let mut list: Vec<_> = std::iter::once((BUILT_IN, BUILT_IN.into())).chain(entries).collect();
-        if cfg!(feature = "other-runtimes") {
-            let usual = USUAL.iter().filter(|name| self.known.iter().all(|known| known.name != **name));
-            list.extend(usual.filter_map(|name| Some((*name, locate(Path::new(name))?))));
-        }
-        list
+    pub fn list(&self) -> Vec<(&str, String)> {
+        let entries = self.known.iter().map(|entry| (entry[0].as_str(), entry[1].clone()));
+        let usual = USUAL.iter().filter(|name| self.entry(name).is_none());
+        let found = usual.filter_map(|name| Some((*name, locate(Path::new(name))?.to_string_lossy().into_owned())));
+        std::iter::once((BUILT_IN, BUILT_IN.to_owned())).chain(entries).chain(found).collect()
+    }
+
+    fn entry(&self, name: &str) -> Option<&Vec<String>> {
+        self.known.iter().find(|entry| entry[0] == name)
     }
 
     fn is_known(&self, name: &str) -> bool {
-        USUAL.contains(&name) || self.known.iter().any(|known| known.name == name)
+        USUAL.contains(&name) || self.entry(name).is_some()
     }
 }
 
-fn check(runtime: &Runtime) -> Result<()> {
-    let Runtime { name, path, arguments } = runtime;
+fn check(entry: &[String]) -> Result<()> {
+    let [name, path, arguments @ ..] = entry else { return Err(Error::invalid("runtimes: want a path")) };
     let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     // It names a directory.
     if !name.bytes().all(is_word) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
@@ -102,7 +91,7 @@ fn check(runtime: &Runtime) -> Result<()> {
     if name == BUILT_IN || name.starts_with(SHIM_V2) {
         return Err(Error::invalid(format!("runtimes.{name}: this name is taken")));
     }
-    if path.as_os_str().is_empty() {
+    if path.is_empty() {
         return Err(Error::invalid(format!("runtimes.{name}: want a path")));
     }
     if arguments.len() > MOST_ARGUMENTS {
@@ -129,23 +118,23 @@ fn locate(path: &Path) -> Option<PathBuf> {
     std::env::split_paths(&places).map(|place| place.join(path)).find(|path| path.is_absolute() && is_executable(path))
 }
 
-#[cfg(feature = "other-runtimes")]
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entry(name: &str, path: &str) -> Runtime {
-        Runtime { name: name.into(), path: path.into(), arguments: vec!["--debug".into()] }
+    fn entry(name: &str, path: &str) -> Vec<String> {
+        [name, path, "--debug"].map(String::from).to_vec()
     }
 
     #[test]
     fn names_are_looked_up_in_the_configuration_and_then_among_the_usual_ones() {
-        let choice = Choice::new("mine", vec![entry("mine", "/bin/sh"), entry("runc", "sh")]).unwrap();
-        assert_eq!((choice.default(), choice.find("").unwrap(), choice.find("lcr").unwrap()), ("mine", None, None));
-        assert_eq!(choice.find("mine").unwrap(), Some(entry("mine", "/bin/sh")));
-        let found = choice.find("runc").unwrap().unwrap();
-        assert!(found.path.is_absolute() && found.path.ends_with("sh") && found.arguments.len() == 1, "{found:?}");
-        assert_eq!(choice.list()[..2], [("lcr", PathBuf::from("lcr")), ("mine", PathBuf::from("/bin/sh"))]);
+        let choice = Choice::new("mine", &[entry("mine", "/bin/sh"), entry("runc", "sh")]).unwrap();
+        assert_eq!(choice.default(), "mine");
+        assert!(choice.find("").unwrap().is_empty() && choice.find("lcr").unwrap().is_empty());
+        assert_eq!(choice.find("mine").unwrap(), entry("mine", "/bin/sh"));
+        let found = choice.find("runc").unwrap();
+        assert!(found[1].starts_with('/') && found[1].ends_with("/sh") && found.len() == 3, "{found:?}");
+        assert_eq!(choice.list()[..2], [("lcr", "lcr".into()), ("mine", "/bin/sh".into())]);
         for (name, kind, part) in [
             ("nosuch", Kind::Invalid, "unknown or invalid runtime name: nosuch"),
             ("io.containerd.runc.v2", Kind::Unsupported, "later release"),
@@ -153,7 +142,7 @@ mod tests {
             let e = choice.find(name).unwrap_err();
             assert!(e.kind() == kind && e.to_string().contains(part), "{e}");
         }
-        let choice = Choice::new("", vec![entry("gone", "/nosuch/program")]).unwrap();
+        let choice = Choice::new("", &[entry("gone", "/nosuch/program")]).unwrap();
         let e = choice.find("gone").unwrap_err();
         assert_eq!(e.to_string(), "runtime \"gone\": there is no program \"/nosuch/program\"");
         assert_eq!(choice.default(), "lcr");
@@ -169,7 +158,7 @@ mod tests {
             ("", "", "/bin/sh", "runtimes."),
             ("", "a", "", "want a path"),
         ] {
-            let e = Choice::new(default, vec![entry(name, path)]).unwrap_err();
+            let e = Choice::new(default, &[entry(name, path)]).unwrap_err();
             assert!(e.kind() == Kind::Invalid && e.to_string().contains(part), "{e}");
         }
     }
