@@ -96,6 +96,13 @@ fn listing_and_filters(bed: &mut Bed) {
     assert_eq!(names("filters=%7B%22label%22%3A%7B%22k%3Dv%22%3Atrue%7D%7D"), "/aa", "the old form of filters");
     assert_eq!(names("all=1&filters=%7B%22status%22%3A%5B%22created%22%5D%7D"), "/bb");
     assert_eq!(names("all=1&filters=%7B%22is-task%22%3A%5B%22false%22%5D%7D"), "/bb /aa");
+    let ports = json!({"Image": IMAGE, "Cmd": ["true"], "ExposedPorts": {"80/tcp": {}}});
+    let id = bed.post(&format!("{V}/containers/create"), &ports).expect(201).json()["Id"].clone();
+    let names_of = |filter: &str| bed.isula(&format!("ps -aq --no-trunc -f {filter}")).ok();
+    assert_eq!(names_of("expose=79-81/tcp"), id.as_str().unwrap());
+    assert_eq!((names_of("expose=80/udp"), names_of("publish=80")), (String::new(), String::new()));
+    bed.isula("ps -f publish=x").fails(1, "publish=x");
+    bed.isula(&format!("rm {}", id.as_str().unwrap())).ok();
     for mode in ["none", "host"] {
         let body = json!({"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"NetworkMode": mode}});
         bed.http("POST", &format!("{V}/containers/create?name={mode}&platform=linux"), Some(&body)).expect(201);

@@ -173,7 +173,8 @@ pub fn start_detached(daemon: &Daemon, id: &str, request: ExecStartRequest) -> R
 
 /// Starts a session with a client. A program that cannot be run is refused with `Kind::CommandNotFound` or
 /// `Kind::CommandNotExecutable`, and the session's exit code is 127 or 126. A docker client, which hands no descriptors
-/// along, is told on its stream instead: it looks for the exit code afterwards and does not read a refusal's body.
+/// along and does not ask to be refused, is told on its stream instead: it looks for the exit code afterwards and does not
+/// read a refusal's body.
 pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: Upgrade) -> Handover {
     let (container, session) = match claim(daemon, id) {
         Ok(claimed) => claimed,
@@ -194,7 +195,8 @@ pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: 
     match run(daemon, id, &container, &session, &request, Some(streams), &fds) {
         Ok(()) => Handover::Done,
         Err(e)
-            if upgrade.handed.is_none() && matches!(e.kind(), Kind::CommandNotFound | Kind::CommandNotExecutable) =>
+            if !(upgrade.handed.is_some() || request.refuse)
+                && matches!(e.kind(), Kind::CommandNotFound | Kind::CommandNotExecutable) =>
         {
             let text = format!("{e}\r\n");
             let told = attach::answer(&mut upgrade).and_then(|()| {

@@ -106,7 +106,8 @@ impl Daemon {
     ///
     /// # Errors
     /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
-    pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
+    pub fn open(mut settings: Settings) -> Result<Arc<Daemon>> {
+        settings.defaults.load_files();
         let disk = Disk::open(&settings.graph, &settings.state)?;
         let in_use = settings.storage.check_layers && !disk.inventory()?.active.is_empty();
         let images = Store::open_beside(&settings.graph, settings.defaults.remap, settings.storage.clone(), in_use)?;

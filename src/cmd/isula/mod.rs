@@ -224,7 +224,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 /// The manual pages of this client: name of the file, content.
 pub fn pages() -> Vec<(String, String)> {
-    argv::man::pages("isula", &Top::get_args_info(), 1, VERSION)
+    argv::man::pages("isula", &Top::get_args_info(), argv::man::Book { section: 1, version: VERSION, dialect: DIALECT })
 }
 
 fn run(words: Vec<OsString>) -> Result<u8, Failure> {

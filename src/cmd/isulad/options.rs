@@ -199,7 +199,7 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
             defaults: Defaults {
                 cgroup_parent: cgroup_parent(pick.word("--cgroup-parent", "cgroup-parent", flags.cgroup_parent)?)?,
                 ulimits: check_ulimits(default_ulimits).context(|| "default-ulimits".into())?,
-                umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
+                umask: umask.map(|word| umask_of(&word)).transpose().context(|| "native.umask".into())?,
                 remap,
                 hooks: hook_spec.map(|path| hook::load(&path)).transpose().context(|| "hook-spec".into())?,
                 ..Defaults::default()
@@ -423,11 +423,11 @@ fn sink(driver: Option<&str>, options: &BTreeMap<String, String>, graph: &Path) 
     }
 }
 
-fn umask_of(word: Option<&str>) -> Result<u32> {
+fn umask_of(word: &str) -> Result<u32> {
     match word {
-        Some("normal") => Ok(0o022),
-        None | Some("secure") => Ok(0o027),
-        Some(other) => Err(Error::invalid(format!("invalid native umask {other:?}: want normal or secure"))),
+        "normal" => Ok(0o022),
+        "secure" => Ok(0o027),
+        other => Err(Error::invalid(format!("invalid native umask {other:?}: want normal or secure"))),
     }
 }
 
@@ -507,7 +507,7 @@ mod tests {
         let o = resolve(Flags::default(), &File::default()).unwrap();
         assert_eq!(o.hosts, [HOST]);
         assert_eq!((o.group.as_str(), o.pidfile.as_path()), (GROUP, Path::new(PIDFILE)));
-        assert_eq!(o.settings.defaults.umask, Some(0o027));
+        assert_eq!(o.settings.defaults.umask, None);
         assert_eq!(o.settings.defaults.cgroup_parent, CGROUP_PARENT);
         assert!(matches!(o.log_sink, Sink::Stderr) && o.log_level == LevelFilter::Info);
     }

@@ -44,7 +44,8 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
         let wanted = !removed
             && (all || run.running || run.restarting)
             && filter.matches(&container.id, &name, &container.head, &run)
-            && has_one_of(daemon, &container, filter.volumes());
+            && has_one_of(daemon, &container, filter.volumes())
+            && (!filter.has_ports() || exposes_one_of(daemon, &container, &filter));
         wanted.then(|| {
             let mut row = summary(&container, &name, &run, now);
             if size {
@@ -76,6 +77,12 @@ fn has_one_of(daemon: &Daemon, container: &Container, volumes: &[String]) -> boo
     };
     // One whose documents are damaged has none that anybody knows of.
     records.is_ok_and(|records| records.iter().any(|record| volumes.iter().any(|volume| is_it(volume, record))))
+}
+
+/// Whether it has a port that was asked for; one whose document is damaged has none that anybody knows of.
+fn exposes_one_of(daemon: &Daemon, container: &Container, filter: &Filter) -> bool {
+    let document = daemon.disk.document(&container.id);
+    document.is_ok_and(|document| filter.exposes(document.common_config.config.exposed_ports.keys()))
 }
 
 fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> ContainerSummary {
