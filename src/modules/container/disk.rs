@@ -440,20 +440,22 @@ fn make_directories(path: &Path) -> Result<()> {
 /// A host configuration with the original's names for what docker spells in another way. Either is read.
 fn written(host: &HostConfig) -> Vec<u8> {
     let bytes = json::to_vec(host);
-    let Ok(mut members) = json::parse::<serde_json::Map<String, serde_json::Value>>(&bytes) else { return bytes };
-    for name in [
-        "CPUShares",
-        "CPUPeriod",
-        "CPUQuota",
-        "CPURealtimePeriod",
-        "CPURealtimeRuntime",
-        "BlkioDeviceReadIops",
-        "BlkioDeviceWriteIops",
-    ] {
-        let value = members.remove(&name.replace("CPU", "Cpu").replace("Iops", "IOps"));
-        members.extend(value.map(|value| (name.to_owned(), value)));
+    let Ok(members) = json::parse::<serde_json::Map<String, serde_json::Value>>(&bytes) else { return bytes };
+    let spelling = |name: String| match name.as_str() {
+        "CpuShares" => "CPUShares".into(),
+        "CpuPeriod" => "CPUPeriod".into(),
+        "CpuQuota" => "CPUQuota".into(),
+        "CpuRealtimePeriod" => "CPURealtimePeriod".into(),
+        "CpuRealtimeRuntime" => "CPURealtimeRuntime".into(),
+        "BlkioDeviceReadIOps" => "BlkioDeviceReadIops".into(),
+        "BlkioDeviceWriteIOps" => "BlkioDeviceWriteIops".into(),
+        _ => name,
+    };
+    let mut written = serde_json::Map::new();
+    for (name, value) in members {
+        written.insert(spelling(name), value);
     }
-    json::to_vec(&members)
+    json::to_vec(&serde_json::Value::Object(written))
 }
 
 fn make_directory(path: &Path) -> Result<()> {

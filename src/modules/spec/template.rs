@@ -34,6 +34,12 @@ impl Defaults {
     /// wrong the daemon serves, and refuses to make the containers that it is for.
     pub fn load_files(&mut self) {
         for (system, path) in FILES.into_iter().enumerate() {
+            if cfg!(not(feature = "spec-templates")) {
+                if Path::new(path).exists() {
+                    log::warn!("the template {path:?} has no effect: this build reads none");
+                }
+                continue;
+            }
             let loaded = read(path).transpose().map(|bytes| load(system, bytes));
             match &loaded {
                 None => {}
@@ -57,6 +63,7 @@ impl Defaults {
     /// What is wrong with the operator's file.
     pub(super) fn template(&self, system: bool) -> Result<Spec> {
         match &self.files.0[usize::from(system)] {
+            _ if cfg!(not(feature = "spec-templates")) => Ok(built_in(system)),
             None => Ok(built_in(system)),
             Some(Ok(spec)) => Ok(spec.clone()),
             Some(Err(text)) => Err(Error::internal(text)),
@@ -65,7 +72,8 @@ impl Defaults {
 
     /// What the operator's file gives, completed.
     pub(super) fn file(&self, system: bool) -> Option<&Spec> {
-        self.files.0[usize::from(system)].as_ref()?.as_ref().ok()
+        let files = self.files.0.get(usize::from(system)).filter(|_| cfg!(feature = "spec-templates"))?;
+        files.as_ref()?.as_ref().ok()
     }
 }
 
