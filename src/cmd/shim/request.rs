@@ -119,7 +119,7 @@ impl Supervisor<'_> {
         if self.sessions.iter().any(|s| s.exec_id.as_deref() == Some(&exec.exec_id)) {
             return Err(Error::conflict(format!("exec session {:?} exists", exec.exec_id)));
         }
-        let Exec { exec_id, mut process, open_stdin, streams, .. } = exec;
+        let Exec { exec_id, mut process, open_stdin, streams, note, .. } = exec;
         process.oom_score_adj = process.oom_score_adj.or(self.oom_score_adj);
         if let Some(streams) = &streams
             && streams.descriptors() != fds.len()
@@ -146,6 +146,7 @@ impl Supervisor<'_> {
                 return Err(e);
             }
         };
+        session.note = note;
         if let Some(client) = client {
             session.attach(client);
         }
