@@ -427,9 +427,10 @@ fn uploads_with_faults_are_bad_requests(bed: &mut Bed) {
     bed.run_detached("aa", "", "payload ready 1000");
     let tar = fs::read(rootfs::archive()).unwrap();
     let half = &tar[..tar.len() / 2 + 100];
-    for path in
-        ["POST /images/create?fromSrc=-&repo=broken", "POST /images/load", "PUT /containers/aa/archive?path=/etc"]
-    {
+    let uploads =
+        ["POST /images/create?fromSrc=-&repo=broken", "POST /images/load", "PUT /containers/aa/archive?path=/etc"];
+    // The last one is an optional part.
+    for path in &uploads[..if cfg!(feature = "image-tools") { 3 } else { 2 }] {
         let (method, path) = path.split_once(' ').unwrap();
         let short = format!("Content-Length: {}\r\n\r\n", tar.len());
         let whole = format!("Content-Length: {}\r\n\r\n", half.len());

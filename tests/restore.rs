@@ -154,7 +154,8 @@ fn sessions_outlive_the_daemon(bed: &mut Bed) {
     bed.start();
     let id = bed.run_detached("aa", "--health-cmd true --health-interval 1s", "payload ready 1000");
     // One that tells its terminal's size when that changes, and one without a terminal.
-    let script = "trap 'stty size > /tmp/size' WINCH; echo up > /tmp/up; while ! test -e /tmp/go; do sleep 0.05; done; exit 7";
+    let script =
+        "trap 'stty size > /tmp/size' WINCH; echo up > /tmp/up; while ! test -e /tmp/go; do sleep 0.05; done; exit 7";
     let request = json!({
         "Cmd": ["sh", "-c", script], "Tty": true, "AttachStdin": true, "AttachStdout": true, "User": "0:0",
         "DetachKeys": "ctrl-a,b", "Env": ["SECRET=hidden"],
@@ -243,7 +244,8 @@ fn sessions_give_their_exit_code_over_a_restart(bed: &mut Bed) {
     bed.start();
     bed.run_detached("aa", "", "payload ready 1000");
     for (n, stop) in [Bed::kill, Bed::stop].iter().enumerate() {
-        let script = format!("echo up > /tmp/up{n}; while ! test -e /tmp/go{n}; do sleep 0.05; done; echo last; exit 9");
+        let script =
+            format!("echo up > /tmp/up{n}; while ! test -e /tmp/go{n}; do sleep 0.05; done; echo last; exit 9");
         let client = bed.spawn(&format!("exec aa sh -c '{script}'"));
         eventually("it runs", || bed.isula(&format!("exec aa cat /tmp/up{n}")).out == "up\n");
         stop(bed);
