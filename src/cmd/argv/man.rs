@@ -144,20 +144,6 @@ mod tests {
     }
 
     #[test]
-    fn spellings_are_on_the_page_of_their_group() {
-        let pages = crate::cmd::isula::pages();
-        let page = |name: &str| pages.iter().find(|(found, _)| found == name).map_or("", |(_, text)| text);
-        assert!(page("isula-volume.1").contains(".B list\nSee\n.BR isula\\-volume\\-ls (1).\n"));
-        assert!(!page("isula.1").contains("SPELLINGS") && !page("isula-ps.1").contains("SPELLINGS"));
-        #[cfg(feature = "image-tools")]
-        {
-            let text = page("isula-container.1");
-            assert!(text.contains(".B ls\nSee\n.BR isula\\-ps (1).\n"), "{text}");
-            assert!(text.contains(".B inspect\nWith \\-\\-type=container. See\n.BR isula\\-inspect (1).\n"), "{text}");
-        }
-    }
-
-    #[test]
     fn a_page_for_each_command() {
         let pages = pages("do", &Top::get_args_info(), Book { section: 1, version: "1.2", dialect: Dialect::PLAIN });
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();

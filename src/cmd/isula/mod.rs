@@ -380,6 +380,20 @@ mod tests {
     }
 
     #[test]
+    fn spellings_are_on_the_page_of_their_group() {
+        let pages = pages();
+        let page = |name: &str| pages.iter().find(|(found, _)| found == name).map_or("", |(_, text)| text);
+        assert!(page("isula-volume.1").contains(".B list\nSee\n.BR isula\\-volume\\-ls (1).\n"));
+        assert!(!page("isula.1").contains("SPELLINGS") && !page("isula-ps.1").contains("SPELLINGS"));
+        #[cfg(feature = "image-tools")]
+        {
+            let text = page("isula-container.1");
+            assert!(text.contains(".B ls\nSee\n.BR isula\\-ps (1).\n"), "{text}");
+            assert!(text.contains(".B inspect\nWith \\-\\-type=container. See\n.BR isula\\-inspect (1).\n"), "{text}");
+        }
+    }
+
+    #[test]
     fn unknown_and_later_commands() {
         let f = failure("foo");
         assert_eq!(f.text, "isula: command \"foo\" not found\nrun `isula --help` for a list of sub-commands");
