@@ -4,7 +4,7 @@
 use super::{Defaults, capability, device, hook, limit, mount, namespace, paths, process};
 use crate::api::container::HostConfig;
 use crate::api::oci::runtime::{Capabilities, Linux, Process, Resources, Spec, User};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::capability::NAMES;
 use crate::utils::json;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,10 @@ const FILES: [&str; 2] = ["/etc/default/isulad/config.json", "/etc/default/isula
 const PROFILE: &str = "/etc/isulad/seccomp_default.json";
 /// A file larger than this is not one.
 const LIMIT: u64 = 10 << 20;
+
+/// Whether this build reads templates. One that does not makes no containers where there is one: what it confines them to
+/// would be lost without a word.
+const AVAILABLE: bool = cfg!(feature = "embedded");
 
 /// The files that are there, by their places in [`FILES`], with what is wrong with them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -58,14 +62,15 @@ impl Defaults {
     pub(super) fn template(&self, system: bool) -> Result<Spec> {
         match &self.files.0[usize::from(system)] {
             None => Ok(built_in(system)),
-            Some(Ok(spec)) => Ok(spec.clone()),
+            Some(Ok(spec)) if AVAILABLE => Ok(spec.clone()),
+            Some(Ok(_)) => Ok(Spec::default()), // of no build
             Some(Err(text)) => Err(Error::internal(text)),
         }
     }
 
     /// What the operator's file gives, completed.
     pub(super) fn file(&self, system: bool) -> Option<&Spec> {
-        self.files.0[usize::from(system)].as_ref()?.as_ref().ok()
+        self.files.0[usize::from(system)].as_ref()?.as_ref().ok().filter(|_| AVAILABLE)
     }
 }
 
@@ -107,7 +112,10 @@ fn built_in(system: bool) -> Spec {
 }
 
 fn load(system: usize, bytes: Result<Vec<u8>>) -> std::result::Result<Spec, String> {
-    let parsed = bytes.and_then(|bytes| parse(&bytes, system == 1));
+    let parsed = match AVAILABLE {
+        true => bytes.and_then(|bytes| parse(&bytes, system == 1)),
+        false => Err(Error::new(Kind::Unsupported, "this build cannot read templates")),
+    };
     parsed.map_err(|e| format!("template {:?}: {e}", FILES[system]))
 }
 
