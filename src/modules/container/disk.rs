@@ -437,10 +437,9 @@ fn make_directories(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).context(|| format!("mkdir({path:?})"))
 }
 
-/// A host configuration with the original's names for what docker spells in another way. Either is read.
+/// A host configuration with the original's names for what docker spells in other letters. Either is read.
 fn written(host: &HostConfig) -> Vec<u8> {
-    let bytes = json::to_vec(host);
-    let Ok(mut members) = json::parse::<serde_json::Map<String, serde_json::Value>>(&bytes) else { return bytes };
+    let mut bytes = json::to_vec(host);
     for name in [
         "CPUShares",
         "CPUPeriod",
@@ -450,10 +449,14 @@ fn written(host: &HostConfig) -> Vec<u8> {
         "BlkioDeviceReadIops",
         "BlkioDeviceWriteIops",
     ] {
-        let value = members.remove(&name.replace("CPU", "Cpu").replace("Iops", "IOps"));
-        members.extend(value.map(|value| (name.to_owned(), value)));
+        let docker = format!("\"{}\":", name.replace("CPU", "Cpu").replace("Iops", "IOps"));
+        // What a map of the user's has by that name is a text.
+        let is_it = |window: &[u8]| window.starts_with(docker.as_bytes()) && !window.ends_with(b"\"");
+        if let Some(at) = bytes.windows(docker.len() + 1).position(is_it) {
+            bytes[at + 1..][..name.len()].copy_from_slice(name.as_bytes());
+        }
     }
-    json::to_vec(&members)
+    bytes
 }
 
 fn make_directory(path: &Path) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::utils::capability::NAMES;
 use crate::utils::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The original's files, for containers and for system containers.
 const FILES: [&str; 2] = ["/etc/default/isulad/config.json", "/etc/default/isulad/systemcontainer_config.json"];
@@ -22,7 +23,9 @@ const AVAILABLE: bool = cfg!(feature = "embedded");
 
 /// The files that are there, by their places in [`FILES`], with what is wrong with them.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Files([Option<std::result::Result<Spec, String>>; 2]);
+pub struct Files([Option<Loaded>; 2]);
+
+type Loaded = std::result::Result<Arc<Spec>, String>;
 
 impl Files {
     /// Those with these contents.
@@ -62,7 +65,7 @@ impl Defaults {
     pub(super) fn template(&self, system: bool) -> Result<Spec> {
         match &self.files.0[usize::from(system)] {
             None => Ok(built_in(system)),
-            Some(Ok(spec)) if AVAILABLE => Ok(spec.clone()),
+            Some(Ok(spec)) if AVAILABLE => Ok(Spec::clone(spec)),
             Some(Ok(_)) => Ok(Spec::default()), // of no build
             Some(Err(text)) => Err(Error::internal(text)),
         }
@@ -70,7 +73,7 @@ impl Defaults {
 
     /// What the operator's file gives, completed.
     pub(super) fn file(&self, system: bool) -> Option<&Spec> {
-        self.files.0[usize::from(system)].as_ref()?.as_ref().ok().filter(|_| AVAILABLE)
+        self.files.0[usize::from(system)].as_ref()?.as_deref().ok().filter(|_| AVAILABLE)
     }
 }
 
@@ -88,7 +91,7 @@ fn built_in(system: bool) -> Spec {
     let capabilities = capability::built_in(system);
     Spec {
         process: Some(Process {
-            env: process::ENVIRONMENT.map(str::to_owned).to_vec(),
+            env: paths::owned(&process::ENVIRONMENT),
             cwd: "/".into(),
             capabilities: Some(Capabilities {
                 bounding: capabilities.clone(),
@@ -103,20 +106,20 @@ fn built_in(system: bool) -> Spec {
         linux: Some(Linux {
             namespaces: namespace::built_in(),
             resources: Some(Resources { devices: device::built_in(), ..Resources::default() }),
-            masked_paths: paths::MASKED.map(str::to_owned).to_vec(),
-            readonly_paths: paths::READONLY.map(str::to_owned).to_vec(),
+            masked_paths: paths::owned(&paths::MASKED),
+            readonly_paths: paths::owned(&paths::READONLY),
             ..Linux::default()
         }),
         ..Spec::default()
     }
 }
 
-fn load(system: usize, bytes: Result<Vec<u8>>) -> std::result::Result<Spec, String> {
+fn load(system: usize, bytes: Result<Vec<u8>>) -> Loaded {
     let parsed = match AVAILABLE {
         true => bytes.and_then(|bytes| parse(&bytes, system == 1)),
         false => Err(Error::new(Kind::Unsupported, "this build cannot read templates")),
     };
-    parsed.map_err(|e| format!("template {:?}: {e}", FILES[system]))
+    parsed.map(Arc::new).map_err(|e| format!("template {:?}: {e}", FILES[system]))
 }
 
 fn parse(bytes: &[u8], system: bool) -> Result<Spec> {
