@@ -13,7 +13,6 @@ use crate::engine::process::give;
 use crate::engine::rootfs::{self, disk, option, overlay};
 use crate::engine::user;
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::json::Object;
 use crate::utils::path::Root;
 use crate::utils::sys::{child, descriptor, mount, net, process};
 use crate::utils::{entry, json};
@@ -319,17 +318,12 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
 
 /// The last error in a runtime's log of JSON lines.
 fn last_message(log: &Path) -> Option<String> {
-    #[derive(Default, Object)]
-    #[serde(default)]
-    struct Line {
-        level: String,
-        msg: String,
-    }
     let mut text = String::new();
     File::open(log).ok()?.take(LOG_LIMIT).read_to_string(&mut text).ok()?;
-    let lines = text.lines().rev().filter_map(|line| json::parse::<Line>(line.as_bytes()).ok());
-    let mut errors = lines.filter(|line| matches!(line.level.as_str(), "error" | "fatal") && !line.msg.is_empty());
-    errors.next().map(|line| line.msg)
+    text.lines().rev().find_map(|line| {
+        let line: serde_json::Value = json::parse(line.as_bytes()).ok()?;
+        matches!(line["level"].as_str(), Some("error" | "fatal")).then(|| line["msg"].as_str().map(str::to_owned))?
+    })
 }
 
 /// Whether the error of a runtime is that of the program, in docker's way: nothing but the text tells.

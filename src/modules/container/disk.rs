@@ -437,25 +437,26 @@ fn make_directories(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).context(|| format!("mkdir({path:?})"))
 }
 
-/// A host configuration with the original's names for what docker spells in another way. Either is read.
+/// A host configuration with the original's names for what docker spells in other letters. Either is read.
 fn written(host: &HostConfig) -> Vec<u8> {
-    let bytes = json::to_vec(host);
-    let Ok(members) = json::parse::<serde_json::Map<String, serde_json::Value>>(&bytes) else { return bytes };
-    let spelling = |name: String| match name.as_str() {
-        "CpuShares" => "CPUShares".into(),
-        "CpuPeriod" => "CPUPeriod".into(),
-        "CpuQuota" => "CPUQuota".into(),
-        "CpuRealtimePeriod" => "CPURealtimePeriod".into(),
-        "CpuRealtimeRuntime" => "CPURealtimeRuntime".into(),
-        "BlkioDeviceReadIOps" => "BlkioDeviceReadIops".into(),
-        "BlkioDeviceWriteIOps" => "BlkioDeviceWriteIops".into(),
-        _ => name,
-    };
-    let mut written = serde_json::Map::new();
-    for (name, value) in members {
-        written.insert(spelling(name), value);
+    let mut bytes = json::to_vec(host);
+    for name in [
+        "CPUShares",
+        "CPUPeriod",
+        "CPUQuota",
+        "CPURealtimePeriod",
+        "CPURealtimeRuntime",
+        "BlkioDeviceReadIops",
+        "BlkioDeviceWriteIops",
+    ] {
+        let docker = format!("\"{}\":", name.replace("CPU", "Cpu").replace("Iops", "IOps"));
+        // What a map of the user's has by that name is a text.
+        let is_it = |window: &[u8]| window.starts_with(docker.as_bytes()) && !window.ends_with(b"\"");
+        if let Some(at) = bytes.windows(docker.len() + 1).position(is_it) {
+            bytes[at + 1..][..name.len()].copy_from_slice(name.as_bytes());
+        }
     }
-    json::to_vec(&serde_json::Value::Object(written))
+    bytes
 }
 
 fn make_directory(path: &Path) -> Result<()> {

@@ -46,8 +46,11 @@ pub(super) fn built_in() -> Vec<DeviceRule> {
 
 /// Looks at the host's devices as they are now; `rules` and `nodes` are the template's.
 pub(super) fn of_container(host: &HostConfig, rules: Vec<DeviceRule>, nodes: Vec<Device>) -> Result<Devices> {
-    let nodes = nodes.into_iter().map(|device| (PathBuf::from(&device.path), device)).map(|(path, d)| (d, path));
-    let mut devices = Devices { nodes: nodes.collect(), rules };
+    let mut devices = Devices { nodes: Vec::new(), rules };
+    for node in nodes {
+        let path = PathBuf::from(&node.path);
+        devices.nodes.push((node, path));
+    }
     if host.privileged {
         devices = Devices::default();
         devices.rules.push(rule(true, "a", None, None, "rwm"));

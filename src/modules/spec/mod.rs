@@ -203,9 +203,12 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
     };
     let namespaces = namespace::of_container(linux.namespaces, host, input.namespaces, remap.is_some())?;
     let own_uts = namespaces.iter().any(|n| n.kind == "uts" && n.path.as_os_str().is_empty());
-    let mut sysctl = linux.sysctl;
-    sysctl.retain(|name, _| limit::check_sysctl(host, name).is_ok());
-    sysctl.extend(host.sysctls.clone());
+    let mut sysctl = host.sysctls.clone();
+    for (name, value) in linux.sysctl {
+        if limit::check_sysctl(host, &name).is_ok() {
+            sysctl.entry(name).or_insert(value);
+        }
+    }
     let propagation = mount::rootfs_propagation(input)?;
     let hooks = hook::merge(base.hooks.as_ref(), input.defaults.hooks.as_ref());
     let annotations = given_annotations(config, host);

@@ -151,7 +151,7 @@ pub fn remap_of(host: &HostConfig, defaults: &Defaults) -> Result<Option<Remap>>
 
 /// The namespaces of a container that asks for nothing.
 pub(super) fn built_in() -> Vec<Namespace> {
-    KINDS.map(|kind| Namespace { kind: kind.into(), ..Namespace::default() }).to_vec()
+    KINDS.iter().map(|kind| Namespace { kind: (*kind).into(), ..Namespace::default() }).collect()
 }
 
 /// Checks a template's: a container must be asked before it has one of the host's, and its users are the daemon's affair.

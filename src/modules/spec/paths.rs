@@ -50,6 +50,10 @@ pub(super) const READONLY: [&str; 7] = [
     "/proc/sysrq-trigger",
 ];
 
+pub(super) fn owned(list: &[&str]) -> Vec<String> {
+    list.iter().map(|s| s.to_string()).collect()
+}
+
 /// Masked and read-only paths: none for a privileged container, the request's lists where it has them, else the
 /// template's.
 pub(super) fn hidden(host: &HostConfig, masked: Vec<String>, readonly: Vec<String>) -> (Vec<String>, Vec<String>) {

@@ -4,10 +4,11 @@
 use super::{Defaults, capability, device, hook, limit, mount, namespace, paths, process};
 use crate::api::container::HostConfig;
 use crate::api::oci::runtime::{Capabilities, Linux, Process, Resources, Spec, User};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::capability::NAMES;
 use crate::utils::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The original's files, for containers and for system containers.
 const FILES: [&str; 2] = ["/etc/default/isulad/config.json", "/etc/default/isulad/systemcontainer_config.json"];
@@ -16,9 +17,15 @@ const PROFILE: &str = "/etc/isulad/seccomp_default.json";
 /// A file larger than this is not one.
 const LIMIT: u64 = 10 << 20;
 
+/// Whether this build reads templates. One that does not makes no containers where there is one: what it confines them to
+/// would be lost without a word.
+const AVAILABLE: bool = cfg!(feature = "spec-templates");
+
 /// The files that are there, by their places in [`FILES`], with what is wrong with them.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Files([Option<std::result::Result<Spec, String>>; 2]);
+pub struct Files([Option<Loaded>; 2]);
+
+type Loaded = std::result::Result<Arc<Spec>, String>;
 
 impl Files {
     /// Those with these contents.
@@ -34,12 +41,6 @@ impl Defaults {
     /// wrong the daemon serves, and refuses to make the containers that it is for.
     pub fn load_files(&mut self) {
         for (system, path) in FILES.into_iter().enumerate() {
-            if cfg!(not(feature = "spec-templates")) {
-                if Path::new(path).exists() {
-                    log::warn!("the template {path:?} has no effect: this build reads none");
-                }
-                continue;
-            }
             let loaded = read(path).transpose().map(|bytes| load(system, bytes));
             match &loaded {
                 None => {}
@@ -63,17 +64,16 @@ impl Defaults {
     /// What is wrong with the operator's file.
     pub(super) fn template(&self, system: bool) -> Result<Spec> {
         match &self.files.0[usize::from(system)] {
-            _ if cfg!(not(feature = "spec-templates")) => Ok(built_in(system)),
             None => Ok(built_in(system)),
-            Some(Ok(spec)) => Ok(spec.clone()),
+            Some(Ok(spec)) if AVAILABLE => Ok(Spec::clone(spec)),
+            Some(Ok(_)) => Ok(Spec::default()), // of no build
             Some(Err(text)) => Err(Error::internal(text)),
         }
     }
 
     /// What the operator's file gives, completed.
     pub(super) fn file(&self, system: bool) -> Option<&Spec> {
-        let files = self.files.0.get(usize::from(system)).filter(|_| cfg!(feature = "spec-templates"))?;
-        files.as_ref()?.as_ref().ok()
+        self.files.0[usize::from(system)].as_ref()?.as_deref().ok().filter(|_| AVAILABLE)
     }
 }
 
@@ -91,7 +91,7 @@ fn built_in(system: bool) -> Spec {
     let capabilities = capability::built_in(system);
     Spec {
         process: Some(Process {
-            env: process::ENVIRONMENT.map(str::to_owned).to_vec(),
+            env: paths::owned(&process::ENVIRONMENT),
             cwd: "/".into(),
             capabilities: Some(Capabilities {
                 bounding: capabilities.clone(),
@@ -106,17 +106,20 @@ fn built_in(system: bool) -> Spec {
         linux: Some(Linux {
             namespaces: namespace::built_in(),
             resources: Some(Resources { devices: device::built_in(), ..Resources::default() }),
-            masked_paths: paths::MASKED.map(str::to_owned).to_vec(),
-            readonly_paths: paths::READONLY.map(str::to_owned).to_vec(),
+            masked_paths: paths::owned(&paths::MASKED),
+            readonly_paths: paths::owned(&paths::READONLY),
             ..Linux::default()
         }),
         ..Spec::default()
     }
 }
 
-fn load(system: usize, bytes: Result<Vec<u8>>) -> std::result::Result<Spec, String> {
-    let parsed = bytes.and_then(|bytes| parse(&bytes, system == 1));
-    parsed.map_err(|e| format!("template {:?}: {e}", FILES[system]))
+fn load(system: usize, bytes: Result<Vec<u8>>) -> Loaded {
+    let parsed = match AVAILABLE {
+        true => bytes.and_then(|bytes| parse(&bytes, system == 1)),
+        false => Err(Error::new(Kind::Unsupported, "this build cannot read templates")),
+    };
+    parsed.map(Arc::new).map_err(|e| format!("template {:?}: {e}", FILES[system]))
 }
 
 fn parse(bytes: &[u8], system: bool) -> Result<Spec> {
