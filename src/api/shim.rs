@@ -26,8 +26,9 @@
 //! finds no shim reads that file.
 
 use super::oci::runtime::{ConsoleSize, Process, Resources};
-use crate::utils::json::Object;
+use crate::utils::json::object::{Free, Member, Object, Place, Wrong};
 use crate::utils::time::Timestamp;
+use serde::de::Unexpected;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -357,7 +358,7 @@ pub struct Streams {
 }
 
 /// What travels on a client's connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum StreamMode {
     /// One descriptor, the connection: bytes as they are (terminals).
     #[default]
@@ -369,6 +370,28 @@ pub enum StreamMode {
     /// the process and these; the connection carries the end: the shim writes one line of JSON, a
     /// [`StreamEnd`], and closes it. A client that closes it has left.
     Handed,
+}
+
+impl Member for StreamMode {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
+
+impl Free for StreamMode {
+    fn expected(&self) -> &'static str {
+        "`Raw`, `Multiplexed` or `Handed`"
+    }
+
+    fn single(&mut self, value: Unexpected<'_>) -> Result<(), Wrong> {
+        *self = match value {
+            Unexpected::Str("Raw") => StreamMode::Raw,
+            Unexpected::Str("Multiplexed") => StreamMode::Multiplexed,
+            Unexpected::Str("Handed") => StreamMode::Handed,
+            _ => return Err(Wrong::Value),
+        };
+        Ok(())
+    }
 }
 
 impl Streams {

@@ -199,10 +199,9 @@ impl Image {
     pub fn configuration(&self, diff_ids: Vec<String>) -> Vec<u8> {
         let mut config = self.config.clone();
         config.retain(|key, _| !OF_THE_LAYER.contains(&key.as_str()));
-        let value = |bytes: Vec<u8>| json::parse::<Value>(&bytes).unwrap_or_default();
         let rootfs = RootFs { kind: "layers".into(), diff_ids };
-        config.insert("rootfs".into(), value(json::to_vec(&rootfs)));
-        config.insert("history".into(), value(json::to_vec(&self.history)));
+        config.insert("rootfs".into(), json::to_value(&rootfs));
+        config.insert("history".into(), json::to_value(&self.history));
         json::to_vec(&config)
     }
 }

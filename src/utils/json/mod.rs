@@ -4,8 +4,11 @@ pub mod object;
 
 use crate::error::{Error, Kind, Result};
 pub use object::Object;
-use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use object::{Free, List, Map, Member, Place, Wrong};
+use serde::de::{DeserializeOwned, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::map::Entry;
 use std::marker::PhantomData;
 
 /// Parses one JSON document.
@@ -42,64 +45,55 @@ pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Res
 /// A tree in which no object has a member twice: `serde_json` keeps the last one without a word, and a reader of the file
 /// may have seen the first.
 #[derive(Debug)]
-pub struct Tree(pub serde_json::Value);
+pub struct Tree(pub Value);
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Tree, D::Error> {
-        deserializer.deserialize_any(Branch).map(Tree)
+        object::read(deserializer).map(Tree)
     }
 }
 
-struct Branch;
+impl Member for Value {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
 
-impl<'de> Visitor<'de> for Branch {
-    type Value = serde_json::Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON value")
+impl Free for Value {
+    fn expected(&self) -> &'static str {
+        "a JSON value"
     }
 
-    fn visit_unit<E>(self) -> std::result::Result<serde_json::Value, E> {
-        Ok(serde_json::Value::Null)
+    fn single(&mut self, value: Unexpected<'_>) -> std::result::Result<(), Wrong> {
+        *self = match value {
+            Unexpected::Unit => Value::Null,
+            Unexpected::Bool(v) => v.into(),
+            Unexpected::Signed(v) => v.into(),
+            Unexpected::Unsigned(v) => v.into(),
+            Unexpected::Float(v) => v.into(),
+            Unexpected::Str(v) => v.into(),
+            _ => return Err(Wrong::Type),
+        };
+        Ok(())
     }
 
-    fn visit_bool<E>(self, value: bool) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
+    fn list(&mut self) -> Option<&mut dyn List> {
+        *self = Value::Array(Vec::new());
+        self.as_array_mut().map(|list| list as &mut dyn List)
     }
 
-    fn visit_i64<E>(self, value: i64) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
+    fn map(&mut self) -> Option<&mut dyn Map> {
+        *self = Value::Object(serde_json::Map::new());
+        self.as_object_mut().map(|map| map as &mut dyn Map)
     }
+}
 
-    fn visit_u64<E>(self, value: u64) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<serde_json::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(Tree(element)) = list.next_element()? {
-            elements.push(element);
+impl Map for serde_json::Map<String, Value> {
+    fn entry(&mut self, name: &str) -> Option<Place<'_>> {
+        match self.entry(name) {
+            Entry::Vacant(free) => Some(free.insert(Value::Null).place()),
+            Entry::Occupied(_) => None,
         }
-        Ok(elements.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<serde_json::Value, A::Error> {
-        let mut object = serde_json::Map::new();
-        while let Some(name) = members.next_key::<String>()? {
-            let Tree(value) = members.next_value()?;
-            if object.insert(name.clone(), value).is_some() {
-                return Err(serde::de::Error::custom(format_args!("duplicate field `{name}`")));
-            }
-        }
-        Ok(object.into())
     }
 }
 
@@ -135,28 +129,25 @@ impl<T, const N: usize> Default for Short<T, N> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Short<T, N> {
+impl<'de, T: Member + Default, const N: usize> Deserialize<'de> for Short<T, N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Short<T, N>, D::Error> {
-        struct Elements<T, const N: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Elements<T, N> {
-            type Value = Vec<T>;
+        object::read(deserializer)
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "a list of at most {N}")
-            }
+impl<T: Member + Default, const N: usize> Member for Short<T, N> {
+    fn place(&mut self) -> Place<'_> {
+        Place::List(self)
+    }
+}
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Vec<T>, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = list.next_element()? {
-                    if elements.len() == N {
-                        return Err(serde::de::Error::invalid_length(N + 1, &self));
-                    }
-                    elements.push(element);
-                }
-                Ok(elements)
-            }
-        }
-        deserializer.deserialize_seq(Elements::<T, N>(PhantomData)).map(Short)
+impl<T: Member + Default, const N: usize> List for Short<T, N> {
+    fn element(&mut self, index: usize) -> Option<Place<'_>> {
+        if index < N { self.0.element(index) } else { None }
+    }
+
+    fn expected(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a list of at most {N}")
     }
 }
 
@@ -252,8 +243,9 @@ pub fn to_text<T: Serialize + ?Sized>(value: &T) -> String {
 }
 
 /// Converts to a JSON tree.
-pub fn to_value<T: Serialize + ?Sized>(value: &T) -> serde_json::Value {
-    parse(&to_vec(value)).expect("just written")
+pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {
+    let Tree(tree) = parse(&to_vec(value)).expect("just written");
+    tree
 }
 
 /// Prints a compact JSON document with four spaces of indentation, as the original prints `inspect`. Goes over the
@@ -385,12 +377,51 @@ mod tests {
         map: std::collections::BTreeMap<String, Inner>,
         #[serde(skip)]
         own: u8,
-        #[serde(deserialize_with = "doubled")]
-        r#type: u32,
+        #[serde(deserialize_with = "Place::Words")]
+        r#type: Option<Vec<String>>,
     }
 
-    fn doubled<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u32, D::Error> {
-        u32::deserialize(d).map(|n| n * 2)
+    #[derive(Debug, Default, Object)]
+    #[serde(default)]
+    struct Forms {
+        pair: [i32; 2],
+        few: Option<Box<Short2>>,
+        maybe: Vec<Option<u16>>,
+        path: std::path::PathBuf,
+        counts: std::collections::BTreeMap<String, Vec<u64>>,
+        tree: Value,
+        #[serde(deserialize_with = "Place::Words")]
+        words: Option<Vec<String>>,
+    }
+
+    type Short2 = Short<bool, 2>;
+
+    #[test]
+    fn forms_of_members() {
+        let text = br#"{"pair":[-1,2],"few":[true],"maybe":[1,null],"path":"/a","counts":{"x":[1],"y":[2],"x":[3]},
+            "tree":{"a":[null,-1,2,0.5,"t",false]},"words":["a","b"]}"#;
+        let forms: Forms = parse(text).unwrap();
+        assert_eq!((forms.pair, forms.few.unwrap().0), ([-1, 2], vec![true]));
+        assert_eq!((forms.maybe, forms.path), (vec![Some(1), None], "/a".into()));
+        assert_eq!(forms.counts, [("x".to_owned(), vec![3]), ("y".to_owned(), vec![2])].into());
+        assert_eq!(forms.tree, serde_json::json!({"a": [null, -1, 2, 0.5, "t", false]}));
+        assert_eq!(forms.words, Some(vec!["a".to_owned(), "b".to_owned()]));
+        let words = |text: &str| parse::<Forms>(format!("{{\"words\":{text}}}").as_bytes()).unwrap().words;
+        assert_eq!((words("\"a\""), words("\"\""), words("null")), (Some(vec!["a".into()]), Some(vec![]), None));
+        for (text, want) in [
+            (r#"{"pair":[1]}"#, "pair: invalid length 1, expected an array of length 2"),
+            (r#"{"pair":[1,2,3]}"#, "pair: invalid length 3, expected an array of length 2"),
+            (r#"{"few":[true,false,true]}"#, "few: invalid length 3, expected a list of at most 2"),
+            (r#"{"few":[null]}"#, "few: invalid type: null, expected a boolean"),
+            (r#"{"maybe":[-1]}"#, "maybe: invalid value: integer `-1`, expected u16"),
+            (r#"{"maybe":[1.5]}"#, "maybe: invalid type: floating point `1.5`, expected u16"),
+            (r#"{"path":["/a"]}"#, "path: invalid type: sequence, expected path string"),
+            (r#"{"counts":{"x":null}}"#, "counts: invalid type: null, expected a sequence"),
+            (r#"{"tree":{"a":1,"a":1}}"#, "tree: duplicate field `a`"),
+        ] {
+            let error = parse::<Forms>(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
     }
 
     fn number(some_number: u8) -> Inner {
@@ -400,7 +431,7 @@ mod tests {
     #[test]
     fn objects_are_read_member_by_member() {
         let text = r#"{"innerValue":{"SomeNumber":2},"maybe":{"SomeNumber":3},"unknown":[{"x":null}],
-            "list":[{"SomeNumber":4},{}],"Map":{"k":{"SomeNumber":5}},"own":7,"type":8}"#;
+            "list":[{"SomeNumber":4},{}],"Map":{"k":{"SomeNumber":5}},"own":7,"type":"x"}"#;
         let map = [("k".to_owned(), number(5))].into();
         let want = Outer {
             inner_value: number(2),
@@ -408,7 +439,7 @@ mod tests {
             list: vec![number(4), number(0)],
             map,
             own: 0,
-            r#type: 16,
+            r#type: Some(vec!["x".to_owned()]),
         };
         assert_eq!(parse::<Outer>(text.as_bytes()).unwrap(), want);
         for name in ["MAP", "map", "Map"] {
@@ -428,7 +459,7 @@ mod tests {
     #[test]
     fn a_struct_is_an_object_and_nothing_else() {
         for (text, want) in [
-            ("[1]", "invalid type: sequence, expected an object at line 1 column 0"),
+            ("[1]", "invalid type: sequence, expected an object at line 1 column 1"),
             ("null", "expected an object"),
             ("7", "expected an object"),
             ("{\"innerValue\":[1]}", "innerValue: invalid type: sequence, expected an object"),
@@ -438,7 +469,7 @@ mod tests {
                 "list: SomeNumber: invalid value: integer `256`, expected u8 at line 1",
             ),
             ("{\"map\":{\"k\":7}}", "map: invalid type: integer `7`, expected an object"),
-            ("{\"type\":null}", "type: invalid type: null, expected u32"),
+            ("{\"type\":{}}", "type: invalid type: map, expected a string or a list of strings"),
             ("{\"innerValue\":{\"SomeNumber\":1}", "EOF while parsing an object"),
             ("{\"innerValue\":{\"SomeNumber\"1}}", "expected `:`"),
             ("{7:1}", "key must be a string"),
