@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ tests![
     stale_socket_is_replaced,
     stale_pid_file_is_replaced,
     default_ulimit_and_umask,
+    operators_templates,
     few_descriptors_do_not_end_it,
     repeated_host_flags,
     default_parent_cgroup_goes_with_the_daemon,
@@ -92,6 +94,59 @@ fn configuration_file_is_read(bed: &mut Bed) {
     bed.rebase();
     contains(&bed.run("", "payload rlimits"), "Max open files            66                   77");
     contains(&bed.run("--ulimit nofile=5:6", "sh -c 'ulimit -n'"), "5");
+}
+
+fn operators_templates(bed: &mut Bed) {
+    // The machine's /etc with more in it, for this test alone.
+    let (upper, work) = (bed.dir.join("etc"), bed.dir.join("work"));
+    fs::create_dir_all(upper.join("default/isulad")).unwrap();
+    fs::create_dir_all(upper.join("isulad")).unwrap();
+    fs::create_dir(&work).unwrap();
+    let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("overlay"), "/etc", Some("overlay"), flags, Some(options.as_str())).unwrap();
+    bed.own_mounts();
+    let template = Path::new("/etc/default/isulad/config.json");
+    let text = r#"{"process":{"env":["PATH=/bin:/sbin","SITE=here"],"user":{"umask":63},
+        "capabilities":{"bounding":["CAP_KILL"],"effective":["CAP_KILL"],"permitted":["CAP_KILL"]},
+        "rlimits":[{"type":"RLIMIT_NOFILE","soft":33,"hard":44}]},
+        "linux":{"maskedPaths":["/proc/uptime"],"readonlyPaths":["/proc/irq"],"sysctl":{"net.ipv4.ip_forward":"1"}}}"#;
+    fs::write(template, text).unwrap();
+    bed.start();
+    contains(&bed.log(), "template \"/etc/default/isulad/config.json\"");
+    let seen =
+        "echo $SITE; umask; ulimit -n; cat /proc/uptime /proc/sys/net/ipv4/ip_forward; grep CapBnd /proc/self/status";
+    let said = bed.run("", &format!("sh -c '{seen}'"));
+    assert_eq!(said, "here\n0077\n33\n1\nCapBnd:\t0000000000000020");
+    let said = bed.run("-e SITE=there --ulimit nofile=5:6 --cap-add chown --cap-drop kill", &format!("sh -c '{seen}'"));
+    assert_eq!(said, "there\n0077\n5\n1\nCapBnd:\t0000000000000001");
+    bed.run_detached("aa", "", "payload ready 1000");
+    bed.stop();
+
+    // One that is wrong is for the daemon to tell, and for whoever makes containers.
+    fs::write(template, r#"{"process":{"rlimits":7}}"#).unwrap();
+    bed.restart();
+    let want = "template \"/etc/default/isulad/config.json\": invalid JSON: process: rlimits: invalid type";
+    contains(&bed.log(), want);
+    bed.isula(&format!("create {IMAGE} true")).fails(1, want);
+    assert_eq!(bed.isula("exec aa echo well").ok().trim(), "well");
+    bed.isula("rm -f aa").ok();
+    bed.stop();
+
+    // The default profile.
+    fs::remove_file(template).unwrap();
+    let profile = Path::new("/etc/isulad/seccomp_default.json");
+    let rules = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["sethostname"],"action":"SCMP_ACT_ERRNO","errnoRet":77}]}"#;
+    fs::write(profile, rules).unwrap();
+    bed.restart();
+    contains(&bed.log(), "seccomp_default.json");
+    assert_eq!(bed.run("", "payload syscalls sethostname"), "sethostname errno 77");
+    assert_eq!(bed.run("--security-opt seccomp=builtin", "payload syscalls sethostname"), "sethostname EPERM");
+    fs::write(profile, r#"{"syscalls":7}"#).unwrap();
+    let said = bed.isula(&format!("create {IMAGE} true"));
+    contains(&said.err, "profile \"/etc/isulad/seccomp_default.json\": decoding seccomp profile failed");
+    contains(&said.err, "syscalls");
+    bed.run("--security-opt seccomp=unconfined", "true");
 }
 
 fn configuration_file_is_strict(bed: &mut Bed) {

@@ -105,8 +105,14 @@ fn exec_of_what_does_not_run_is_refused(bed: &mut Bed) {
 }
 
 fn exec_of_a_missing_command_counts_127(bed: &mut Bed) {
-    bed.start();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let host = format!("tcp://127.0.0.1:{port}");
+    bed.start_with(&["-H", &host]);
     bed.run_detached("aa", "", "payload ready 1000");
+    let said = bed.isula("exec aa nosuch").err;
+    contains(&said, "Error response from daemon: exec: \"nosuch\"");
+    let remote = bed.isula(&format!("-H {host} exec aa nosuch"));
+    assert_eq!((remote.code, remote.err, remote.out), (127, said, String::new()));
     bed.isula("exec aa nosuch").fails(127, "nosuch");
     bed.isula("exec aa /bin/not-executable").fails(126, "not-executable");
     bed.isula("exec aa /etc").fails(126, "/etc");

@@ -28,6 +28,8 @@ mod logs;
 mod metrics;
 mod mounts;
 mod multicall;
+#[cfg(feature = "other-runtimes")]
+mod other_runtimes;
 mod proof;
 mod pull;
 mod pull_faults;
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
     let tests = [
         multicall::TESTS,
         runtime::TESTS,
+        #[cfg(feature = "other-runtimes")]
+        other_runtimes::TESTS,
         daemon_config::TESTS,
         image_tools::TESTS,
         health::TESTS,

@@ -4,6 +4,7 @@ use crate::support::bed::Bed;
 use crate::support::{IMAGE, contains, eventually, leaks};
 use crate::tests;
 use nix::mount::{MsFlags, mount};
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ tests![
     deeper_targets_come_later,
     own_mount_replaces_a_default_one,
     duplicate_targets_are_refused,
+    what_is_mounted_below_a_bind,
     propagation_from_the_host,
     propagation_to_the_host,
     host_file_systems_can_be_bound,
@@ -118,6 +120,33 @@ fn duplicate_targets_are_refused(bed: &mut Bed) {
     assert_eq!(o.code, 125, "{}", o.show());
     contains(&o.err, "Duplicate mount point: /d");
     assert_eq!(bed.isula(&format!("run --rm -v {0}:/d --tmpfs /d {IMAGE} true", path.display())).code, 125);
+}
+
+fn what_is_mounted_below_a_bind(bed: &mut Bed) {
+    let path = source(bed, "d");
+    let below = path.join("sub");
+    fs::create_dir(&below).unwrap();
+    mount(Some("tmpfs"), &below, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    fs::write(below.join("deep"), "below\n").unwrap();
+    bed.start();
+    let see = |more: &str| {
+        let options = format!("--mount type=bind,src={},dst=/d,{more}", path.display());
+        bed.run(&options, "sh -c 'cat /d/sub/deep 2>&1; touch /d/sub/new 2>/dev/null && echo writable; true'")
+    };
+    assert_eq!(see("bind-recursive=enabled"), "below\nwritable");
+    assert_eq!(see("ro,bind-recursive=writable"), "below\nwritable");
+    assert_eq!(see("ro,bind-recursive=readonly"), "below");
+    for without in ["bind-recursive=disabled", "bind-nonrecursive"] {
+        let said = see(without);
+        assert!(said.contains("No such file") || said.contains("can't open"), "{said}");
+    }
+    let o = bed.isula(&format!("run --rm --mount type=bind,src=/,dst=/d,bind-recursive=readonly {IMAGE} true"));
+    contains(&o.err, "bind-recursive=readonly goes with readonly");
+    let options = json!({"ReadOnlyForceRecursive": true});
+    let mounts = json!([{"Type": "bind", "Source": path, "Target": "/d", "BindOptions": options}]);
+    let body = json!({"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"Mounts": mounts}});
+    contains(&bed.post("/v1.44/containers/create", &body).expect(400).text(), "mounts below are read-only only");
+    nix::mount::umount(&below).unwrap();
 }
 
 /// A directory that is a mount with that propagation.

@@ -4,6 +4,7 @@ use crate::support::bed::{Bed, engines, json};
 use crate::support::pty::Terminal;
 use crate::support::{IMAGE, PATIENCE, command, contains, eventually};
 use crate::tests;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ tests![
     auto_remove_while_no_daemon_runs,
     attached_client_goes_on_without_the_daemon,
     exec_and_logs_after_a_restart,
+    sessions_outlive_the_daemon,
+    sessions_that_end_while_no_daemon_runs,
+    sessions_give_their_exit_code_over_a_restart,
     paused_container_is_restored_paused,
     shim_that_hangs_is_not_waited_for,
     stopped_containers_images_and_names_survive,
@@ -125,6 +129,130 @@ fn exec_and_logs_after_a_restart(bed: &mut Bed) {
     let o = bed.isula_with("attach aa", b"word\n");
     assert_eq!((o.code, o.out.as_str()), (8, "got word\n"), "{}", o.show());
     bed.await_log("aa", "got word");
+}
+
+/// Begins a session that nobody is attached to; its id.
+fn begin(bed: &Bed, body: &Value) -> String {
+    let id = bed.post("/v1.44/containers/aa/exec", body).expect(201).json()["Id"].as_str().unwrap().to_owned();
+    bed.post(&format!("/v1.44/exec/{id}/start"), &json!({"Detach": true, "Tty": body["Tty"]})).expect(200);
+    id
+}
+
+fn session(bed: &Bed, id: &str) -> Value {
+    bed.get(&format!("/v1.44/exec/{id}/json")).expect(200).json()
+}
+
+/// The ends of sessions that the daemon tells of, oldest first.
+fn ends(bed: &Bed) -> Vec<Value> {
+    let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let until = format!("{}.{:09}", until.as_secs(), until.subsec_nanos());
+    let lines = bed.isula(&format!("events -S 0 -U {until} -f event=exec_die --format json")).ok();
+    lines.lines().map(|line| json(line.as_bytes())).collect()
+}
+
+fn sessions_outlive_the_daemon(bed: &mut Bed) {
+    bed.start();
+    let id = bed.run_detached("aa", "--health-cmd true --health-interval 1s", "payload ready 1000");
+    // One that tells its terminal's size when that changes, and one without a terminal.
+    let script =
+        "trap 'stty size > /tmp/size' WINCH; echo up > /tmp/up; while ! test -e /tmp/go; do sleep 0.05; done; exit 7";
+    let request = json!({
+        "Cmd": ["sh", "-c", script], "Tty": true, "AttachStdin": true, "AttachStdout": true, "User": "0:0",
+        "DetachKeys": "ctrl-a,b", "Env": ["SECRET=hidden"],
+    });
+    let on_terminal = begin(bed, &request);
+    let plain = begin(bed, &json!({"Cmd": ["sleep", "1000"], "Privileged": true, "AttachStderr": true}));
+    eventually("it runs", || bed.isula("exec aa cat /tmp/up").out == "up\n");
+    let before = [&on_terminal, &plain].map(|id| session(bed, id));
+    for (number, stop) in [Bed::kill, Bed::stop].iter().enumerate() {
+        stop(bed);
+        bed.restart();
+        assert_eq!([&on_terminal, &plain].map(|id| session(bed, id)), before, "{number}");
+        let mut listed = bed.inspect("aa", "/ExecIDs").as_array().expect("a list").clone();
+        let mut want = vec![Value::from(&*on_terminal), Value::from(&*plain)];
+        listed.sort_by_key(Value::to_string);
+        want.sort_by_key(Value::to_string);
+        assert_eq!(listed, want, "none of the daemon's own");
+        let size = format!("{} 99", 40 + number);
+        bed.post(&format!("/v1.44/exec/{on_terminal}/resize?h={}&w=99", 40 + number), &json!({})).expect(200);
+        eventually("it is told its size", || bed.isula("exec aa cat /tmp/size").out.trim() == size);
+    }
+    assert_eq!((&before[0]["Running"], &before[0]["ContainerID"]), (&true.into(), &(&*id).into()));
+    assert!(before[0]["Pid"].as_i64().is_some_and(|pid| pid > 1), "{}", before[0]);
+    let asked = bed.post(&format!("/v1.44/exec/{plain}/start"), &json!({}));
+    assert_eq!(asked.status, 409, "it has been started");
+    bed.isula("exec aa touch /tmp/go").ok();
+    eventually("it ends", || session(bed, &on_terminal)["Running"] == false);
+    assert_eq!(session(bed, &on_terminal)["ExitCode"], 7);
+    let ends = ends(bed);
+    let of = |event: &Value| event["Actor"]["Attributes"]["execID"] == *on_terminal;
+    let told: Vec<&Value> = ends.iter().filter(|e| of(e)).collect();
+    assert_eq!(told.len(), 1, "{ends:?}");
+    assert_eq!(told[0]["Actor"]["Attributes"]["exitCode"], "7");
+    // They end with their container.
+    bed.isula("stop -t 0 aa").ok();
+    assert_eq!(session(bed, &plain)["ExitCode"], 137);
+    bed.isula("rm aa").ok();
+    assert_eq!(bed.get(&format!("/v1.44/exec/{plain}/json")).status, 404);
+}
+
+fn sessions_that_end_while_no_daemon_runs(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "", "sh -c 'touch /tmp/{1,2,3}; payload ready 1000'");
+    let pid = bed.container_pid("aa");
+    let end = |n: u32| fs::write(format!("/proc/{pid}/root/tmp/end{n}"), "").unwrap();
+    let waiting = |bed: &Bed, n: u32, long: &str| {
+        let script = format!("while ! test -e /tmp/end{n}; do sleep 0.02; done; exit {n}");
+        begin(bed, &json!({"Cmd": ["sh", "-c", script, long]}))
+    };
+    let first = waiting(bed, 1, "");
+    end(1);
+    eventually("the first one ended", || session(bed, &first)["ExitCode"] == 1);
+    let (second, third) = (waiting(bed, 2, ""), waiting(bed, 3, &"x".repeat(100_000)));
+    let pids = [&second, &third].map(|id| session(bed, id)["Pid"].as_i64().unwrap());
+    bed.kill();
+    // The later one in the list of sessions is the first to end.
+    for (n, pid) in [(3, pids[1]), (2, pids[0])] {
+        end(n);
+        eventually("it ended", || !PathBuf::from(format!("/proc/{pid}")).exists());
+    }
+    let back = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    bed.restart();
+    let told = ends(bed);
+    let of = |event: &Value| {
+        assert!(event["timeNano"].as_i64().is_some_and(|at| (at as u128) < back), "told as it happened: {event}");
+        let attributes = &event["Actor"]["Attributes"];
+        (attributes["execID"].as_str().unwrap().to_owned(), attributes["exitCode"].as_str().unwrap().to_owned())
+    };
+    let want = [(third.clone(), "3".to_owned()), (second.clone(), "2".to_owned())];
+    assert_eq!(told.iter().map(of).collect::<Vec<_>>(), want, "what was told before is not told again");
+    for (id, code) in [(&first, 1), (&second, 2), (&third, 3)] {
+        let session = session(bed, id);
+        assert_eq!((&session["Running"], &session["ExitCode"]), (&false.into(), &code.into()));
+        assert_eq!(session["ProcessConfig"]["entrypoint"], "sh");
+    }
+    // The next daemon has nothing more to tell.
+    bed.restart();
+    assert_eq!(ends(bed), Vec::<Value>::new());
+    assert_eq!(session(bed, &second)["ExitCode"], 2);
+    bed.isula("rm -f aa").ok();
+    bed.restart();
+    assert_eq!(bed.get(&format!("/v1.44/exec/{second}/json")).status, 404);
+}
+
+fn sessions_give_their_exit_code_over_a_restart(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "", "payload ready 1000");
+    for (n, stop) in [Bed::kill, Bed::stop].iter().enumerate() {
+        let script =
+            format!("echo up > /tmp/up{n}; while ! test -e /tmp/go{n}; do sleep 0.05; done; echo last; exit 9");
+        let client = bed.spawn(&format!("exec aa sh -c '{script}'"));
+        eventually("it runs", || bed.isula(&format!("exec aa cat /tmp/up{n}")).out == "up\n");
+        stop(bed);
+        bed.restart();
+        bed.isula(&format!("exec aa touch /tmp/go{n}")).ok();
+        assert_eq!(client.finish(PATIENCE).exits(9), "last");
+    }
 }
 
 fn paused_container_is_restored_paused(bed: &mut Bed) {

@@ -68,8 +68,9 @@ fn a_copied_root_is_what_an_overlay_shows(bed: &mut Bed) {
         bed.isula(&format!("export -o {} {name}", path.display())).ok();
         let tar = |words: &[&str]| Command::new("tar").args(words).arg(&path).output().unwrap().stdout;
         let list = String::from_utf8(tar(&["--numeric-owner", "--full-time", "-tvf"])).unwrap();
-        // The root's time is that of the writable layer.
-        let list: Vec<&str> = list.lines().filter(|line| !line.ends_with(" ./")).collect();
+        // The root's time is that of the writable layer; how wide it is decides where columns begin.
+        let lines = list.lines().filter(|line| !line.ends_with(" ./"));
+        let list: Vec<String> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         (list.join("\n"), tar(&["-xOf"]))
     };
     let (overlay, content) = listing(bed, "aa");

@@ -304,6 +304,15 @@ pub struct BindOptions {
     /// SELinux relabelling, `z` or `Z`. The original's.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub selinux_opts: String,
+    /// What is mounted below the source stays away.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub non_recursive: bool,
+    /// What is mounted below a read-only one stays as writable as it was; it does so anyway.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_non_recursive: bool,
+    /// What is mounted below a read-only one is read-only too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_force_recursive: bool,
 }
 
 /// tmpfs options.

@@ -49,6 +49,9 @@ pub struct ExecStartRequest {
     pub tty: bool,
     /// Rows and columns of the terminal.
     pub console_size: Option<[u16; 2]>,
+    /// That the program cannot be run is to be the answer, not a text on the stream as docker's clients expect it. Ours.
+    #[serde(rename = "isulaRefuse", skip_serializing_if = "std::ops::Not::not")]
+    pub refuse: bool,
 }
 
 /// Answer to `GET /exec/{id}/json`.

@@ -233,6 +233,10 @@ pub struct Launch {
     pub stdin_once: bool,
     /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk.
     pub no_pivot: bool,
+    /// Another runtime than the built-in one: its name, the program, and what comes before all other arguments. The name is
+    /// also that of the directory in the state directory that is its `--root`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runtime: Vec<String>,
     /// Milliseconds in which the container must have started; 0 is no limit.
     pub start_timeout_ms: u64,
     /// Clients that attached before the start, each with as many of the message's descriptors as
@@ -303,21 +307,34 @@ pub struct Launched {
     /// Exec sessions that run.
     #[serde(default)]
     pub execs: Vec<String>,
+    /// Those of them that came with a note.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live_execs: Vec<ExecState>,
     /// The latest exec sessions that have ended, oldest first.
     #[serde(default)]
-    pub ended_execs: Vec<EndedExec>,
+    pub ended_execs: Vec<ExecState>,
     /// Whether its cgroup is frozen.
     #[serde(default)]
     pub paused: bool,
 }
 
-/// An exec session that has ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndedExec {
+/// An exec session that runs or has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default)]
+pub struct ExecState {
     /// Which.
     pub exec_id: String,
-    /// 0 to 255.
+    /// 0 to 255, once it has ended.
     pub exit_code: u8,
+    /// Process id as the shim sees it, while it runs.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pid: i32,
+    /// When it ended, if no daemon has been told of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold: Option<Timestamp>,
+    /// [`Exec::note`]; ended sessions lose it when there is too much of it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// A further process.
@@ -334,6 +351,9 @@ pub struct Exec {
     pub privileged: bool,
     /// The client; `None` for a detached session, whose output goes nowhere.
     pub streams: Option<Streams>,
+    /// What a later daemon is told of the session with its state. The shim keeps it and does not look into it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// How a client is connected. The shim owns the descriptors from the message on. The client is told the end by the end

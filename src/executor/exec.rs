@@ -4,18 +4,20 @@ use super::container::{attach, signal, start as launch};
 use super::{Daemon, Handover, Upgrade};
 use crate::api::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse, ProcessConfig};
 use crate::api::oci::runtime::ConsoleSize;
-use crate::api::shim::{Exec, Reply, Request, StreamMode, Streams};
+use crate::api::shim::{Exec, Launched, Reply, Request, StreamMode, Streams};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::run::{Verb, permit};
 use crate::modules::container::{Container, keys, lock};
 use crate::modules::spec;
-use crate::utils::id;
+use crate::utils::{id, json};
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 
 /// Most sessions that are kept though they do not run: not started yet, or ended and perhaps not asked after yet.
 const MOST_IDLE: usize = 128;
+/// Bytes of a command that a later daemon is told of, as far as whole words go: the shim keeps them.
+const NOTED: usize = 1024;
 /// Exit code of a session whose container ended.
 const CONTAINER_ENDED: i32 = 137;
 
@@ -48,7 +50,7 @@ enum Phase {
 }
 
 impl Sessions {
-    fn add(&self, id: &str, container: Arc<Container>, request: ExecCreateRequest) {
+    fn add(&self, id: &str, container: Arc<Container>, request: ExecCreateRequest, phase: Phase) {
         let mut table = lock(&self.0);
         let idle = |s: &Session| matches!(s.phase, Phase::New | Phase::Ended(_)) && !s.is_own;
         if table.by_id.values().filter(|s| idle(s)).count() >= MOST_IDLE {
@@ -63,8 +65,17 @@ impl Sessions {
         }
         let number = table.next;
         table.next += 1;
-        let session = Session { number, container, request: Arc::new(request), phase: Phase::New, is_own: false };
+        let session = Session { number, container, request: Arc::new(request), phase, is_own: false };
         table.by_id.insert(id.into(), session);
+    }
+
+    /// Adds those that a shim tells of: an earlier daemon's. One of which it says nothing but the id is passed over.
+    pub(super) fn restore(&self, container: &Arc<Container>, launched: &Launched) {
+        for state in launched.ended_execs.iter().chain(&launched.live_execs) {
+            let Ok(request) = json::parse(state.note.as_bytes()) else { continue };
+            let phase = if state.pid > 0 { Phase::Running(state.pid) } else { Phase::Ended(state.exit_code.into()) };
+            self.add(&state.exec_id, Arc::clone(container), request, phase);
+        }
     }
 
     /// Adds one of the daemon's own, which is about to start. [`Sessions::forget`] it in the end.
@@ -158,7 +169,7 @@ pub fn create(daemon: &Daemon, reference: &str, request: ExecCreateRequest) -> R
     keys::parse(&request.detach_keys)?;
     let id = id::random_id()?;
     daemon.tell(&container, brief("exec_create: ", &request.cmd), &[("execID", &id)]);
-    daemon.execs.add(&id, container, request);
+    daemon.execs.add(&id, container, request, Phase::New);
     Ok(IdResponse { id })
 }
 
@@ -173,7 +184,8 @@ pub fn start_detached(daemon: &Daemon, id: &str, request: ExecStartRequest) -> R
 
 /// Starts a session with a client. A program that cannot be run is refused with `Kind::CommandNotFound` or
 /// `Kind::CommandNotExecutable`, and the session's exit code is 127 or 126. A docker client, which hands no descriptors
-/// along, is told on its stream instead: it looks for the exit code afterwards and does not read a refusal's body.
+/// along and does not ask to be refused, is told on its stream instead: it looks for the exit code afterwards and does not
+/// read a refusal's body.
 pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: Upgrade) -> Handover {
     let (container, session) = match claim(daemon, id) {
         Ok(claimed) => claimed,
@@ -194,7 +206,8 @@ pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: 
     match run(daemon, id, &container, &session, &request, Some(streams), &fds) {
         Ok(()) => Handover::Done,
         Err(e)
-            if upgrade.handed.is_none() && matches!(e.kind(), Kind::CommandNotFound | Kind::CommandNotExecutable) =>
+            if !(upgrade.handed.is_some() || request.refuse)
+                && matches!(e.kind(), Kind::CommandNotFound | Kind::CommandNotExecutable) =>
         {
             let text = format!("{e}\r\n");
             let told = attach::answer(&mut upgrade).and_then(|()| {
@@ -280,11 +293,36 @@ fn ask(
         open_stdin: session.attach_stdin && streams.is_some(),
         privileged: session.privileged,
         streams,
+        note: if daemon.execs.is_known(id) { note(session) } else { String::new() },
     };
     match signal::ask(daemon, container, &Request::Exec(Box::new(exec)), fds)? {
         Reply::Executed { pid } => Ok(pid),
         _ => Err(signal::unexpected()),
     }
+}
+
+/// A request as [`Sessions::restore`] reads it: what can be asked of a session that runs, which its environment cannot.
+fn note(request: &ExecCreateRequest) -> String {
+    let mut room = NOTED;
+    let fits = |word: &&String| {
+        let rest = room.checked_sub(word.len());
+        room = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    let cmd = request.cmd.iter().take_while(fits).cloned().collect();
+    let (detach_keys, user) = (request.detach_keys.clone(), request.user.clone());
+    let ExecCreateRequest { attach_stdin, attach_stdout, attach_stderr, tty, privileged, .. } = *request;
+    json::to_text(&ExecCreateRequest {
+        attach_stdin,
+        attach_stdout,
+        attach_stderr,
+        detach_keys,
+        tty,
+        cmd,
+        privileged,
+        user,
+        ..ExecCreateRequest::default()
+    })
 }
 
 /// A session's state. A client that saw its stream end finds the exit code.
@@ -369,12 +407,12 @@ mod tests {
     fn idle_sessions_are_bounded_and_running_ones_stay() {
         let sessions = Sessions::default();
         let c = container();
-        sessions.add("run", Arc::clone(&c), ExecCreateRequest::default());
+        sessions.add("run", Arc::clone(&c), ExecCreateRequest::default(), Phase::New);
         starting(&sessions, "run");
         sessions.started("run", 7);
-        sessions.add("new", Arc::clone(&c), ExecCreateRequest::default());
+        sessions.add("new", Arc::clone(&c), ExecCreateRequest::default(), Phase::New);
         for i in 0..MOST_IDLE * 2 {
-            sessions.add(&format!("e{i}"), Arc::clone(&c), ExecCreateRequest::default());
+            sessions.add(&format!("e{i}"), Arc::clone(&c), ExecCreateRequest::default(), Phase::New);
             sessions.ended(&format!("e{i}"), 0);
         }
         assert_eq!(lock(&sessions.0).by_id.len(), MOST_IDLE + 1);
@@ -390,7 +428,7 @@ mod tests {
     #[test]
     fn an_end_told_before_the_start_is_kept() {
         let sessions = Sessions::default();
-        sessions.add("a", container(), ExecCreateRequest::default());
+        sessions.add("a", container(), ExecCreateRequest::default(), Phase::New);
         starting(&sessions, "a");
         sessions.ended("a", 3);
         sessions.started("a", 7);

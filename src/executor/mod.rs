@@ -93,6 +93,8 @@ pub struct Settings {
     pub realtime: (i64, i64),
     /// In which a container must have started; zero is no limit.
     pub start_timeout: Duration,
+    /// Runtimes beside the built-in one.
+    pub runtimes: crate::modules::runtime::choice::Choice,
 }
 
 /// Most background threads: settling of exits, removals.
@@ -104,7 +106,8 @@ impl Daemon {
     ///
     /// # Errors
     /// When a root cannot be used. What is wrong with a single container is logged, and it is left out.
-    pub fn open(settings: Settings) -> Result<Arc<Daemon>> {
+    pub fn open(mut settings: Settings) -> Result<Arc<Daemon>> {
+        settings.defaults.load_files();
         let disk = Disk::open(&settings.graph, &settings.state)?;
         let in_use = settings.storage.check_layers && !disk.inventory()?.active.is_empty();
         let images = Store::open_beside(&settings.graph, settings.defaults.remap, settings.storage.clone(), in_use)?;

@@ -11,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::modules::container::{Container, PendingClient, lock};
 use crate::modules::runtime::shim::Watch;
 use crate::utils::sys::eventfd::EventFd;
+use crate::utils::time::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -227,10 +228,7 @@ fn hear(daemon: &Arc<Daemon>, watched: &mut Watched) -> Option<End> {
             }
             Ok(Some(Event::ExecExited { exec_id, exit_code })) => {
                 // Before its end is seen, so that whoever saw it finds it told.
-                if daemon.execs.is_known(&exec_id) {
-                    let code = exit_code.to_string();
-                    daemon.tell(container, "exec_die", &[("execID", &exec_id), ("exitCode", &code)]);
-                }
+                tell_exec(daemon, container, Timestamp::now(), &exec_id, exit_code);
                 daemon.execs.ended(&exec_id, i32::from(exit_code));
             }
             Ok(Some(Event::Exited(exit))) => return Some(End::Exited(exit)),
@@ -239,6 +237,14 @@ fn hear(daemon: &Arc<Daemon>, watched: &mut Watched) -> Option<End> {
                 return Some(End::Lost);
             }
         }
+    }
+}
+
+/// Tells the end of a session, unless it is one that no client knows of.
+pub(super) fn tell_exec(daemon: &Daemon, container: &Container, time: Timestamp, exec_id: &str, exit_code: u8) {
+    if daemon.execs.is_known(exec_id) {
+        let code = exit_code.to_string();
+        daemon.tell_at(time, container, "exec_die", &[("execID", exec_id), ("exitCode", &code)]);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::container::{remains, settle};
 use super::{Daemon, health, monitor};
-use crate::api::shim::{Exit, Launched, Request};
+use crate::api::shim::{ExecState, Exit, Launched, Request};
 use crate::error::{Kind, Result};
 use crate::modules::container::disk::{Inventory, Loaded, UNKNOWN_END, remove_tree};
 use crate::modules::container::health::starting;
@@ -39,14 +39,10 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
     // Before any container may start again by policy.
     let volumes = daemon.volumes.restore();
     let Inventory { ids, active, garbage } = daemon.disk.inventory()?;
-    let (mut running, mut followed, mut exits) = (0, Vec::new(), Vec::new());
+    let (mut running, mut found) = (0, Found::default());
     for (id, loaded) in ids.iter().zip(load(daemon, &ids, &active)) {
         match loaded {
-            Some(loaded) => match one(daemon, id, loaded, active.contains(id)) {
-                Outcome::Goes => {}
-                Outcome::Ended(container) => followed.push(container),
-                Outcome::Exited(container, exit) => exits.push((container, exit)),
-            },
+            Some(loaded) => one(daemon, id, loaded, active.contains(id), &mut found),
             None => log::warn!("{:?} is no container and is left alone", daemon.disk.directory(id)),
         }
         running += usize::from(active.contains(id));
@@ -57,12 +53,21 @@ pub fn all(daemon: &Arc<Daemon>) -> Result<()> {
         Err(e) => log::error!("volumes are not checked for owners: {e}"),
     }
     // What happened meanwhile is told as it happened.
-    order::sort_by_key(&mut exits, |(_, exit)| exit.finished_at);
-    for (container, exit) in exits {
-        log::info!("container {}: had exited with {}", container.id, exit.exit_code);
-        // Whether it is started again is decided when all containers are known.
-        monitor::note(daemon, &container, &exit, None);
-        followed.push(container);
+    let Found { mut past, mut followed, watched } = found;
+    order::sort_by_key(&mut past, |(time, ..)| *time);
+    for (time, container, end) in past {
+        match end {
+            End::OfSession(ended) => monitor::tell_exec(daemon, &container, time, &ended.exec_id, ended.exit_code),
+            End::OfRun(exit) => {
+                log::info!("container {}: had exited with {}", container.id, exit.exit_code);
+                // Whether it is started again is decided when all containers are known.
+                monitor::note(daemon, &container, &exit, None);
+                followed.push(container);
+            }
+        }
+    }
+    for (container, watch) in watched {
+        daemon.monitor.add(&container, watch);
     }
     // Not before all are known, of which one may need what another has.
     for container in &followed {
@@ -97,19 +102,23 @@ fn load(daemon: &Daemon, ids: &[String], active: &BTreeSet<String>) -> Vec<Optio
     })
 }
 
-/// What became of a container's run.
-enum Outcome {
-    /// It goes on, or has long ended.
-    Goes,
-    /// It was known to have ended; something [follows](follow) from that.
-    Ended(Arc<Container>),
-    /// It ended when nobody watched, which something follows from as well.
-    Exited(Arc<Container>, Exit),
+/// What became of the containers' runs.
+#[derive(Default)]
+struct Found {
+    /// What ended when nobody watched, and when that was.
+    past: Vec<(Timestamp, Arc<Container>, End)>,
+    /// They were known to have ended; something [follows](follow) from that.
+    followed: Vec<Arc<Container>>,
+    /// Their shims are there. They are heard when what was before is told.
+    watched: Vec<(Arc<Container>, Watch)>,
 }
 
-fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Outcome {
-    let mut exit = None;
-    let mut follows = false;
+enum End {
+    OfRun(Exit),
+    OfSession(ExecState),
+}
+
+fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool, found: &mut Found) {
     let Loaded { head, mut run } = loaded;
     // Whatever was under way is not any more.
     run.starting = false;
@@ -130,7 +139,11 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Outcome 
             });
             adopt(daemon, &container, &launched);
             health::begin(daemon, &container);
-            daemon.monitor.add(&container, watch);
+            daemon.execs.restore(&container, &launched);
+            for ended in launched.ended_execs {
+                found.past.extend(ended.untold.map(|at| (at, Arc::clone(&container), End::OfSession(ended))));
+            }
+            found.watched.push((Arc::clone(&container), watch));
         }
         Ok(None) => {
             if container.run().damage.is_empty()
@@ -138,17 +151,15 @@ fn one(daemon: &Arc<Daemon>, id: &str, loaded: Loaded, active: bool) -> Outcome 
             {
                 container.change(|s| s.run.damage = damage);
             }
-            exit = ended(daemon, &container, active);
-            follows = active || settle::is_to_go(&container);
+            if let Some(exit) = ended(daemon, &container, active) {
+                found.past.push((exit.finished_at, Arc::clone(&container), End::OfRun(exit)));
+            } else if active || settle::is_to_go(&container) {
+                found.followed.push(Arc::clone(&container));
+            }
         }
         Err(e) => container.change(|s| s.run.damage = e.to_string()),
     }
     report(&container);
-    match exit {
-        Some(exit) => Outcome::Exited(container, exit),
-        None if follows => Outcome::Ended(container),
-        None => Outcome::Goes,
-    }
 }
 
 /// What is wrong with a container whose image is not there, when it needs it. Images cannot be removed from under a

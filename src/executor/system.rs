@@ -8,7 +8,9 @@ use crate::applet::VERSION;
 use crate::modules::container::run::Phase;
 use crate::modules::image::driver::Driver;
 use crate::utils::host;
+use crate::utils::order;
 use crate::utils::time::Timestamp;
+use serde_json::json;
 use std::path::Path;
 
 /// Version of the OCI runtime specification, as the original shows it.
@@ -52,6 +54,7 @@ pub fn version(daemon: &Daemon) -> Version {
 
 /// Counts, limits, host.
 pub fn info(daemon: &Daemon) -> Info {
+    let runtimes = &daemon.settings.runtimes;
     let (mut running, mut paused, mut stopped) = (0, 0, 0);
     let mut warnings = Vec::new();
     for container in daemon.containers.all() {
@@ -108,8 +111,8 @@ pub fn info(daemon: &Daemon) -> Info {
         no_proxy: host::environment("NO_PROXY"),
         name: kernel.node,
         server_version: VERSION.into(),
-        runtimes: [("lcr".to_string(), serde_json::json!({"path": "lcr"}))].into(),
-        default_runtime: "lcr".into(),
+        runtimes: order::map(runtimes.list().into_iter().map(|(name, path)| (name.into(), json!({"path": path})))),
+        default_runtime: runtimes.default().into(),
         live_restore_enabled: true,
         swarm: Swarm { local_node_state: "inactive".into() },
         security_options: [

@@ -79,7 +79,10 @@ pub fn is_mounted_on(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
 }
 
 /// The number of the mount that an open object was reached by (proc(5), `/proc/PID/fdinfo`).
-fn mount_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// The failing call.
+pub fn mount_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let info = pseudo_file::read(&path).context(|| format!("read({path:?})"))?;
     let number = info.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"));

@@ -98,6 +98,12 @@ pub fn mmdebstrap() -> Condition {
     program("mmdebstrap")
 }
 
+/// Another runtime.
+#[cfg(feature = "other-runtimes")]
+pub fn runc() -> Condition {
+    program("runc")
+}
+
 /// The runtime that ours is compared with.
 pub fn crun() -> Condition {
     program("crun")

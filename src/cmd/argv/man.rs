@@ -1,19 +1,31 @@
 //! Manual pages from argh's `ArgsInfo`, in the macros of man(7).
 
 use super::help::sentence;
-use super::is_common;
+use super::{Dialect, is_common};
 use crate::utils::order;
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
-/// The pages of a program and of its commands: name of the file, content. `section` is 1 for commands, 8 for daemons.
-pub fn pages(program: &str, info: &CommandInfoWithArgs, section: u8, version: &str) -> Vec<(String, String)> {
+/// What all pages of a program have in common.
+#[derive(Clone, Copy)]
+pub struct Book<'a> {
+    /// 1 for commands, 8 for daemons.
+    pub section: u8,
+    /// Of the program.
+    pub version: &'a str,
+    /// How its words are read.
+    pub dialect: Dialect<'a>,
+}
+
+/// The pages of a program and of its commands: name of the file, content.
+pub fn pages(program: &str, info: &CommandInfoWithArgs, book: Book<'_>) -> Vec<(String, String)> {
     let mut pages = Vec::new();
-    walk(&[program], &[info], section, version, &mut pages);
+    walk(&[program], &[info], book, &mut pages);
     pages
 }
 
-fn walk(path: &[&str], chain: &[&CommandInfoWithArgs], section: u8, version: &str, pages: &mut Vec<(String, String)>) {
+fn walk(path: &[&str], chain: &[&CommandInfoWithArgs], book: Book<'_>, pages: &mut Vec<(String, String)>) {
     let Some(info) = chain.last() else { return };
+    let Book { section, version, dialect } = book;
     let name = path.join("-");
     let mut text = format!(
         ".TH {} {section} \"\" \"isulabox {version}\" \"isulabox\"\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n.B {}\n",
@@ -45,6 +57,16 @@ fn walk(path: &[&str], chain: &[&CommandInfoWithArgs], section: u8, version: &st
             ));
         }
     }
+    let spellings = if path.len() > 1 { (dialect.spellings)(info.name) } else { &[] };
+    if !spellings.is_empty() {
+        text.push_str(".SH OTHER SPELLINGS\nOf commands, as docker has them.\n");
+    }
+    for (word, command, flags) in spellings {
+        let own = info.commands.iter().any(|c| c.name == *command);
+        let page = if own { format!("{name}-{command}") } else { format!("{}-{command}", path[0]) };
+        let with = if flags.is_empty() { String::new() } else { format!("With {}. ", escaped(&flags.join(" "))) };
+        text.push_str(&format!(".TP\n.B {}\n{with}See\n.BR {} ({section}).\n", escaped(word), escaped(&page)));
+    }
     options(&mut text, "OPTIONS", info, |_| true);
     for above in &chain[..chain.len() - 1] {
         // Every command has a --help of its own.
@@ -58,7 +80,7 @@ fn walk(path: &[&str], chain: &[&CommandInfoWithArgs], section: u8, version: &st
     }
     pages.push((format!("{name}.{section}"), text));
     for sub in &info.commands {
-        walk(&[path, &[sub.name]].concat(), &[chain, &[&sub.command]].concat(), section, version, pages);
+        walk(&[path, &[sub.name]].concat(), &[chain, &[&sub.command]].concat(), book, pages);
     }
 }
 
@@ -123,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_page_for_each_command() {
-        let pages = pages("do", &Top::get_args_info(), 1, "1.2");
+        let pages = pages("do", &Top::get_args_info(), Book { section: 1, version: "1.2", dialect: Dialect::PLAIN });
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["do.1", "do-rm.1"]);
         let want = ".TH DO-RM 1 \"\" \"isulabox 1.2\" \"isulabox\"\n.SH NAME\ndo\\-rm \\- removes\n.SH SYNOPSIS\n\

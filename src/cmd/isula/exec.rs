@@ -77,7 +77,8 @@ impl Exec {
         stream::check_detach_keys(self.detach_keys.as_deref())?;
         let client = session.client()?;
         let id = client.exec_create(&self.container, &request)?.id;
-        let start = ExecStartRequest { detach: self.detach, tty: self.tty, console_size: request.console_size };
+        let console_size = request.console_size;
+        let start = ExecStartRequest { detach: self.detach, tty: self.tty, console_size, refuse: true };
         if self.detach {
             client.exec_start_detached(&id, &start)?;
             return Ok(0);

@@ -224,7 +224,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 /// The manual pages of this client: name of the file, content.
 pub fn pages() -> Vec<(String, String)> {
-    argv::man::pages("isula", &Top::get_args_info(), 1, VERSION)
+    argv::man::pages("isula", &Top::get_args_info(), argv::man::Book { section: 1, version: VERSION, dialect: DIALECT })
 }
 
 fn run(words: Vec<OsString>) -> Result<u8, Failure> {
@@ -377,6 +377,20 @@ mod tests {
 
     fn failure(line: &str) -> Failure {
         run(line.split_whitespace().map(OsString::from).collect()).unwrap_err()
+    }
+
+    #[test]
+    fn spellings_are_on_the_page_of_their_group() {
+        let pages = pages();
+        let page = |name: &str| pages.iter().find(|(found, _)| found == name).map_or("", |(_, text)| text);
+        assert!(page("isula-volume.1").contains(".B list\nSee\n.BR isula\\-volume\\-ls (1).\n"));
+        assert!(!page("isula.1").contains("SPELLINGS") && !page("isula-ps.1").contains("SPELLINGS"));
+        #[cfg(feature = "image-tools")]
+        {
+            let text = page("isula-container.1");
+            assert!(text.contains(".B ls\nSee\n.BR isula\\-ps (1).\n"), "{text}");
+            assert!(text.contains(".B inspect\nWith \\-\\-type=container. See\n.BR isula\\-inspect (1).\n"), "{text}");
+        }
     }
 
     #[test]

@@ -279,6 +279,7 @@ a4373022c922\tbusybox\t\"sh\"                  \t8 seconds ago\tExited (0) 8 sec
         assert_eq!(screen("ps;-aq", &list[1..2]).unwrap(), format!("{:0<64}\n", "afd138e71216"));
     }
 
+    #[cfg(feature = "templates")]
     #[test]
     fn formats() {
         let list = [summary("a4373022c922", "sh", "Created", "obs1", 8)];

@@ -54,6 +54,8 @@ pub struct File {
     pub cpu_rt_period: Option<i64>,
     /// `cpu-rt-runtime`.
     pub cpu_rt_runtime: Option<i64>,
+    /// `runtimes`: name, program, arguments.
+    pub runtimes: Vec<Vec<String>>,
 }
 
 /// Keys whose value is one string.
@@ -71,6 +73,7 @@ const WORDS: &[&str] = &[
     "userns-remap",
     "max-layer-size",
     "hook-spec",
+    "default-runtime",
     "tlscacert",
     "tlscert",
     "tlskey",
@@ -98,7 +101,6 @@ const LATER: &[(&str, Nothing)] = &[
     ("plugin-registration-timeout", Nothing::Zero),
     ("plugin-requst-timeout", Nothing::Zero),
     ("pod-sandbox-image", Nothing::Text),
-    ("runtimes", Nothing::Object),
     ("selinux-enabled", Nothing::False),
     ("storage-enable-remote-layer", Nothing::False),
     ("sup-groups", Nothing::List),
@@ -119,7 +121,7 @@ enum Nothing {
 }
 
 /// Keys that only name what is built in.
-const BUILT_IN: &[(&str, &[&str])] = &[("default-runtime", &["lcr"]), ("engine", &["lcr"])];
+const BUILT_IN: &[(&str, &[&str])] = &[("engine", &["lcr"])];
 
 /// Reads a file; a missing one sets nothing unless it was asked for.
 ///
@@ -196,6 +198,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<File> {
             "cpu-rt-period" => file.cpu_rt_period = Some(microseconds(&key, &value)?),
             "cpu-rt-runtime" => file.cpu_rt_runtime = Some(microseconds(&key, &value)?),
             "default-ulimits" => file.default_ulimits = Some(ulimits(value)?),
+            "runtimes" => file.runtimes = runtimes(value)?,
             _ => other(&key, value)?,
         }
     }
@@ -298,6 +301,32 @@ fn container_log(value: Value) -> Result<LogConfig> {
     Ok(log)
 }
 
+fn runtimes(value: Value) -> Result<Vec<Vec<String>>> {
+    let mut list = Vec::new();
+    for (name, value) in object("runtimes", value)? {
+        if cfg!(not(feature = "other-runtimes")) {
+            list.push(vec![name]); // refused by its name
+            continue;
+        }
+        let key = format!("runtimes.{name}");
+        let mut runtime = vec![name, String::new()];
+        for (field, value) in object(&key, value)? {
+            let full = format!("{key}.{field}");
+            match field.as_str() {
+                "path" => runtime[1] = string(&full, value)?,
+                // The original's name and docker's.
+                "runtime-args" | "runtimeArgs" => {
+                    runtime.truncate(2);
+                    runtime.extend(strings(&full, value)?);
+                }
+                _ => return Err(Error::invalid(format!("unknown key {full:?}"))),
+            }
+        }
+        list.push(runtime);
+    }
+    Ok(list)
+}
+
 fn ulimits(value: Value) -> Result<Vec<Ulimit>> {
     let mut list = Vec::new();
     for (name, value) in object("default-ulimits", value)? {
@@ -376,7 +405,7 @@ mod tests {
             (r#"{"storage-driver":true}"#, "key \"storage-driver\": want a string"),
             (r#"{"storage-opts":{"overlay2.size":"1g"}}"#, "key \"storage-opts\": want a list"),
             (r#"{"image-layer-check":"yes"}"#, "key \"image-layer-check\": want true or false"),
-            (r#"{"default-runtime":"runc"}"#, "default-runtime"),
+            (r#"{"runtimes":{"a":{"path":"/x","runtime-args":"b"}}}"#, "runtimes.a.runtime-args"),
             (r#"{"hook-spec":true}"#, "key \"hook-spec\": want a string"),
             (r#"{"enable-cri-v1":true}"#, "enable-cri-v1"),
             (r#"{"tls":"yes"}"#, "key \"tls\": want true or false"),

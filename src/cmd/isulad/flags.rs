@@ -116,6 +116,12 @@ pub struct Flags {
     /// microseconds that real-time processes of all containers have in each --cpu-rt-period (cgroup v1)
     #[argh(option)]
     pub cpu_rt_runtime: Option<i64>,
+    /// runtime of containers that ask for none (default lcr, which is built in)
+    #[argh(option)]
+    pub default_runtime: Option<String>,
+    /// further OCI runtime: NAME=PROGRAM; repeatable
+    #[argh(option, long = "add-runtime")]
+    pub add_runtimes: Vec<String>,
     /// configuration file (default /etc/isulad/daemon.json, which need not exist)
     #[argh(option)]
     pub config: Option<PathBuf>,
@@ -167,6 +173,8 @@ The daemon of the container engine.
       --tlskey FILE              its key (default /etc/isulad/key.pem)
       --authorization-plugin P   asked about each request: a name, the path of a socket, or authz-broker; repeatable
       --metrics-port PORT        on 127.0.0.1, for metrics only (default 0, none)
+      --default-runtime NAME     runtime of containers that ask for none (default lcr, which is built in)
+      --add-runtime NAME=PROGRAM further OCI runtime; runc, crun, youki, runsc and kata-runtime in PATH are known
   -V, --version                  print the version
   -h, --help                     print this
 ";
@@ -176,7 +184,6 @@ const LATER: &[&str] = &[
     "cni-bin-dir",
     "cni-conf-dir",
     "cri-runtime",
-    "default-runtime",
     "enable-plugins",
     "network-plugin",
     "pod-sandbox-image",

@@ -26,8 +26,10 @@ const USAGE: u8 = 125;
 
 /// Its manual page: name of the file, content.
 pub fn pages() -> Vec<(String, String)> {
+    use crate::cmd::argv::{Dialect, man};
     use argh::ArgsInfo;
-    crate::cmd::argv::man::pages("isulad", &flags::Flags::get_args_info(), 8, VERSION)
+    let book = man::Book { section: 8, version: VERSION, dialect: Dialect::PLAIN };
+    man::pages("isulad", &flags::Flags::get_args_info(), book)
 }
 
 /// Runs the applet.

@@ -14,6 +14,7 @@ use crate::modules::image::driver::{Driver, Storage};
 #[cfg(feature = "registry")]
 use crate::modules::image::registry::{self, ProxySettings};
 use crate::modules::remap::Remap;
+use crate::modules::runtime::choice::Choice;
 use crate::modules::spec::{CGROUP_PARENT, Defaults, has_realtime, hook, validate_cgroup_parent, validate_realtime};
 use crate::utils::log::{Sink, parse_level};
 use crate::utils::{size, time, tls};
@@ -153,6 +154,17 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
         flags.authorization_plugins,
         &file.authorization_plugins,
     )?;
+    let default_runtime = pick.word("--default-runtime", "default-runtime", flags.default_runtime)?;
+    let mut runtimes = file.runtimes.clone();
+    for entry in &flags.add_runtimes {
+        let Some((name, path)) = entry.split_once('=') else {
+            return Err(Error::invalid(format!("flag --add-runtime {entry:?}: want NAME=PROGRAM")));
+        };
+        if runtimes.iter().any(|runtime| runtime[0] == name) {
+            return Err(Error::invalid(format!("runtime {name:?} is given twice (--add-runtime and \"runtimes\")")));
+        }
+        runtimes.push(vec![name.into(), path.into()]);
+    }
     let realtime = realtime(
         pick.number("--cpu-rt-period", "cpu-rt-period", flags.cpu_rt_period, file.cpu_rt_period)?,
         pick.number("--cpu-rt-runtime", "cpu-rt-runtime", flags.cpu_rt_runtime, file.cpu_rt_runtime)?,
@@ -187,12 +199,13 @@ pub fn resolve(flags: Flags, file: &File) -> Result<Options> {
             defaults: Defaults {
                 cgroup_parent: cgroup_parent(pick.word("--cgroup-parent", "cgroup-parent", flags.cgroup_parent)?)?,
                 ulimits: check_ulimits(default_ulimits).context(|| "default-ulimits".into())?,
-                umask: Some(umask_of(umask.as_deref()).context(|| "native.umask".into())?),
+                umask: umask.map(|word| umask_of(&word)).transpose().context(|| "native.umask".into())?,
                 remap,
                 hooks: hook_spec.map(|path| hook::load(&path)).transpose().context(|| "hook-spec".into())?,
                 ..Defaults::default()
             },
             realtime,
+            runtimes: Choice::new(default_runtime.as_deref().unwrap_or_default(), &runtimes)?,
             storage: storage(driver.as_deref(), &storage_opts, check_layers == Some(true))?,
             #[cfg(feature = "registry")]
             registry: registry::Settings {
@@ -410,11 +423,11 @@ fn sink(driver: Option<&str>, options: &BTreeMap<String, String>, graph: &Path) 
     }
 }
 
-fn umask_of(word: Option<&str>) -> Result<u32> {
+fn umask_of(word: &str) -> Result<u32> {
     match word {
-        Some("normal") => Ok(0o022),
-        None | Some("secure") => Ok(0o027),
-        Some(other) => Err(Error::invalid(format!("invalid native umask {other:?}: want normal or secure"))),
+        "normal" => Ok(0o022),
+        "secure" => Ok(0o027),
+        other => Err(Error::invalid(format!("invalid native umask {other:?}: want normal or secure"))),
     }
 }
 
@@ -494,7 +507,7 @@ mod tests {
         let o = resolve(Flags::default(), &File::default()).unwrap();
         assert_eq!(o.hosts, [HOST]);
         assert_eq!((o.group.as_str(), o.pidfile.as_path()), (GROUP, Path::new(PIDFILE)));
-        assert_eq!(o.settings.defaults.umask, Some(0o027));
+        assert_eq!(o.settings.defaults.umask, None);
         assert_eq!(o.settings.defaults.cgroup_parent, CGROUP_PARENT);
         assert!(matches!(o.log_sink, Sink::Stderr) && o.log_level == LevelFilter::Info);
     }

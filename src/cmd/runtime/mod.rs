@@ -94,7 +94,11 @@ enum Command {
 
 /// The manual pages of this runtime: name of the file, content.
 pub fn pages() -> Vec<(String, String)> {
-    argv::man::pages("lcr", &Top::get_args_info(), 8, VERSION)
+    argv::man::pages(
+        "lcr",
+        &Top::get_args_info(),
+        argv::man::Book { section: 8, version: VERSION, dialect: argv::Dialect::PLAIN },
+    )
 }
 
 /// Runs the applet.

@@ -8,6 +8,7 @@ use crate::engine::rootfs::Base;
 use crate::engine::{exec, hook};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
+use crate::utils::sys::child;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -25,6 +26,10 @@ pub trait Engine {
     fn launch(&mut self, launch: &Launch, spec: &Spec, stdio: Option<[OwnedFd; 3]>) -> Result<Started>;
     /// Starts a further process.
     fn exec(&mut self, process: &Process, stdio: Option<[OwnedFd; 3]>) -> Result<Started>;
+    /// Sends a signal to the first process, which was not waited for.
+    fn signal(&self, pid: i32, signal: i32) -> Result<()> {
+        child::send_signal(pid, signal)
+    }
     /// All processes.
     fn processes(&self) -> Result<Vec<i32>>;
     /// Freezes.
@@ -89,6 +94,35 @@ impl Container {
     }
 }
 
+/// Gives the cgroups above the container's what the daemon grants to real-time processes.
+///
+/// # Errors
+/// The failing call, when the container asks for a part of it.
+pub fn give_realtime(launch: &Launch, spec: &Spec) -> Result<()> {
+    let (period, runtime) = (launch.realtime_period, launch.realtime_runtime);
+    let Some(linux) = spec.linux.as_ref().filter(|_| period != 0 || runtime != 0) else { return Ok(()) };
+    let cpu = linux.resources.as_ref().and_then(|r| r.cpu.as_ref());
+    let wants = cpu.is_some_and(|cpu| cpu.realtime_runtime.is_some());
+    let patience = if wants { cgroup::LATE } else { Duration::ZERO };
+    let given = cgroup::give_realtime(&linux.cgroups_path, period, runtime, patience);
+    match wants {
+        true => given.context(|| "real-time scheduling of the parent cgroups".into()),
+        // Who asks for none can do without.
+        false => Ok(()),
+    }
+}
+
+/// Opens and reads the configuration in the bundle.
+///
+/// # Errors
+/// As [`Engine::configuration`].
+pub fn open_config(launch: &Launch) -> Result<(File, Spec)> {
+    let path = launch.bundle.join("config.json");
+    let file = File::open(&path).context(|| format!("open({path:?})"))?;
+    let spec = read_config(&file).map_err(|e| e.context(format!("{path:?}")))?;
+    Ok((file, spec))
+}
+
 /// Reads a configuration from the start of the file, wherever its offset stands.
 ///
 /// # Errors
@@ -105,9 +139,7 @@ pub fn read_config(file: &File) -> Result<Spec> {
 
 impl Engine for Container {
     fn configuration(&mut self, launch: &Launch) -> Result<Spec> {
-        let path = launch.bundle.join("config.json");
-        let file = File::open(&path).context(|| format!("open({path:?})"))?;
-        let spec = read_config(&file).map_err(|e| e.context(format!("{path:?}")))?;
+        let (file, spec) = open_config(launch)?;
         self.config = Some(file);
         Ok(spec)
     }
@@ -116,17 +148,7 @@ impl Engine for Container {
         if spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()) {
             self.poststop = Some(Poststop { id: launch.id.clone(), bundle: launch.bundle.clone() });
         }
-        let (period, runtime) = (launch.realtime_period, launch.realtime_runtime);
-        if let Some(linux) = spec.linux.as_ref().filter(|_| period != 0 || runtime != 0) {
-            let cpu = linux.resources.as_ref().and_then(|r| r.cpu.as_ref());
-            let wants = cpu.is_some_and(|cpu| cpu.realtime_runtime.is_some());
-            let patience = if wants { cgroup::LATE } else { Duration::ZERO };
-            let given = cgroup::give_realtime(&linux.cgroups_path, period, runtime, patience);
-            // Who asks for none can do without.
-            if wants {
-                given.context(|| "real-time scheduling of the parent cgroups".into())?;
-            }
-        }
+        give_realtime(launch, spec)?;
         let created = create::create(create::Request {
             id: &launch.id,
             spec,

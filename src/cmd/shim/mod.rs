@@ -14,6 +14,8 @@ mod endpoint;
 mod exit;
 mod lines;
 mod log;
+#[cfg(feature = "other-runtimes")]
+mod other_runtime;
 mod request;
 mod root;
 mod session;
@@ -51,11 +53,16 @@ const NAME: &str = "isulad-shim";
 pub fn main(words: Vec<OsString>) -> ExitCode {
     let texts: Vec<_> = words.iter().map(|w| w.to_str().unwrap_or_default()).collect();
     let result = match texts.as_slice() {
-        [] => seal(&words).and_then(|()| enter()).and_then(|watch| run(watch, &mut Container::new())),
-        ["cleanup", path, pid, start_time, patience] => match (pid.parse(), start_time.parse(), patience.parse()) {
-            (Ok(pid), Ok(start_time), Ok(patience)) => clean_up(path, pid, start_time, Duration::from_millis(patience)),
-            _ => Err(Error::invalid("cleanup CGROUP PID START_TIME MILLISECONDS: numbers are wanted")),
-        },
+        [] => seal(&words).and_then(|()| enter()).and_then(|watch| run(watch, engine)),
+        ["cleanup", path, pid, start_time, patience, other @ ..] => {
+            #[cfg(feature = "other-runtimes")]
+            other_runtime::forget(other);
+            let _ = other;
+            match (pid.parse(), start_time.parse(), patience.parse()) {
+                (Ok(pid), Ok(start), Ok(patience)) => clean_up(path, pid, start, Duration::from_millis(patience)),
+                _ => Err(Error::invalid("cleanup CGROUP PID START_TIME MILLISECONDS: numbers are wanted")),
+            }
+        }
         ["prune", path] => cgroup::prune(path),
         ["root"] => descriptor::take_standard_input().and_then(|fd| root::serve(fd.as_fd())),
         #[cfg(feature = "image-tools")]
@@ -71,6 +78,18 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{NAME}: {e}"); // nobody is there to tell
             if e.kind() == Kind::Timeout { ExitCode::from(TIMED_OUT) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// What runs the container.
+fn engine(launch: &mut Launch) -> Result<Box<dyn Engine>> {
+    #[cfg(feature = "other-runtimes")]
+    if !launch.runtime.is_empty() {
+        return Ok(Box::new(other_runtime::OtherRuntime::new(std::mem::take(&mut launch.runtime), launch)?));
+    }
+    match launch.runtime.first() {
+        None => Ok(Box::new(Container::new())),
+        Some(name) => Err(Error::new(Kind::Unsupported, format!("runtime {name:?}: not in this build"))),
     }
 }
 
@@ -97,20 +116,24 @@ fn enter() -> Result<OwnedFd> {
 ///
 /// # Errors
 /// What the daemon was told.
-fn run(watch: OwnedFd, engine: &mut dyn Engine) -> Result<()> {
+fn run(watch: OwnedFd, engine: impl FnOnce(&mut Launch) -> Result<Box<dyn Engine>>) -> Result<()> {
     nix::sys::prctl::set_child_subreaper(true).context(|| "prctl(PR_SET_CHILD_SUBREAPER)".into())?;
     let message = socket::recv(watch.as_fd())?.ok_or_else(|| Error::new(Kind::Remote, "the daemon is gone"))?;
     let mut connection = Watch::default();
     connection.replace(watch);
-    let parts = match parse(&message.body).and_then(|launch| prepare(launch, message.fds, engine)) {
-        Ok(parts) => parts,
+    let prepared = parse(&message.body).and_then(|mut launch| {
+        let mut engine = engine(&mut launch)?;
+        Ok((prepare(launch, message.fds, engine.as_mut())?, engine))
+    });
+    let (parts, mut engine) = match prepared {
+        Ok(prepared) => prepared,
         Err(e) => {
             connection.first(&request::failed(&e));
             return Err(e);
         }
     };
     drop(message.body);
-    let supervisor = Supervisor::new(engine, Parts { watch: connection, ..parts });
+    let supervisor = Supervisor::new(engine.as_mut(), Parts { watch: connection, ..parts });
     supervisor.start()
 }
 

@@ -94,7 +94,8 @@ impl Supervisor<'_> {
             Some(_) if signal == libc::SIGKILL => {
                 child::send_group_signal(pid, signal).or_else(|_| child::send_signal(pid, signal))?
             }
-            _ => child::send_signal(pid, signal)?,
+            Some(_) => child::send_signal(pid, signal)?,
+            None => self.engine.signal(pid, signal)?,
         }
         if all {
             for other in self.engine.processes()?.into_iter().filter(|&p| p != pid) {
@@ -118,7 +119,7 @@ impl Supervisor<'_> {
         if self.sessions.iter().any(|s| s.exec_id.as_deref() == Some(&exec.exec_id)) {
             return Err(Error::conflict(format!("exec session {:?} exists", exec.exec_id)));
         }
-        let Exec { exec_id, mut process, open_stdin, streams, .. } = exec;
+        let Exec { exec_id, mut process, open_stdin, streams, note, .. } = exec;
         process.oom_score_adj = process.oom_score_adj.or(self.oom_score_adj);
         if let Some(streams) = &streams
             && streams.descriptors() != fds.len()
@@ -145,6 +146,7 @@ impl Supervisor<'_> {
                 return Err(e);
             }
         };
+        session.note = note;
         if let Some(client) = client {
             session.attach(client);
         }

@@ -100,6 +100,8 @@ pub enum Stdio {
 pub struct Session {
     /// Exec session; `None` for the first process.
     pub exec_id: Option<String>,
+    /// What the daemon wants to be told of it again.
+    pub note: String,
     /// Process id; it stays valid until the process was waited for, which is when `exit` is set.
     pub pid: i32,
     /// Exit code, once it ended.
@@ -124,6 +126,7 @@ impl Session {
     pub fn new(exec_id: Option<String>, pid: i32, stdio: Stdio) -> Result<Session> {
         let mut session = Session {
             exec_id,
+            note: String::new(),
             pid,
             exit: None,
             log: None,

@@ -5,7 +5,7 @@ use super::container::Engine;
 use super::exit::ExitFile;
 use super::session::{self, Session};
 use super::watch::Watch;
-use crate::api::shim::{EndedExec, Event, Exit, Launched, Reply};
+use crate::api::shim::{Event, ExecState, Exit, Launched, Reply};
 use crate::error::{Context, Result};
 use crate::utils::sys::pages::{trim_stack, trim_text};
 use crate::utils::sys::poll::{POLLHUP, POLLIN, POLLOUT, POLLPRI, PollSet};
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Results of ended exec sessions that are kept for a daemon that was away.
 const ENDED_LIMIT: usize = 32;
+/// Bytes of their notes: the newest ones are kept.
+const NOTES_LIMIT: usize = 8 * 1024;
 /// Connections that have not said yet what they want.
 const REQUEST_LIMIT: usize = 64;
 /// For how long they may keep it to themselves.
@@ -85,7 +87,7 @@ pub struct Supervisor<'a> {
     pub(super) paused: bool,
     pub(super) released: bool,
     pub(super) listener: Option<Listener>,
-    pub(super) ended: VecDeque<EndedExec>,
+    pub(super) ended: VecDeque<ExecState>,
     /// What a process gets whose configuration names no `oom_score_adj`: what this one had before it protected itself.
     pub(super) oom_score_adj: Option<i32>,
     exit_file: ExitFile,
@@ -355,10 +357,19 @@ impl<'a> Supervisor<'a> {
         let session = &mut self.sessions[index];
         session.process_ended(exit_code, &mut self.pool, now);
         let exec_id = session.exec_id.clone().unwrap_or_default();
+        let note = std::mem::take(&mut session.note);
         if self.ended.len() == ENDED_LIMIT {
             self.ended.pop_front();
         }
-        self.ended.push_back(EndedExec { exec_id: exec_id.clone(), exit_code });
+        let untold = self.watch.as_fd().is_none().then(Timestamp::now);
+        self.ended.push_back(ExecState { exec_id: exec_id.clone(), exit_code, untold, note, pid: 0 });
+        let mut bytes = 0;
+        for ended in self.ended.iter_mut().rev() {
+            bytes += ended.note.len();
+            if bytes > NOTES_LIMIT {
+                ended.note = String::new();
+            }
+        }
         // Before the client hears of it: who asks the daemon then gets the answer.
         self.watch.event(Event::ExecExited { exec_id, exit_code });
     }
@@ -460,6 +471,9 @@ impl<'a> Supervisor<'a> {
         self.watch.replace(fd);
         let launched = self.describe();
         self.watch.first(&Reply::Watching(launched));
+        if self.watch.as_fd().is_some() {
+            self.ended.iter_mut().for_each(|ended| ended.untold = None);
+        }
         if let Some(exit) = &self.launched.exit {
             self.watch.event(Event::Exited(exit.clone()));
             self.release_deadline = Some(Instant::now() + RELEASE_TIMEOUT);
@@ -468,7 +482,14 @@ impl<'a> Supervisor<'a> {
 
     fn describe(&self) -> Launched {
         let mut launched = self.launched.clone();
-        launched.execs = self.sessions.iter().filter(|s| s.exit.is_none()).filter_map(|s| s.exec_id.clone()).collect();
+        for session in self.sessions.iter().filter(|s| s.exit.is_none()) {
+            let Some(exec_id) = session.exec_id.clone() else { continue };
+            launched.execs.push(exec_id.clone());
+            if !session.note.is_empty() {
+                let (pid, note) = (session.pid, session.note.clone());
+                launched.live_execs.push(ExecState { exec_id, pid, note, ..ExecState::default() });
+            }
+        }
         launched.ended_execs = self.ended.iter().cloned().collect();
         launched.paused = self.paused;
         launched

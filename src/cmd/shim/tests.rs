@@ -117,7 +117,7 @@ fn fake_shim() {
             while gate.as_ref().is_ok_and(|path| !std::path::Path::new(path).exists()) {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
-            let done = super::enter().and_then(|watch| super::run(watch, &mut Fake::default()));
+            let done = super::enter().and_then(|watch| super::run(watch, |_| Ok(Box::new(Fake::default()))));
             std::process::exit(i32::from(done.is_err()));
         }
         _ => {}

@@ -96,19 +96,26 @@ pub fn isolate(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
         for (planned, source) in plan.mounts.iter().zip(&mut sources).filter(|(_, source)| source.is_none()) {
             *source = shared_source(planned)?;
         }
-        let root = std::fs::canonicalize(&plan.root).context(|| format!("realpath({:?})", plan.root))?;
-        for directory in root.ancestors() {
-            match sys::mount(None, &c_path(directory)?, None, libc::MS_PRIVATE, None) {
-                // Not a mount point: the mount is further up.
-                Err(nix::Error::EINVAL) => {}
-                result => {
-                    result.context(|| format!("mount({directory:?}, MS_PRIVATE)"))?;
-                    break;
-                }
-            }
-        }
+        cut_off(&plan.root)?;
     }
     Ok(sources)
+}
+
+/// Cuts the mount that `root` is on off the others that it shares what is mounted with. In a mount namespace of the
+/// caller's own.
+///
+/// # Errors
+/// The failing call.
+pub fn cut_off(root: &Path) -> Result<()> {
+    let root = std::fs::canonicalize(root).context(|| format!("realpath({root:?})"))?;
+    for directory in root.ancestors() {
+        match sys::mount(None, &c_path(directory)?, None, libc::MS_PRIVATE, None) {
+            // Not a mount point: the mount is further up.
+            Err(nix::Error::EINVAL) => {}
+            result => return result.context(|| format!("mount({directory:?}, MS_PRIVATE)")),
+        }
+    }
+    Ok(())
 }
 
 fn shared_source(planned: &Planned<'_>) -> Result<Option<Opened>> {

@@ -72,7 +72,7 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     }
     let size = if external.is_some() { None } else { daemon.images.container_size(size)? };
     host_channel::check(&mut host.host_channel)?;
-    let warnings = spec::validate(&host, &config)?;
+    let warnings = spec::validate(&host, &config, &daemon.settings.defaults)?;
     merge(&mut config, image.as_deref())?;
     resolve(daemon, &mut host)?;
     check_user_namespace(daemon, &host, image.as_deref(), external.as_ref())?;
@@ -152,8 +152,9 @@ fn resolve(daemon: &Daemon, host: &mut HostConfig) -> Result<()> {
         host.shm_size = SHM_SIZE;
     }
     if host.runtime.is_empty() {
-        host.runtime = "lcr".into();
+        host.runtime = daemon.settings.runtimes.default().into();
     }
+    daemon.settings.runtimes.find(&host.runtime)?;
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
     }

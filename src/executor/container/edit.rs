@@ -59,7 +59,7 @@ pub fn update(daemon: &Daemon, reference: &str, changes: &HostConfig) -> Result<
     if before.auto_remove && policy != Policy::No {
         return Err(Error::invalid("Restart policy cannot be updated because AutoRemove is enabled for the container"));
     }
-    let warnings = spec::validate(&host, &document.common_config.config)?;
+    let warnings = spec::validate(&host, &document.common_config.config, &daemon.settings.defaults)?;
     let mut new = document.clone();
     if let Some(extra) = &mut new.common_config.extra {
         extra.restart_policy = host.restart_policy.clone();

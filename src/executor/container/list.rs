@@ -16,6 +16,7 @@ use crate::modules::container::head::Mount;
 use crate::modules::container::run::{Phase, Run};
 use crate::modules::container::{Container, disk, document, document::Document, status};
 use crate::modules::image::driver::Driver;
+use crate::modules::runtime::choice::BUILT_IN;
 use crate::modules::spec;
 use crate::utils::json;
 use crate::utils::time::Timestamp;
@@ -43,7 +44,8 @@ pub fn list(daemon: &Daemon, query: &ListQuery) -> Result<impl Iterator<Item = C
         let wanted = !removed
             && (all || run.running || run.restarting)
             && filter.matches(&container.id, &name, &container.head, &run)
-            && has_one_of(daemon, &container, filter.volumes());
+            && has_one_of(daemon, &container, filter.volumes())
+            && (!filter.has_ports() || exposes_one_of(daemon, &container, &filter));
         wanted.then(|| {
             let mut row = summary(&container, &name, &run, now);
             if size {
@@ -77,6 +79,12 @@ fn has_one_of(daemon: &Daemon, container: &Container, volumes: &[String]) -> boo
     records.is_ok_and(|records| records.iter().any(|record| volumes.iter().any(|volume| is_it(volume, record))))
 }
 
+/// Whether it has a port that was asked for; one whose document is damaged has none that anybody knows of.
+fn exposes_one_of(daemon: &Daemon, container: &Container, filter: &Filter) -> bool {
+    let document = daemon.disk.document(&container.id);
+    document.is_ok_and(|document| filter.exposes(document.common_config.config.exposed_ports.keys()))
+}
+
 fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> ContainerSummary {
     let head = &container.head;
     ContainerSummary {
@@ -100,7 +108,7 @@ fn summary(container: &Container, name: &str, run: &Run, now: Timestamp) -> Cont
             restart_count: run.restart_count,
             started_at: run.started_at,
             finished_at: run.finished_at,
-            runtime: "lcr".into(),
+            runtime: head.runtime.as_deref().unwrap_or(BUILT_IN).into(),
             created_at: head.created,
             health: run.health.as_ref().map(|h| h.status.clone()).unwrap_or_default(),
         },

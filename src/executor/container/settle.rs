@@ -179,7 +179,12 @@ pub fn clean_up(daemon: &Daemon, container: &Container, pid: i32, start: u64, pa
     }
     // A disk that does not answer now may later.
     let is_told = !path.as_ref().is_err_and(|e| matches!(e.kind(), Kind::Os(_)));
-    let Err(e) = shim::clean_up(path.as_deref().unwrap_or_default(), pid, start, patience) else { return is_told };
+    // One that is no more configured has nothing to say.
+    let runtime = daemon.settings.runtimes.find(container.head.runtime.as_deref().unwrap_or_default());
+    let about = (&*daemon.disk.state_directory(&container.id), &*container.id);
+    let known = path.as_deref().unwrap_or_default();
+    let cleaned = shim::clean_up(known, pid, start, patience, &runtime.unwrap_or_default(), about);
+    let Err(e) = cleaned else { return is_told };
     log::error!("container {}: its processes are not cleaned up: {e}", container.id);
     match e.kind() {
         // Something has not ended, or no process could look after it at the moment.

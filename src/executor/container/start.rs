@@ -160,6 +160,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     let id = &container.id;
     let document = daemon.disk.document(id)?;
     let host = daemon.disk.host_config(id)?;
+    let runtime = daemon.settings.runtimes.find(&host.runtime)?;
     let config = &document.common_config.config;
     let mut root = Root::find(daemon, id, &document, &host)?;
     if let Some(overlay) = root.overlay.as_mut().filter(|_| host.auto_remove && kernel::version() >= (5, 10)) {
@@ -217,6 +218,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
         no_pivot: no_pivot(config, &host),
+        runtime,
         start_timeout_ms: u64::try_from(daemon.settings.start_timeout.as_millis()).unwrap_or(u64::MAX),
         clients: first.iter().map(|(streams, _)| streams.clone()).collect(),
         state_directory: state_directory.clone(),

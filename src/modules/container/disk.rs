@@ -131,7 +131,7 @@ impl Disk {
         let last = self.directory(id);
         let made = make_directory(&temporary)
             .and_then(|()| {
-                let (host, document) = (json::to_vec(new.host), json::to_vec(new.document));
+                let (host, document) = (written(new.host), json::to_vec(new.document));
                 let files = [(HOST_CONFIG, &host[..]), (NETWORK, b"{}"), (CONFIG, &document)];
                 atomic_file::fill_directory(&temporary, &files, FILE_MODE, durability)?;
                 // Not every file system writes these with the files above (btrfs); to one that does, these are done.
@@ -282,7 +282,7 @@ impl Disk {
     /// # Errors
     /// The failing call; the old one stays.
     pub fn save_host_config(&self, id: &str, host: &HostConfig) -> Result<()> {
-        self.rewrite(id, HOST_CONFIG, &json::to_vec(host))
+        self.rewrite(id, HOST_CONFIG, &written(host))
     }
 
     fn rewrite(&self, id: &str, name: &str, content: &[u8]) -> Result<()> {
@@ -437,6 +437,27 @@ fn make_directories(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).context(|| format!("mkdir({path:?})"))
 }
 
+/// A host configuration with the original's names for what docker spells in another way. Either is read.
+fn written(host: &HostConfig) -> Vec<u8> {
+    let bytes = json::to_vec(host);
+    let Ok(members) = json::parse::<serde_json::Map<String, serde_json::Value>>(&bytes) else { return bytes };
+    let spelling = |name: String| match name.as_str() {
+        "CpuShares" => "CPUShares".into(),
+        "CpuPeriod" => "CPUPeriod".into(),
+        "CpuQuota" => "CPUQuota".into(),
+        "CpuRealtimePeriod" => "CPURealtimePeriod".into(),
+        "CpuRealtimeRuntime" => "CPURealtimeRuntime".into(),
+        "BlkioDeviceReadIOps" => "BlkioDeviceReadIops".into(),
+        "BlkioDeviceWriteIOps" => "BlkioDeviceWriteIops".into(),
+        _ => name,
+    };
+    let mut written = serde_json::Map::new();
+    for (name, value) in members {
+        written.insert(spelling(name), value);
+    }
+    json::to_vec(&serde_json::Value::Object(written))
+}
+
 fn make_directory(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path).context(|| format!("mkdir({path:?})"))
 }
@@ -539,6 +560,19 @@ mod tests {
         disk.create(&new(&id, &document(&id, "web"), &host), Durability::Durable).unwrap();
         assert_eq!(disk.load(&id, false).unwrap().head.name, "web");
         assert_eq!(disk.host_config(&id).unwrap().memory, 5);
+        let host = HostConfig {
+            cpu_shares: 7,
+            blkio_device_read_iops: vec![Default::default()],
+            annotations: [("CpuShares".to_string(), "8".to_string())].into(),
+            ..host
+        };
+        disk.save_host_config(&id, &host).unwrap();
+        let text = std::fs::read_to_string(disk.directory(&id).join(HOST_CONFIG)).unwrap();
+        for part in ["\"CPUShares\":7", "\"BlkioDeviceReadIops\":[{", "\"CpuShares\":\"8\"", "\"CPURealtimePeriod\":0"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(disk.host_config(&id).unwrap(), host);
         assert!(disk.create(&new(&id, &document(&id, "web"), &host), Durability::Volatile).is_err());
         let found = disk.inventory().unwrap();
         assert_eq!((found.ids, found.garbage.len()), (vec![id.clone()], 0));

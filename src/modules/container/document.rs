@@ -10,6 +10,7 @@ use crate::api::oci::image::{Empty, Healthcheck};
 use crate::api::oci::runtime::Hooks;
 use crate::api::volume::MountRecord;
 use crate::error::{Error, Result};
+use crate::modules::runtime::choice::BUILT_IN;
 use crate::utils::id::is_full_id;
 use crate::utils::json;
 use crate::utils::json::Object;
@@ -101,6 +102,9 @@ pub struct Extra {
     /// Where on the host a channel of its own is mounted; empty without one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host_channel: String,
+    /// Its runtime; empty for the built-in one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub runtime: String,
 }
 
 /// What loading reads of `config.v2.json`; the same names, few of them.
@@ -156,6 +160,7 @@ impl Extra {
             syslog_facility,
             restart_policy: host.restart_policy.clone(),
             host_channel: host.host_channel.path_on_host.clone(),
+            runtime: Some(&host.runtime).filter(|name| *name != BUILT_IN).cloned().unwrap_or_default(),
         }
     }
 
@@ -165,7 +170,11 @@ impl Extra {
     }
 
     fn host_channel(&self) -> Option<Box<str>> {
-        Some(self.host_channel.as_str()).filter(|path| !path.is_empty()).map(Box::from)
+        set(&self.host_channel)
+    }
+
+    fn runtime(&self) -> Option<Box<str>> {
+        set(&self.runtime)
     }
 
     fn logging(&self) -> Logging {
@@ -200,6 +209,7 @@ impl Document {
             check: check(c.config.healthcheck.as_ref()),
             logging: extra.logging(),
             host_channel: extra.host_channel(),
+            runtime: extra.runtime(),
             mounts: c.mount_points.values().map(Into::into).collect(),
         }
     }
@@ -208,6 +218,10 @@ impl Document {
     pub fn image_id(&self) -> &str {
         bare(&self.image)
     }
+}
+
+fn set(text: &str) -> Option<Box<str>> {
+    Some(text).filter(|text| !text.is_empty()).map(Box::from)
 }
 
 /// One that nobody could have set is none.
@@ -262,6 +276,7 @@ pub fn load_head(bytes: &[u8], id: &str, host: impl FnOnce() -> Result<HostConfi
         check: check(c.config.healthcheck.as_ref()),
         logging: extra.logging(),
         host_channel: extra.host_channel(),
+        runtime: extra.runtime(),
         mounts: c.mount_points.values().map(Into::into).collect(),
         network_mode: extra.network_mode,
     })
@@ -304,6 +319,7 @@ mod tests {
         c.mount_points = mounts.map(|(path, mount)| (path.to_owned(), mount)).into();
         c.extra = Some(Extra {
             host_channel: String::new(),
+            runtime: "runc".into(),
             auto_remove: true,
             network_mode: "host".into(),
             log_size: 9000,

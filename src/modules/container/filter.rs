@@ -22,8 +22,28 @@ pub struct Filter {
     since: Option<Timestamp>,
     volume: Vec<String>,
     network: Vec<String>,
+    exposed: Option<Vec<Ports>>,
     /// Something was asked for that no container has.
     nothing: bool,
+}
+
+/// Ports from one to another, and their protocol.
+#[derive(Debug, PartialEq, Eq)]
+struct Ports(u16, u16, String);
+
+impl Ports {
+    /// `80`, `80-90`, each with `/tcp`, which it is without, or another protocol.
+    fn parse(text: &str) -> Option<Ports> {
+        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let port = |text: &str| text.parse().ok().filter(|_| !text.starts_with('+'));
+        let ports = Ports(port(first)?, port(last)?, protocol.to_ascii_lowercase());
+        (ports.0 <= ports.1 && matches!(ports.2.as_str(), "tcp" | "udp" | "sctp")).then_some(ports)
+    }
+
+    fn meet(&self, other: &Ports) -> bool {
+        self.0 <= other.1 && other.0 <= self.1 && self.2 == other.2
+    }
 }
 
 /// What else is there, for words that mean something by themselves.
@@ -77,6 +97,14 @@ impl Filter {
                     }
                     "volume" => f.volume.push(value.clone()),
                     "network" => f.network.push(value.clone()),
+                    "publish" | "expose" => {
+                        let ports = Ports::parse(value).ok_or_else(|| {
+                            let rule = "want PORT or FIRST-LAST, with or without /tcp, /udp or /sctp";
+                            Error::invalid(format!("invalid filter '{key}={value}': {rule}"))
+                        })?;
+                        // Of those that are published there are none.
+                        f.exposed.get_or_insert_default().extend((key == "expose").then_some(ports));
+                    }
                     // Swarm's, and only with that there are tasks.
                     "is-task" => match value.as_str() {
                         "true" | "1" => f.nothing = true,
@@ -103,7 +131,18 @@ impl Filter {
         &self.volume
     }
 
-    /// Whether a container passes, but for its [`Filter::volumes`].
+    /// Whether it was asked for ports, so that [`Filter::exposes`] has to be.
+    pub fn has_ports(&self) -> bool {
+        self.exposed.is_some()
+    }
+
+    /// Whether one of these ports was asked for.
+    pub fn exposes<'a>(&self, mut ports: impl Iterator<Item = &'a String>) -> bool {
+        let wanted = self.exposed.as_deref().unwrap_or_default();
+        ports.any(|port| Ports::parse(port).is_some_and(|port| wanted.iter().any(|wanted| wanted.meet(&port))))
+    }
+
+    /// Whether a container passes, but for its [`Filter::volumes`] and its ports.
     pub fn matches(&self, id: &str, name: &str, head: &Head, run: &Run) -> bool {
         let any = |list: &[String], test: &dyn Fn(&str) -> bool| list.is_empty() || list.iter().any(|v| test(v));
         let network = if head.network_mode.is_empty() { "default" } else { &head.network_mode };
@@ -155,6 +194,24 @@ mod tests {
         };
         let image = |name: &str| (name == "busybox").then(|| "i1".to_string());
         Filter::parse(&map, &World { image: &image, created: &created })
+    }
+
+    #[test]
+    fn ports() {
+        let exposed = ["80/tcp", "53/udp", "1000-2000"].map(String::from);
+        for (key, value, want) in [
+            ("expose", "80", true),
+            ("expose", "80/TCP", true),
+            ("expose", "80/udp", false),
+            ("expose", "50-60/udp", true),
+            ("expose", "81-999", false),
+            ("expose", "1500-1600", true),
+            ("publish", "80", false),
+        ] {
+            let filter = filter(&[(key, value)]).unwrap();
+            assert!(filter.has_ports() && filter.exposes(exposed.iter()) == want, "{key}={value}");
+        }
+        assert!(!filter(&[]).unwrap().has_ports());
     }
 
     #[test]
@@ -215,6 +272,9 @@ mod tests {
     fn unknown_words_are_refused() {
         assert!(filter(&[("is-task", "maybe")]).unwrap_err().to_string().contains("maybe"));
         assert!(filter(&[("colour", "red")]).unwrap_err().to_string().contains("colour"));
+        for bad in ["", "x", "80/x", "90-80", "80:80", "70000", "+80", "-80"] {
+            assert!(filter(&[("publish", bad)]).unwrap_err().to_string().contains(&format!("'publish={bad}'")));
+        }
         assert!(filter(&[("exited", "well")]).unwrap_err().to_string().contains("well"));
         assert_eq!(filter(&[("since", "nosuch")]).unwrap_err().kind(), crate::error::Kind::NotFound);
         assert!(filter(&[("status", "sleepy")]).unwrap_err().to_string().contains("sleepy"));

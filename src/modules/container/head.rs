@@ -45,6 +45,8 @@ pub struct Head {
     pub logging: Logging,
     /// Where on the host a channel of its own is mounted.
     pub host_channel: Option<Box<str>>,
+    /// Its runtime; `None` for the built-in one.
+    pub runtime: Option<Box<str>>,
     /// What is mounted in it.
     pub mounts: Box<[Mount]>,
 }

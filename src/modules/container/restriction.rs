@@ -21,7 +21,6 @@ pub fn check(request: &CreateRequest) -> Result<()> {
         return Err(later(name));
     }
     network(&host.network_mode)?;
-    runtime(host)?;
     mounts(host)
 }
 
@@ -32,13 +31,6 @@ fn network(mode: &str) -> Result<()> {
         "" | "default" | "none" | "host" => Ok(()),
         _ if mode.strip_prefix("container:").is_some_and(|name| !name.is_empty()) => Ok(()),
         _ => Err(later(&format!("network {mode:?} (--network)"))),
-    }
-}
-
-fn runtime(host: &HostConfig) -> Result<()> {
-    match host.runtime.as_str() {
-        "" | "lcr" => Ok(()),
-        other => Err(Error::new(Kind::Unsupported, format!("runtime {other:?} (--runtime): only lcr is built in"))),
     }
 }
 
@@ -87,7 +79,6 @@ mod tests {
             (r#"{"Init":true}"#, "--init"),
             (r#"{"NetworkMode":"bridge"}"#, "bridge"),
             (r#"{"NetworkMode":"container:"}"#, "container:"),
-            (r#"{"Runtime":"kata"}"#, "kata"),
             (r#"{"DeviceRequests":[{}]}"#, "--gpus"),
         ] {
             let e = checked(host).unwrap_err();

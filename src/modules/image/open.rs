@@ -157,11 +157,19 @@ fn read_layer(directories: &Directories, id: &str, verify: bool) -> Result<Recor
 }
 
 fn read_image(directories: &Directories, index: &Index, id: &str) -> Result<Image> {
-    let image = record::load(directories, id)?;
-    match image.layers.iter().find(|layer| !index.layers.contains_key(*layer)) {
-        Some(layer) => Err(Error::corrupt(format!("its layer {layer} is missing"))),
-        None => Ok(image),
+    let mut image = record::load(directories, id)?;
+    let mut size = 0;
+    for layer in &image.layers {
+        let Some(record) = index.layers.get(layer) else {
+            return Err(Error::corrupt(format!("its layer {layer} is missing")));
+        };
+        size += record.unpacked_size;
     }
+    // Not kept, or lost with the names: it is whole all the same.
+    if image.size == 0 {
+        image.size = size;
+    }
+    Ok(image)
 }
 
 /// A name belongs to one image. Two have it after a crash while it moved: the one that was written last keeps it.

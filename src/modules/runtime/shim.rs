@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Kind, Result, errno_text};
 use crate::utils::json;
 use crate::utils::sys::poll::{POLLIN, PollSet};
 use crate::utils::sys::{descriptor, process, sealed_exe, socket};
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -127,7 +128,7 @@ fn abandon(launch: &Launch, mut child: Child, e: Error) -> Error {
     if path.is_empty() {
         return e;
     }
-    match clean_up(&path, 0, 0, PATIENCE) {
+    match clean_up(&path, 0, 0, PATIENCE, &launch.runtime, (&launch.state_directory, &launch.id)) {
         Ok(()) => e,
         Err(left) => {
             let kind = e.kind();
@@ -373,14 +374,24 @@ pub fn read_exit(directory: &Path) -> Result<Option<Exit>> {
 }
 
 /// After a shim died without an exit: kills what its container left in the cgroup `cgroups_path` and removes the
-/// cgroup. Runs the engine in a process of its own (the shim applet with a clean-up order).
+/// cgroup. Runs the engine in a process of its own (the shim applet with a clean-up order). A `runtime` as in a launch forgets
+/// the container of that state directory and id.
 ///
 /// # Errors
 /// `Kind::Timeout` when something has not ended after `patience`; what that process reports.
-pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64, patience: Duration) -> Result<()> {
-    let patience = patience.as_millis().to_string();
-    order(&["cleanup", cgroups_path, &pid.to_string(), &start_time.to_string(), &patience])
-        .context(|| format!("cleaning up {cgroups_path:?}"))
+pub fn clean_up(
+    cgroups_path: &str,
+    pid: i32,
+    start_time: u64,
+    patience: Duration,
+    runtime: &[String],
+    (directory, id): (&Path, &str),
+) -> Result<()> {
+    let mut words: Vec<OsString> = vec!["cleanup".into(), cgroups_path.into()];
+    words.extend([pid.to_string().into(), start_time.to_string().into(), patience.as_millis().to_string().into()]);
+    words.extend([id.into(), directory.into()]);
+    words.extend(runtime.iter().map(OsString::from));
+    order(&words).context(|| format!("cleaning up {cgroups_path:?}"))
 }
 
 /// Removes the cgroup `path`, a parent of containers', wherever it is empty. Runs as [`clean_up`].
@@ -388,7 +399,7 @@ pub fn clean_up(cgroups_path: &str, pid: i32, start_time: u64, patience: Duratio
 /// # Errors
 /// What that process reports; a cgroup that is in use is none.
 pub fn prune(path: &str) -> Result<()> {
-    order(&["prune", path]).context(|| format!("removing the empty cgroup {path:?}"))
+    order(&["prune".into(), path.into()]).context(|| format!("removing the empty cgroup {path:?}"))
 }
 
 /// Tries whether overlayfs works on the file system of `directory`, which is empty and is left full. `None` when it does,
@@ -404,7 +415,7 @@ pub fn try_overlay(directory: &Path) -> Result<Option<String>> {
 }
 
 /// Runs the shim applet for one order.
-fn order(words: &[&str]) -> Result<()> {
+fn order(words: &[OsString]) -> Result<()> {
     let mut command = command()?;
     command.args(words);
     ordered(command).map(drop)

@@ -2,6 +2,7 @@
 
 use super::system;
 use crate::api::container::HostConfig;
+use crate::api::oci::runtime::Capabilities;
 use crate::error::{Error, Result};
 use crate::utils::capability::NAMES;
 
@@ -23,11 +24,17 @@ const DEFAULT: [&str; 14] = [
     "AUDIT_WRITE",
 ];
 
-/// The capabilities of a container, as `CAP_…`.
+/// What a container has by default, as `CAP_…`.
+pub(super) fn built_in(system: bool) -> Vec<String> {
+    let more = if system { &system::CAPABILITIES[..] } else { &[] };
+    prefixed(&[&DEFAULT[..], more].concat())
+}
+
+/// The bounding set of a container, as `CAP_…`; `base` is what it has unless it is asked for another.
 ///
 /// Dropping `all` begins with none, adding `all` with every one of this process's bounding set; then names are added,
 /// then names are dropped.
-pub(super) fn of_container(host: &HostConfig) -> Result<Vec<String>> {
+pub(super) fn of_container(host: &HostConfig, base: &Capabilities) -> Result<Vec<String>> {
     let add = parse(&host.cap_add, "add")?;
     let drop = parse(&host.cap_drop, "drop")?;
     if host.privileged {
@@ -36,8 +43,7 @@ pub(super) fn of_container(host: &HostConfig) -> Result<Vec<String>> {
     let mut set: Vec<&str> = match (add.all, drop.all) {
         (true, _) => bounding(),
         (false, true) => Vec::new(),
-        (false, false) if host.system_container => [&DEFAULT[..], &system::CAPABILITIES].concat(),
-        (false, false) => DEFAULT.to_vec(),
+        (false, false) => base.bounding.iter().filter_map(|name| Some(&name[name.find('_')? + 1..])).collect(),
     };
     for name in add.names {
         if !set.contains(&name) {
@@ -51,6 +57,22 @@ pub(super) fn of_container(host: &HostConfig) -> Result<Vec<String>> {
 /// Every capability that this process may hand on.
 pub(super) fn all() -> Vec<String> {
     prefixed(&bounding())
+}
+
+/// All five sets for a bounding set that came from `base`: what was added to that one is effective and permitted, and what
+/// was taken from it is nowhere.
+pub(super) fn sets(base: &Capabilities, bounding: &[String]) -> Capabilities {
+    let of = |list: &[String], added: bool| {
+        let has = |name: &String| list.contains(name) || (added && !base.bounding.contains(name));
+        bounding.iter().filter(|name| has(name)).cloned().collect()
+    };
+    Capabilities {
+        effective: of(&base.effective, true),
+        permitted: of(&base.permitted, true),
+        inheritable: of(&base.inheritable, false),
+        ambient: of(&base.ambient, false),
+        bounding: bounding.to_vec(),
+    }
 }
 
 fn prefixed(names: &[&str]) -> Vec<String> {
@@ -96,7 +118,8 @@ mod tests {
 
     fn caps(add: &[&str], drop: &[&str]) -> Result<Vec<String>> {
         let own = |l: &[&str]| l.iter().map(|s| s.to_string()).collect();
-        of_container(&HostConfig { cap_add: own(add), cap_drop: own(drop), ..HostConfig::default() })
+        let base = Capabilities { bounding: built_in(false), ..Capabilities::default() };
+        of_container(&HostConfig { cap_add: own(add), cap_drop: own(drop), ..HostConfig::default() }, &base)
     }
 
     #[test]

@@ -36,18 +36,23 @@ pub(super) struct Devices {
     pub rules: Vec<DeviceRule>,
 }
 
-/// Looks at the host's devices as they are now.
-pub(super) fn of_container(host: &HostConfig) -> Result<Devices> {
-    let mut devices = Devices::default();
+/// The rules of a container that asks for nothing.
+pub(super) fn built_in() -> Vec<DeviceRule> {
+    let mut rules =
+        vec![rule(false, "a", None, None, "rwm"), rule(true, "c", None, None, "m"), rule(true, "b", None, None, "m")];
+    rules.extend(DEFAULT.map(|(major, minor)| rule(true, "c", Some(major), minor, "rwm")));
+    rules
+}
+
+/// Looks at the host's devices as they are now; `rules` and `nodes` are the template's.
+pub(super) fn of_container(host: &HostConfig, rules: Vec<DeviceRule>, nodes: Vec<Device>) -> Result<Devices> {
+    let nodes = nodes.into_iter().map(|device| (PathBuf::from(&device.path), device)).map(|(path, d)| (d, path));
+    let mut devices = Devices { nodes: nodes.collect(), rules };
     if host.privileged {
+        devices = Devices::default();
         devices.rules.push(rule(true, "a", None, None, "rwm"));
         // What vanishes while /dev is read is not an error.
         let _ = collect(Path::new("/dev"), Path::new("/dev"), DEPTH, &mut devices.nodes);
-    } else {
-        devices.rules.push(rule(false, "a", None, None, "rwm"));
-        devices.rules.push(rule(true, "c", None, None, "m"));
-        devices.rules.push(rule(true, "b", None, None, "m"));
-        devices.rules.extend(DEFAULT.map(|(major, minor)| rule(true, "c", Some(major), minor, "rwm")));
     }
     for mapping in &host.devices {
         let inside = validate_mapping(mapping)?;
@@ -188,6 +193,10 @@ pub(super) fn parse_rule(text: &str) -> Result<DeviceRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_container(host: &HostConfig) -> Result<Devices> {
+        super::of_container(host, built_in(), Vec::new())
+    }
 
     fn mapping(host: &str, inside: &str, access: &str) -> DeviceMapping {
         DeviceMapping { path_on_host: host.into(), path_in_container: inside.into(), cgroup_permissions: access.into() }

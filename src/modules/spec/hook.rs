@@ -34,13 +34,16 @@ pub fn load(path: &str) -> Result<Hooks> {
     let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
     read.context(|| format!("read({path:?})"))?;
     let hooks: Hooks = json::parse(&bytes).map_err(|e| bad(&e.to_string()))?;
-    if points(&hooks).iter().map(|(_, list)| list.len()).sum::<usize>() > MOST {
-        return Err(bad(&format!("more than {MOST} hooks")));
-    }
-    for (point, list) in points(&hooks) {
-        list.iter().try_for_each(check).map_err(|e| bad(&format!("{point}: {e}")))?;
-    }
+    check_all(&hooks).map_err(|e| bad(&e.to_string()))?;
     Ok(hooks)
+}
+
+/// As [`load`] checks those of a file.
+pub(super) fn check_all(hooks: &Hooks) -> Result<()> {
+    if points(hooks).iter().map(|(_, list)| list.len()).sum::<usize>() > MOST {
+        return Err(Error::invalid(format!("more than {MOST} hooks")));
+    }
+    points(hooks).iter().try_for_each(|(point, list)| list.iter().try_for_each(check).context(|| point.to_string()))
 }
 
 fn points(hooks: &Hooks) -> [(&str, &[Hook]); 6] {
@@ -82,7 +85,7 @@ fn check(hook: &Hook) -> Result<()> {
     Ok(())
 }
 
-/// The daemon's hooks, then the container's.
+/// The daemon's hooks (or a template's), then the container's (or the daemon's).
 pub(super) fn merge(global: Option<&Hooks>, own: Option<&Hooks>) -> Option<Hooks> {
     let (Some(first), Some(second)) = (global, own) else { return global.or(own).cloned() };
     let both = |list: fn(&Hooks) -> &[Hook]| [list(first), list(second)].concat();

@@ -31,6 +31,12 @@ fn rlimit(ulimit: &Ulimit) -> Result<Rlimit> {
     Ok(Rlimit { kind: format!("RLIMIT_{}", name.to_ascii_uppercase()), hard, soft })
 }
 
+/// Whether a limit of a document is of a kind that there is, and in order.
+pub(super) fn known(limit: &Rlimit) -> bool {
+    let name = limit.kind.strip_prefix("RLIMIT_").unwrap_or_default().to_ascii_lowercase();
+    (name == "as" || Ulimit::NAMES.contains(&name.as_str())) && limit.soft <= limit.hard
+}
+
 pub(super) fn validate_ulimits(ulimits: &[Ulimit]) -> Result<()> {
     for (n, ulimit) in ulimits.iter().enumerate() {
         rlimit(ulimit)?;
@@ -54,35 +60,39 @@ const IPC_SYSCTLS: [&str; 8] = [
 
 /// Only parameters that belong to a namespace of the container, and only when that one is its own.
 pub(super) fn validate_sysctls(host: &HostConfig) -> Result<()> {
-    for name in host.sysctls.keys() {
-        // A slash would be a path separator below /proc/sys.
-        let plain = !name.contains(['/', '\0']) && !name.split('.').any(str::is_empty);
-        let (known, namespace, shared) = if IPC_SYSCTLS.contains(&name.as_str()) || name.starts_with("fs.mqueue.") {
-            (true, "IPC", mode(&host.ipc_mode) == Mode::Host)
-        } else if name.starts_with("net.") {
-            (true, "network", mode(&host.network_mode) == Mode::Host)
-        } else if name == "kernel.pid_max" {
-            let (major, minor) = kernel::OWN_PID_MAX;
-            if kernel::version() < kernel::OWN_PID_MAX {
-                return Err(Error::invalid(format!(
-                    "sysctl {name:?} belongs to the whole host before Linux {major}.{minor}"
-                )));
-            }
-            (true, "PID", mode(&host.pid_mode) == Mode::Host)
-        } else {
-            (false, "", false)
-        };
-        if !known || !plain {
-            return Err(Error::invalid(format!("sysctl {name:?} is not in a namespace of the container")));
-        }
-        if shared {
-            return Err(Error::invalid(format!("sysctl {name:?} is not allowed in the host's {namespace} namespace")));
-        }
-    }
+    host.sysctls.keys().try_for_each(|name| check_sysctl(host, name))?;
     match host.sysctls.iter().find(|(_, value)| value.contains('\0')) {
         Some((name, _)) => Err(Error::invalid(format!("the value of sysctl {name:?} holds a NUL"))),
         None => Ok(()),
     }
+}
+
+/// Checks one of [`validate_sysctls`].
+pub(super) fn check_sysctl(host: &HostConfig, name: &str) -> Result<()> {
+    // A slash would be a path separator below /proc/sys.
+    let plain = !name.contains(['/', '\0']) && !name.split('.').any(str::is_empty);
+    let (known, namespace, shared) = if IPC_SYSCTLS.contains(&name) || name.starts_with("fs.mqueue.") {
+        (true, "IPC", mode(&host.ipc_mode) == Mode::Host)
+    } else if name.starts_with("net.") {
+        (true, "network", mode(&host.network_mode) == Mode::Host)
+    } else if name == "kernel.pid_max" {
+        let (major, minor) = kernel::OWN_PID_MAX;
+        if kernel::version() < kernel::OWN_PID_MAX {
+            return Err(Error::invalid(format!(
+                "sysctl {name:?} belongs to the whole host before Linux {major}.{minor}"
+            )));
+        }
+        (true, "PID", mode(&host.pid_mode) == Mode::Host)
+    } else {
+        (false, "", false)
+    };
+    if !known || !plain {
+        return Err(Error::invalid(format!("sysctl {name:?} is not in a namespace of the container")));
+    }
+    if shared {
+        return Err(Error::invalid(format!("sysctl {name:?} is not allowed in the host's {namespace} namespace")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

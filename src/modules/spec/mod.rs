@@ -19,6 +19,7 @@ mod resource;
 pub mod seccomp_profile;
 mod security;
 mod system;
+mod template;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -34,7 +35,7 @@ pub use validate::validate;
 pub use volume::{Stored, check_driver, destination, stored};
 
 use crate::api::container::{ContainerConfig, HostConfig, Ulimit};
-use crate::api::oci::runtime::{Hooks, Linux, Mount, Root, Spec};
+use crate::api::oci::runtime::{Capabilities, Hooks, Linux, Mount, Root, Spec};
 use crate::api::volume::MountRecord;
 use crate::error::Result;
 use crate::modules::remap::Remap;
@@ -109,7 +110,7 @@ pub struct Defaults {
     pub cgroup_parent: String,
     /// Limits that a container has unless it sets its own of the same name.
     pub ulimits: Vec<Ulimit>,
-    /// File mode creation mask; the kernel's 0022 when absent.
+    /// File mode creation mask; the template's when absent.
     pub umask: Option<u32>,
     /// A profile in docker's format in place of the built-in one.
     pub seccomp_profile: Option<PathBuf>,
@@ -117,6 +118,8 @@ pub struct Defaults {
     pub hooks: Option<Hooks>,
     /// The user namespace of containers that do not ask for the host's.
     pub remap: Option<Remap>,
+    /// The operator's templates; see [`Defaults::load_files`].
+    pub files: template::Files,
 }
 
 /// Version of the OCI runtime specification that documents name.
@@ -140,9 +143,10 @@ pub fn annotations(
     if host.system_container {
         all.insert(system::ANNOTATION.into(), "true".into());
     }
-    let umask = match defaults.umask {
-        None | Some(0o022) => "normal",
-        Some(0o027) => "secure",
+    let file = defaults.file(host.system_container);
+    let umask = match defaults.umask.or(file.and_then(|file| file.process.as_ref()?.user.umask)) {
+        Some(0o022) => "normal",
+        None | Some(0o027) => "secure",
         Some(_) => "", // neither of the two that have a word
     };
     let network = if host.network_mode.is_empty() { "none" } else { &host.network_mode };
@@ -167,6 +171,9 @@ pub fn annotations(
         // Of syslog they were written down when the tag was made.
         _ => {}
     }
+    for (name, value) in file.iter().flat_map(|file| &file.annotations) {
+        all.entry(name.clone()).or_insert_with(|| value.clone());
+    }
     all
 }
 
@@ -181,38 +188,50 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
     let remap = remap_of(host, input.defaults)?;
     let remap = remap.as_ref();
     let security = security::parse(&host.security_opt)?;
-    let capabilities = capability::of_container(host)?;
-    let devices = device::of_container(host)?;
-    let (masked_paths, readonly_paths) = paths::hidden(host);
+    let base = input.defaults.template(host.system_container)?;
+    let process = base.process.unwrap_or_default();
+    let linux = base.linux.unwrap_or_default();
+    let resources = linux.resources.unwrap_or_default();
+    let capabilities =
+        capability::of_container(host, process.capabilities.as_ref().unwrap_or(&Capabilities::default()))?;
+    let devices = device::of_container(host, resources.devices.clone(), linux.devices)?;
+    let (masked_paths, readonly_paths) = paths::hidden(host, linux.masked_paths, linux.readonly_paths);
     // The kernel refuses nodes in a user namespace: the host's are shown there, each under its name inside.
     let (shown, made) = match remap {
         Some(_) => (devices.nodes, Vec::new()),
         None => (Vec::new(), devices.nodes),
     };
-    let own_uts = namespace::own(&host.uts_mode);
+    let namespaces = namespace::of_container(linux.namespaces, host, input.namespaces, remap.is_some())?;
+    let own_uts = namespaces.iter().any(|n| n.kind == "uts" && n.path.as_os_str().is_empty());
+    let mut sysctl = linux.sysctl;
+    sysctl.retain(|name, _| limit::check_sysctl(host, name).is_ok());
+    sysctl.extend(host.sysctls.clone());
+    let propagation = mount::rootfs_propagation(input)?;
+    let hooks = hook::merge(base.hooks.as_ref(), input.defaults.hooks.as_ref());
     let annotations = given_annotations(config, host);
     Ok(Spec {
         oci_version: OCI_VERSION.into(),
-        process: Some(process::of_container(input, &security, &capabilities, &annotations)?),
+        process: Some(process::of_container(process, input, &security, &capabilities, &annotations)?),
         root: Some(Root { path: input.rootfs.to_owned(), readonly: host.readonly_rootfs }),
         hostname: if own_uts { input.hostname.to_owned() } else { String::new() },
         domainname: if own_uts { config.domainname.clone() } else { String::new() },
-        mounts: mount::of_container(input, remap, &shown)?,
-        hooks: hook::merge(input.defaults.hooks.as_ref(), input.hooks),
+        mounts: mount::of_container(base.mounts, input, remap, &shown)?,
+        hooks: hook::merge(hooks.as_ref(), input.hooks),
         annotations: self::annotations(config, host, input.defaults, input.log_path),
         linux: Some(Linux {
-            sysctl: host.sysctls.clone(),
-            resources: Some(resource::of_container(host, devices.rules)?),
+            sysctl,
+            resources: Some(resource::over(resources, resource::of_container(host, devices.rules)?)),
             cgroups_path: resource::cgroups_path(input)?,
             uid_mappings: remap.map(|remap| remap.uids.mapping()).into_iter().collect(),
             gid_mappings: remap.map(|remap| remap.gids.mapping()).into_iter().collect(),
-            namespaces: namespace::of_container(host, input.namespaces, remap.is_some())?,
+            namespaces,
             devices: made.into_iter().map(|(device, _)| device).collect(),
-            seccomp: security::seccomp(&security, host.privileged, input.defaults, &capabilities)?,
-            rootfs_propagation: mount::rootfs_propagation(input)?.to_owned(),
+            seccomp: security::seccomp(&security, host.privileged, input.defaults, linux.seccomp, &capabilities)?,
+            rootfs_propagation: if propagation.is_empty() { linux.rootfs_propagation } else { propagation.into() },
             masked_paths,
             readonly_paths,
-            ..Linux::default()
+            mount_label: linux.mount_label,
+            time_offsets: linux.time_offsets,
         }),
     })
 }

@@ -13,8 +13,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 const SHM_SIZE: i64 = 64 << 20;
-/// Group of terminals, as everywhere.
-const TTY: u32 = 5;
+/// Belongs to the IPC namespace.
+const SHM: &str = "/dev/shm";
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
     Mount {
@@ -32,8 +32,10 @@ fn bind(destination: &str, source: &Path) -> Result<Mount> {
     Ok(mount(destination, "bind", source, &["rbind", "rprivate"]))
 }
 
-/// All mounts of a container, `devices` of the host among them. Makes the missing sources of `-v`.
+/// All mounts of a container: those of the template, `base`, `devices` of the host among the others. Makes the missing
+/// sources of `-v`.
 pub(super) fn of_container(
+    base: Vec<Mount>,
     input: &Input<'_>,
     remap: Option<&Remap>,
     devices: &[(Device, PathBuf)],
@@ -52,7 +54,7 @@ pub(super) fn of_container(
     check_sources(&wanted)?;
     let wanted: Vec<Mount> = wanted.into_iter().map(|w| w.mount).collect();
     let over_dev = wanted.iter().any(|m| m.destination == "/dev");
-    let mut mounts = template(input, remap)?;
+    let mut mounts = template(base, input, remap)?;
     mounts.retain(|m| input.image_mounts.iter().all(|own| own.destination != m.destination));
     mounts.extend_from_slice(input.image_mounts);
     for (device, source) in devices {
@@ -130,23 +132,39 @@ fn make_source(path: &Path, remap: Option<&Remap>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn template(input: &Input<'_>, remap: Option<&Remap>) -> Result<Vec<Mount>> {
-    let access: &[&str] = if input.host.privileged { &[] } else { &["ro"] };
-    let kernel_files = [&["nosuid", "noexec", "nodev"], access].concat();
-    let mut mounts = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+/// Those of every container. What depends on the kernel and on the container comes to them in [`template`].
+pub(super) fn built_in() -> Vec<Mount> {
+    let kernel_files = ["nosuid", "noexec", "nodev", "ro"];
+    let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    vec![
+        mount("/proc", "proc", "proc", &kernel_files[..3]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        mount("/dev/pts", "devpts", "devpts", &terminals),
         mount("/sys", "sysfs", "sysfs", &kernel_files),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &kernel_files),
-    ];
-    if remap.is_none_or(|remap| remap.gids.to_host("group", TTY).is_ok()) {
-        mounts[2].options.push(format!("gid={TTY}"));
+    ]
+}
+
+fn template(base: Vec<Mount>, input: &Input<'_>, remap: Option<&Remap>) -> Result<Vec<Mount>> {
+    let mut mounts = base;
+    let unmapped = |o: &str| match (o.strip_prefix("gid=").map(str::parse), remap) {
+        (Some(Ok(gid)), Some(remap)) => remap.gids.to_host("group", gid).is_err(),
+        _ => false,
+    };
+    let size = if input.host.system_container { system::half_of_memory(input.host) } else { None };
+    for mount in &mut mounts {
+        match mount.kind.as_str() {
+            "devpts" => mount.options.retain(|o| !unmapped(o)),
+            "proc" | "sysfs" | "cgroup" if input.host.privileged => mount.options.retain(|o| o != "ro"),
+            _ if mount.destination == "/dev" && size.is_some() => {
+                mount.options.retain(|o| !o.starts_with("size="));
+                mount.options.extend(size.clone());
+            }
+            _ => {}
+        }
     }
+    let first = mounts.len();
     if input.host.system_container {
-        let size = system::half_of_memory(input.host);
-        mounts[1].options.retain(|o| size.is_none() || !o.starts_with("size="));
-        mounts[1].options.extend(size);
         mounts.extend(system::mounts(input.host));
         mounts.extend(system::writable_parameters(input.host));
     }
@@ -159,6 +177,10 @@ fn template(input: &Input<'_>, remap: Option<&Remap>) -> Result<Vec<Mount>> {
     mounts.extend(message_queues(input, remap)?);
     mounts.extend(shm(input)?);
     mounts.extend(network_files(input.files)?);
+    // A template may have some of these itself; ours are what was asked for.
+    let own = mounts.split_off(first);
+    mounts.retain(|m| m.kind != "mqueue" && m.destination != SHM && own.iter().all(|o| o.destination != m.destination));
+    mounts.extend(own);
     Ok(mounts)
 }
 
@@ -176,21 +198,20 @@ fn message_queues(input: &Input<'_>, remap: Option<&Remap>) -> Result<Option<Mou
     Ok(Some(mount(AT, "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])))
 }
 
-/// `/dev/shm` belongs to the IPC namespace: own, the host's, a peer's, or none.
+/// [`SHM`]: own, the host's, a peer's, or none.
 fn shm(input: &Input<'_>) -> Result<Option<Mount>> {
-    const AT: &str = "/dev/shm";
     if let Some(directory) = &input.namespaces.shm {
-        return bind(AT, directory).map(Some);
+        return bind(SHM, directory).map(Some);
     }
-    let host = Path::new(AT);
+    let host = Path::new(SHM);
     match mode(&input.host.ipc_mode) {
-        Mode::Host if host.is_dir() => return bind(AT, host).map(Some),
+        Mode::Host if host.is_dir() => return bind(SHM, host).map(Some),
         _ if input.host.ipc_mode == "none" => return Ok(None),
         _ => {}
     }
     let size = if input.host.shm_size == 0 { SHM_SIZE } else { input.host.shm_size };
     let size = format!("size={size}");
-    Ok(Some(mount(AT, "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])))
+    Ok(Some(mount(SHM, "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])))
 }
 
 /// Checks at creation what can be known then: `-v` sources may still be made, others must be there.

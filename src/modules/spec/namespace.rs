@@ -5,7 +5,9 @@ use crate::api::container::{ContainerConfig, HostConfig};
 use crate::api::oci::runtime::Namespace;
 use crate::error::{Error, Kind, Result};
 use crate::modules::remap::Remap;
-use std::path::PathBuf;
+
+/// What a container has of its own.
+const KINDS: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
 
 /// The parts of a mode such as `container:ID`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,30 +149,59 @@ pub fn remap_of(host: &HostConfig, defaults: &Defaults) -> Result<Option<Remap>>
     Ok(Some(remap))
 }
 
-/// The namespaces to make or join. Those that this kernel was built without and that nobody asked for are left out:
+/// The namespaces of a container that asks for nothing.
+pub(super) fn built_in() -> Vec<Namespace> {
+    KINDS.map(|kind| Namespace { kind: kind.into(), ..Namespace::default() }).to_vec()
+}
+
+/// Checks a template's: a container must be asked before it has one of the host's, and its users are the daemon's affair.
+pub(super) fn check(template: &[Namespace]) -> Result<()> {
+    let has = |kind: &str| template.iter().any(|n| n.kind == kind);
+    if let Some(missing) = KINDS.iter().find(|kind| **kind != "cgroup" && !has(kind)) {
+        let text = "is missing: containers have the host's when they are asked to, as by --pid=host";
+        return Err(Error::invalid(format!("{missing:?} {text}")));
+    }
+    match has("user") {
+        true => Err(Error::invalid("\"user\" is not for a template: use the daemon's --userns-remap")),
+        false => Ok(()),
+    }
+}
+
+/// The namespaces to make or join, of those of the template. Those that this kernel was built without and that nobody asked for are left out:
 /// boards without System V IPC or cgroup namespaces have nothing to isolate there. With `user` there is a user
 /// namespace: that of the containers whose namespaces are joined, or there would be no rights over these.
-pub(super) fn of_container(host: &HostConfig, joined: &JoinedNamespaces, user: bool) -> Result<Vec<Namespace>> {
+pub(super) fn of_container(
+    template: Vec<Namespace>,
+    host: &HostConfig,
+    joined: &JoinedNamespaces,
+    user: bool,
+) -> Result<Vec<Namespace>> {
+    let mut template = template;
     let rows = [
-        ("pid", host.pid_mode.as_str(), &joined.pid),
-        ("network", &host.network_mode, &joined.network),
-        ("ipc", &host.ipc_mode, &joined.ipc),
-        ("uts", &host.uts_mode, &joined.uts),
-        ("mount", "", &None),
-        ("cgroup", &host.cgroupns_mode, &joined.cgroup),
+        (host.pid_mode.as_str(), &joined.pid),
+        (&host.network_mode, &joined.network),
+        (&host.ipc_mode, &joined.ipc),
+        (&host.uts_mode, &joined.uts),
+        ("", &None),
+        (&host.cgroupns_mode, &joined.cgroup),
     ];
     let mut namespaces = Vec::with_capacity(rows.len() + 1);
-    for (kind, value, path) in rows {
+    for (kind, (value, path)) in KINDS.into_iter().zip(rows) {
+        let given = template.iter().position(|n| n.kind == kind).map(|at| template.remove(at));
         let path = match mode(value) {
             Mode::Host => continue,
             Mode::Own if matches!(kind, "ipc" | "cgroup") && !kernel::has_namespace(kind) => continue,
-            Mode::Own => PathBuf::new(),
+            Mode::Own => match given {
+                None if value.is_empty() => continue,
+                given => given.unwrap_or_default().path,
+            },
             Mode::Container(name) => path
                 .clone()
                 .ok_or_else(|| Error::internal(format!("no {kind} namespace was given for container {name:?}")))?,
         };
         namespaces.push(Namespace { kind: kind.into(), path });
     }
+    namespaces.extend(template);
     if user {
         namespaces.push(Namespace { kind: "user".into(), path: joined.user.clone().unwrap_or_default() });
     }

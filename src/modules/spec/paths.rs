@@ -4,7 +4,7 @@ use crate::api::container::HostConfig;
 
 /// The specification's usual ones and those of vendor kernels that leak across containers; missing ones are skipped
 /// by the engine.
-const MASKED: [&str; 33] = [
+pub(super) const MASKED: [&str; 33] = [
     "/proc/acpi",
     "/proc/config.gz",
     "/proc/cpuirqstat",
@@ -40,7 +40,7 @@ const MASKED: [&str; 33] = [
     "/sys/firmware",
 ];
 
-const READONLY: [&str; 7] = [
+pub(super) const READONLY: [&str; 7] = [
     "/proc/asound",
     "/proc/bus",
     "/proc/fs",
@@ -50,16 +50,14 @@ const READONLY: [&str; 7] = [
     "/proc/sysrq-trigger",
 ];
 
-/// Masked and read-only paths: none for a privileged container, the request's lists where it has them.
-pub(super) fn hidden(host: &HostConfig) -> (Vec<String>, Vec<String>) {
+/// Masked and read-only paths: none for a privileged container, the request's lists where it has them, else the
+/// template's.
+pub(super) fn hidden(host: &HostConfig, masked: Vec<String>, readonly: Vec<String>) -> (Vec<String>, Vec<String>) {
     if host.privileged {
         return (Vec::new(), Vec::new());
     }
-    let list = |given: &Option<Vec<String>>, default: &[&str]| match given {
-        Some(list) => list.clone(),
-        None => default.iter().map(|s| s.to_string()).collect(),
-    };
-    (list(&host.masked_paths, &MASKED), list(&host.readonly_paths, &READONLY))
+    let list = |given: &Option<Vec<String>>, template| given.clone().unwrap_or(template);
+    (list(&host.masked_paths, masked), list(&host.readonly_paths, readonly))
 }
 
 /// A path as the words say it: without `.`, doubled slashes and `..` (which goes up within the path). Empty when
@@ -87,7 +85,8 @@ mod tests {
     #[test]
     fn requests_replace_the_lists() {
         let mut host = HostConfig { masked_paths: Some(vec![]), ..HostConfig::default() };
-        assert_eq!(hidden(&host), (vec![], READONLY.map(String::from).to_vec()));
+        let hidden = |host: &HostConfig| hidden(host, vec!["/a".into()], vec!["/b".into()]);
+        assert_eq!(hidden(&host), (vec![], vec!["/b".into()]));
         host.privileged = true;
         assert_eq!(hidden(&host), (vec![], vec![]));
     }

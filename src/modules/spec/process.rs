@@ -8,15 +8,18 @@ use crate::api::oci::runtime::{Capabilities, ConsoleSize, Process, Spec, User};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const TERM: &str = "TERM=xterm";
-/// The file mode creation mask where the daemon's settings name none: a container must not inherit whatever the
+/// What every process has in its environment.
+pub(super) const ENVIRONMENT: [&str; 2] =
+    ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"];
+/// The file mode creation mask where nothing names one, the original's `secure`: a container must not inherit whatever the
 /// daemon was started with.
-const UMASK: u32 = 0o022;
+pub(super) const UMASK: u32 = 0o027;
 /// The original's annotation for the mask, with its two words.
 pub(super) const UMASK_ANNOTATION: &str = "native.umask";
 
+/// `base` as the template has it.
 pub(super) fn of_container(
+    base: Process,
     input: &Input<'_>,
     security: &Security<'_>,
     capabilities: &[String],
@@ -27,16 +30,23 @@ pub(super) fn of_container(
     if args.is_empty() {
         return Err(Error::invalid("No command specified"));
     }
-    let mut env = vec![PATH.to_owned(), TERM.to_owned()];
-    env.extend(host.system_container.then(|| system::VARIABLE.to_owned()));
+    let mut env = base.env;
+    if host.system_container && !env.iter().any(|e| variable(e) == variable(system::VARIABLE)) {
+        env.push(system::VARIABLE.to_owned());
+    }
     apply_env(&mut env, &config.env);
     if !env.iter().any(|e| variable(e) == Some("HOSTNAME")) {
         env.push(format!("HOSTNAME={}", input.hostname));
     }
     let umask = match annotations.get(UMASK_ANNOTATION).map(String::as_str) {
-        None => input.defaults.umask.unwrap_or(UMASK),
+        None => input.defaults.umask.or(base.user.umask).unwrap_or(UMASK),
         Some(word) => umask_word(word)?,
     };
+    let mut rlimits = limit::rlimits(&input.defaults.ulimits, &host.ulimits)?;
+    let others = base.rlimits.into_iter().filter(|base| rlimits.iter().all(|own| own.kind != base.kind));
+    rlimits.extend(others.collect::<Vec<_>>());
+    // Of a privileged container none are lost, whatever the template leaves out.
+    let sets = base.capabilities.filter(|_| !host.privileged).unwrap_or_default();
     Ok(Process {
         terminal: config.tty,
         console_size: console_size(host.console_size),
@@ -45,19 +55,23 @@ pub(super) fn of_container(
             username: config.user.clone(),
             additional_groups: host.group_add.clone(),
             // Without a user's name nobody looks the primary group up, which is always among these.
-            additional_gids: if config.user.is_empty() { vec![0] } else { Vec::new() },
-            ..User::default()
+            additional_gids: if config.user.is_empty() { vec![base.user.gid] } else { Vec::new() },
+            uid: base.user.uid,
+            gid: base.user.gid,
         },
         args,
         env,
-        cwd: working_directory(&config.working_dir)?.unwrap_or_else(|| "/".into()),
-        capabilities: Some(sets(capabilities)),
-        rlimits: limit::rlimits(&input.defaults.ulimits, &host.ulimits)?,
-        no_new_privileges: security.no_new_privileges,
-        apparmor_profile: security.apparmor.clone(),
+        cwd: working_directory(&config.working_dir)?.unwrap_or(base.cwd),
+        capabilities: Some(capability::sets(&sets, capabilities)),
+        rlimits,
+        no_new_privileges: security.no_new_privileges || base.no_new_privileges,
+        apparmor_profile: match security.apparmor.as_str() {
+            "" => base.apparmor_profile,
+            profile => profile.into(),
+        },
         // Always set: the shim may run under the daemon's own, lower value.
-        oom_score_adj: Some(host.oom_score_adj),
-        selinux_label: String::new(),
+        oom_score_adj: Some(host.oom_score_adj).filter(|n| *n != 0).or(base.oom_score_adj).or(Some(0)),
+        selinux_label: base.selinux_label,
     })
 }
 
@@ -73,7 +87,7 @@ pub fn exec_process(container: &Spec, request: &ExecCreateRequest) -> Result<Pro
     validate_env(&request.env)?;
     let mut env = first.env.clone();
     apply_env(&mut env, &request.env);
-    for default in [PATH, TERM] {
+    for default in ENVIRONMENT {
         if !env.iter().any(|e| variable(e) == variable(default)) {
             env.push(default.to_owned());
         }
@@ -100,7 +114,7 @@ pub fn exec_process(container: &Spec, request: &ExecCreateRequest) -> Result<Pro
         };
     }
     if request.privileged {
-        process.capabilities = Some(sets(&capability::all()));
+        process.capabilities = Some(capability::sets(&Capabilities::default(), &capability::all()));
     }
     Ok(process)
 }
@@ -108,12 +122,6 @@ pub fn exec_process(container: &Spec, request: &ExecCreateRequest) -> Result<Pro
 /// What is asked for as a terminal's size. Zeros are what docker's client sends without a terminal.
 pub fn console_size(size: Option<[u16; 2]>) -> Option<ConsoleSize> {
     size.filter(|size| *size != [0, 0]).map(|[height, width]| ConsoleSize { height, width })
-}
-
-/// Inheritable and ambient stay empty: what a program gains, it gains by its file's capabilities or as root.
-fn sets(capabilities: &[String]) -> Capabilities {
-    let set = capabilities.to_vec();
-    Capabilities { bounding: set.clone(), effective: set.clone(), permitted: set, ..Capabilities::default() }
 }
 
 fn umask_word(word: &str) -> Result<u32> {

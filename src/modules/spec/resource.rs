@@ -271,6 +271,23 @@ pub fn limits(host: &HostConfig) -> Result<Resources> {
     Ok(resources)
 }
 
+/// What a container asks for, and of the template what it does not ask for. Devices are merged already.
+pub(super) fn over(template: Resources, own: Resources) -> Resources {
+    let mut unified = template.unified;
+    unified.extend(own.unified);
+    let pages = if own.hugepage_limits.is_empty() { template.hugepage_limits } else { own.hugepage_limits };
+    Resources {
+        devices: own.devices,
+        memory: own.memory.or(template.memory),
+        cpu: own.cpu.or(template.cpu),
+        pids: own.pids.or(template.pids),
+        block_io: own.block_io.or(template.block_io),
+        hugepage_limits: pages,
+        files_limit: own.files_limit.or(template.files_limit),
+        unified,
+    }
+}
+
 fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> Result<Resources> {
     let some = |n: i64, have: bool| (n != 0 && have).then_some(n);
     let swap = match (host.memory_swap, host.memory) {

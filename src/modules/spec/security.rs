@@ -69,20 +69,29 @@ pub(super) fn parse(options: &[String]) -> Result<Security<'_>> {
     Ok(security)
 }
 
-/// Checks the options, and a profile that came along.
-pub(super) fn validate(host: &HostConfig, capabilities: &[String]) -> Result<()> {
+/// Checks the options, and the profile that came along or is the daemon's.
+pub(super) fn validate(host: &HostConfig, defaults: &Defaults, capabilities: &[String]) -> Result<()> {
     match parse(&host.security_opt)?.filter {
         Filter::Inline(json) => seccomp_profile::from_docker_json(json.as_bytes(), capabilities).map(drop),
+        Filter::Default if !host.privileged => default_filter(defaults, capabilities).map(drop),
         _ => Ok(()),
     }
 }
 
-/// The filter of a container with these capabilities: none when it is privileged and did not ask for one, or when the
+/// The filter of the daemon's profile, when it has one.
+pub(super) fn default_filter(defaults: &Defaults, capabilities: &[String]) -> Result<Option<Seccomp>> {
+    let Some(path) = &defaults.seccomp_profile else { return Ok(None) };
+    let filter = read_profile(path).and_then(|json| seccomp_profile::from_docker_json(&json, capabilities));
+    filter.map(Some).context(|| format!("profile {path:?}"))
+}
+
+/// The filter of a container with these capabilities, `template` unless there is another: none when it is privileged and did not ask for one, or when the
 /// kernel has none and nobody asked.
 pub(super) fn seccomp(
     security: &Security<'_>,
     privileged: bool,
     defaults: &Defaults,
+    template: Option<Seccomp>,
     capabilities: &[String],
 ) -> Result<Option<Seccomp>> {
     let asked = match security.filter {
@@ -105,14 +114,12 @@ pub(super) fn seccomp(
             }
         };
     }
-    match (&security.filter, &defaults.seccomp_profile) {
-        (Filter::Inline(json), _) => seccomp_profile::from_docker_json(json.as_bytes(), capabilities).map(Some),
-        (Filter::Default, Some(path)) => {
-            let json = read_profile(path)?;
-            seccomp_profile::from_docker_json(&json, capabilities).context(|| format!("profile {path:?}")).map(Some)
-        }
-        _ => Ok(Some(seccomp_profile::default_profile(capabilities))),
-    }
+    let filter = match security.filter {
+        Filter::Inline(json) => Some(seccomp_profile::from_docker_json(json.as_bytes(), capabilities)?),
+        Filter::Default => default_filter(defaults, capabilities)?.or(template),
+        _ => None,
+    };
+    Ok(Some(filter.unwrap_or_else(|| seccomp_profile::default_profile(capabilities))))
 }
 
 fn read_profile(path: &Path) -> Result<Vec<u8>> {
@@ -164,7 +171,7 @@ mod tests {
         let defaults = Defaults::default();
         let of = |filter, privileged| {
             let security = Security { filter, ..Security::default() };
-            seccomp(&security, privileged, &defaults, &[]).unwrap().is_some()
+            seccomp(&security, privileged, &defaults, None, &[]).unwrap().is_some()
         };
         assert!(
             of(Filter::Default, false)
@@ -177,6 +184,8 @@ mod tests {
     #[test]
     fn a_daemon_profile_that_is_not_there_is_an_error() {
         let defaults = Defaults { seccomp_profile: Some("/nosuch".into()), ..Defaults::default() };
-        assert!(seccomp(&Security::default(), false, &defaults, &[]).unwrap_err().to_string().contains("/nosuch"));
+        assert!(
+            seccomp(&Security::default(), false, &defaults, None, &[]).unwrap_err().to_string().contains("/nosuch")
+        );
     }
 }

@@ -35,6 +35,10 @@ fn case() -> Case {
     }
 }
 
+fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<String>> {
+    super::validate(host, config, &Defaults::default())
+}
+
 impl Case {
     fn try_spec(&self) -> Result<Spec> {
         let hostname = host_name(ID, &self.config, &self.host);
@@ -94,7 +98,7 @@ fn the_template() {
         process.env,
         ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm", "HOSTNAME=5a0208125d09"]
     );
-    assert_eq!((process.cwd.as_str(), process.user.umask, process.oom_score_adj), ("/", Some(0o022), Some(0)));
+    assert_eq!((process.cwd.as_str(), process.user.umask, process.oom_score_adj), ("/", Some(0o027), Some(0)));
     let caps = process.capabilities.as_ref().unwrap();
     assert_eq!((caps.bounding.len(), caps.effective.len(), caps.permitted.len()), (14, 14, 14));
     assert!(caps.inheritable.is_empty() && caps.ambient.is_empty());
@@ -119,6 +123,105 @@ fn the_template() {
     assert_eq!(linux.cgroups_path, format!("/isulad/{ID}"));
     assert_eq!((linux.masked_paths.len(), linux.readonly_paths.len()), (33, 7));
     assert!(linux.seccomp.is_some() && linux.rootfs_propagation.is_empty());
+}
+
+#[test]
+fn an_operators_template_is_what_requests_are_merged_over() {
+    let text = br#"{"ociVersion":"1.0.1","hostname":"nobody","root":{"path":"/nowhere"},
+        "process":{"args":["nothing"],"env":["PATH=/bin","A=1"],"user":{"umask":63},"oomScoreAdj":5,"noNewPrivileges":true,
+            "capabilities":{"bounding":["CAP_KILL","CAP_CHOWN"],"effective":["CAP_KILL"],"ambient":["CAP_KILL"]},
+            "rlimits":[{"type":"RLIMIT_CORE","hard":9,"soft":8},{"type":"RLIMIT_NOFILE","hard":7,"soft":6}]},
+        "mounts":[{"destination":"/proc","type":"proc","source":"proc"},
+            {"destination":"/sys","type":"sysfs","source":"sysfs","options":["ro"]},
+            {"destination":"/dev/shm","type":"tmpfs","source":"shm","options":["size=1k"]},
+            {"destination":"/opt","type":"bind","source":"/srv","options":["bind"]}],
+        "annotations":{"site":"here","k":"template"},
+        "linux":{"maskedPaths":["/proc/kcore"],"sysctl":{"net.ipv4.ip_forward":"1","kernel.shmmax":"5"},
+            "namespaces":[{"type":"pid"},{"type":"network"},{"type":"ipc"},{"type":"uts"},{"type":"mount"}],
+            "devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229}],
+            "resources":{"devices":[{"allow":false,"access":"rwm"}],"pids":{"limit":77}},
+            "seccomp":{"defaultAction":"SCMP_ACT_LOG"}}}"#;
+    let mut c = case();
+    c.defaults.files = template::Files::of(Some(text), None);
+    c.defaults.ulimits = vec![Ulimit { name: "core".into(), soft: 1, hard: 2 }];
+    c.config.env = vec!["A=2".into()];
+    c.host.annotations = [("k".to_string(), "own".to_string())].into();
+    c.host.cap_add = vec!["MKNOD".into()];
+    c.host.cap_drop = vec!["CHOWN".into()];
+    c.host.ipc_mode = "host".into();
+    let spec = c.spec();
+    let process = spec.process.as_ref().unwrap();
+    assert_eq!(
+        (spec.hostname.as_str(), spec.root.as_ref().unwrap().path.as_path()),
+        ("5a0208125d09", Path::new("/c/rootfs"))
+    );
+    assert_eq!((process.args.join(" ").as_str(), process.cwd.as_str()), ("sh", "/"));
+    assert_eq!(process.env, ["PATH=/bin", "A=2", "HOSTNAME=5a0208125d09"]);
+    assert_eq!((process.user.umask, process.oom_score_adj, process.no_new_privileges), (Some(0o077), Some(5), true));
+    let caps = process.capabilities.as_ref().unwrap();
+    assert_eq!(
+        (&caps.bounding[..], &caps.effective[..]),
+        (&["CAP_KILL", "CAP_MKNOD"].map(String::from)[..], &caps.bounding[..])
+    );
+    assert_eq!((&caps.permitted[..], &caps.ambient[..]), (&caps.bounding[1..], &caps.bounding[..1]));
+    let limits: Vec<(&str, u64)> = process.rlimits.iter().map(|l| (l.kind.as_str(), l.soft)).collect();
+    assert_eq!(limits, [("RLIMIT_CORE", 1), ("RLIMIT_NOFILE", 6)]);
+    let mounts = lines(&spec.mounts);
+    assert_eq!(mounts[..3], ["/proc proc proc ", "/sys sysfs sysfs ro", "/opt bind /srv bind"]);
+    assert_eq!(mounts.iter().filter(|line| line.starts_with("/dev/shm ")).count(), 1);
+    assert!(!mounts.iter().any(|line| line.contains("size=1k") || line.starts_with("/dev ")), "{mounts:?}");
+    assert_eq!((spec.annotations["site"].as_str(), spec.annotations["k"].as_str()), ("here", "own"));
+    let linux = spec.linux.as_ref().unwrap();
+    assert_eq!((linux.masked_paths.len(), linux.readonly_paths.len(), linux.devices.len()), (1, 7, 1));
+    let kinds: Vec<&str> = linux.namespaces.iter().map(|n| n.kind.as_str()).collect();
+    assert_eq!(kinds, ["pid", "network", "uts", "mount"]);
+    let names: Vec<&str> = linux.sysctl.keys().map(String::as_str).collect();
+    assert_eq!(names, ["net.ipv4.ip_forward"], "what would be the host's is left out");
+    let resources = linux.resources.as_ref().unwrap();
+    assert_eq!((resources.devices.len(), resources.pids.as_ref().unwrap().limit), (1, Some(77)));
+    assert_eq!(linux.seccomp.as_ref().unwrap().default_action, "SCMP_ACT_LOG");
+    // Others, and the request's word against the file's.
+    c.host = HostConfig { system_container: true, ..HostConfig::default() };
+    assert_eq!(c.spec().linux.unwrap().masked_paths.len(), 33);
+    c.host =
+        HostConfig { privileged: true, pids_limit: Some(5), cgroupns_mode: "private".into(), ..HostConfig::default() };
+    let spec = c.spec();
+    let linux = spec.linux.unwrap();
+    assert!(linux.seccomp.is_none() && linux.masked_paths.is_empty());
+    assert!(linux.namespaces.iter().any(|n| n.kind == "cgroup"));
+    assert!(lines(&spec.mounts).contains(&"/sys sysfs sysfs ".to_string()));
+    let caps = spec.process.unwrap().capabilities.unwrap();
+    assert!(caps.effective.len() > 30 && caps.effective == caps.bounding);
+    // One that is wrong is told to whoever it is for.
+    c.defaults.files = template::Files::of(None, Some(b"{\"mounts\":[{\"destination\":7}]}"));
+    c.host = HostConfig::default();
+    c.spec();
+    c.host.system_container = true;
+    let text = c.try_spec().unwrap_err().to_string();
+    assert!(text.contains("/systemcontainer_config.json\": invalid JSON: mounts: destination: invalid type"), "{text}");
+}
+
+#[test]
+fn templates_that_are_refused() {
+    for (text, want) in [
+        ("", "invalid JSON"),
+        ("[]", "expected an object"),
+        (r#"{"process":{"env":["=x"]}}"#, "process.env: invalid environment variable"),
+        (r#"{"process":{"cwd":"srv"}}"#, "process.cwd: the working directory 'srv'"),
+        (r#"{"process":{"capabilities":{"ambient":["KILL"]}}}"#, "process.capabilities: \"KILL\""),
+        (r#"{"process":{"rlimits":[{"type":"RLIMIT_CORE","soft":2,"hard":1}]}}"#, "process.rlimits: \"RLIMIT_CORE\""),
+        (r#"{"process":{"rlimits":[{"type":"core","soft":1,"hard":1}]}}"#, "process.rlimits: \"core\""),
+        (r#"{"mounts":[{"destination":"x"}]}"#, "mounts: destination \"x\""),
+        (r#"{"hooks":{"prestart":[{"path":"x"}]}}"#, "hooks: prestart: hook \"x\""),
+        (r#"{"linux":{"namespaces":[{"type":"pid"}]}}"#, "linux.namespaces: \"network\" is missing"),
+        (r#"{"linux":{"sysctl":{"vm.swappiness":"1"}}}"#, "linux.sysctl: sysctl \"vm.swappiness\""),
+        (r#"{"linux":{"maskedPaths":"/proc"}}"#, "linux: maskedPaths: invalid type"),
+    ] {
+        let mut c = case();
+        c.defaults.files = template::Files::of(Some(text.as_bytes()), None);
+        let e = c.try_spec().unwrap_err().to_string();
+        assert!(e.starts_with("template \"/etc/default/isulad/config.json\": ") && e.contains(want), "{e}");
+    }
 }
 
 #[test]
@@ -247,7 +350,7 @@ fn the_daemons_defaults_and_the_requests_own() {
         ulimits: vec![Ulimit { name: "nofile".into(), soft: 10, hard: 20 }],
         umask: Some(0o077),
         seccomp_profile: None,
-        remap: None,
+        ..Defaults::default()
     };
     let spec = c.spec();
     let process = spec.process.unwrap();

@@ -1,7 +1,7 @@
 //! Checks of a creation request, before anything is made.
 
 use super::namespace::{self, Mode, mode};
-use super::{capability, device, limit, mount, process, resource, security, system, volume};
+use super::{Defaults, capability, device, limit, mount, process, resource, security, system, volume};
 use crate::api::container::{ContainerConfig, HostConfig};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::policy::Policy;
@@ -16,9 +16,9 @@ const ENVIRONMENT: usize = 200_000;
 /// Checks a request before anything is made for it. Gives warnings for what is left out.
 ///
 /// # Errors
-/// `Kind::Invalid` for a broken rule, `Kind::Unsupported` for what this build or kernel lacks; each text names the
-/// option.
-pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<String>> {
+/// `Kind::Invalid` for a broken rule, `Kind::Unsupported` for what this build or kernel lacks, each text names the
+/// option; what is wrong with the operator's template.
+pub fn validate(host: &HostConfig, config: &ContainerConfig, defaults: &Defaults) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     validate_lengths(host, config)?;
     validate_restart(host)?;
@@ -38,7 +38,8 @@ pub fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<Vec<Strin
         return Err(Error::invalid("an argument of the command holds a NUL"));
     }
     namespace::validate(host, config)?;
-    security::validate(host, &capability::of_container(host)?)?;
+    let template = defaults.template(host.system_container)?.process.and_then(|process| process.capabilities);
+    security::validate(host, defaults, &capability::of_container(host, &template.unwrap_or_default())?)?;
     limit::validate_ulimits(&host.ulimits)?;
     limit::validate_sysctls(host)?;
     for mapping in &host.devices {

@@ -270,7 +270,17 @@ fn parse_mount(m: &MountPoint) -> Result<Wanted> {
             }
             let options = m.bind_options.clone().unwrap_or_default();
             propagation(&options)?;
-            Ok(bind(&m.source, record(&options)?))
+            let mut wanted = bind(&m.source, record(&options)?);
+            if options.non_recursive {
+                wanted.mount.options[0] = "bind".into();
+            }
+            if options.read_only_force_recursive {
+                if !m.read_only || options.non_recursive || options.read_only_non_recursive {
+                    return Err(bad("mounts below are read-only only with a mount that is so and has them"));
+                }
+                wanted.mount.options.push("rro".into());
+            }
+            Ok(wanted)
         }
         "tmpfs" => {
             if !m.source.is_empty() {

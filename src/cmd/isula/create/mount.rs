@@ -136,15 +136,17 @@ fn read(text: &str) -> Result<MountPoint, Cow<'static, str>> {
             "consistency" if matches!(value.as_str(), "default" | "consistent" | "cached" | "delegated") => {}
             "consistency" => return Err("invalid consistency".into()),
             // What is below a mount comes along, and is as writable as it was.
-            "bind-recursive" => match value.as_str() {
-                "enabled" | "writable" => drop(bind.get_or_insert_default()),
-                "disabled" | "readonly" => {
-                    return Err(format!("bind-recursive={value} is not available in this release").into());
+            "bind-recursive" => {
+                let bind = bind.get_or_insert_default();
+                match value.as_str() {
+                    "enabled" => {}
+                    "writable" => bind.read_only_non_recursive = true,
+                    "disabled" => bind.non_recursive = true,
+                    "readonly" => bind.read_only_force_recursive = true,
+                    _ => return Err("invalid bind-recursive: want enabled, disabled, writable or readonly".into()),
                 }
-                _ => return Err("invalid bind-recursive".into()),
-            },
-            "bind-nonrecursive" if truth => return Err("bind-nonrecursive is not available in this release".into()),
-            "bind-nonrecursive" => {}
+            }
+            "bind-nonrecursive" => bind.get_or_insert_default().non_recursive = truth,
             _ => return Err(format!("unknown key {key:?}").into()),
         }
     }
@@ -166,6 +168,9 @@ fn read(text: &str) -> Result<MountPoint, Cow<'static, str>> {
         }
         "tmpfs" if !mount.source.is_empty() => return Err("a tmpfs has no source".into()),
         "volume" if mount.source.contains('/') => return Err("the source of a volume is its name".into()),
+        "bind" if !mount.read_only && bind.as_ref().is_some_and(|bind| bind.read_only_force_recursive) => {
+            return Err("bind-recursive=readonly goes with readonly".into());
+        }
         "volume" if mount.source.is_empty() && mount.read_only => {
             return Err("an anonymous volume cannot be read-only".into());
         }
@@ -183,7 +188,10 @@ mod tests {
     fn keys_and_their_other_names() {
         let m = parse("type=bind,src=/a,dst=/b,readonly,bind-propagation=rslave,selinux-opts=z").unwrap();
         assert_eq!((m.kind.as_str(), m.source.as_str(), m.target.as_str(), m.read_only), ("bind", "/a", "/b", true));
-        assert_eq!(m.bind_options, Some(BindOptions { propagation: "rslave".into(), selinux_opts: "z".into() }));
+        assert_eq!(
+            m.bind_options,
+            Some(BindOptions { propagation: "rslave".into(), selinux_opts: "z".into(), ..BindOptions::default() })
+        );
         let m = parse("type=tmpfs,destination=/t,tmpfs-size=64k,tmpfs-mode=1777,ro=false").unwrap();
         assert_eq!(m.tmpfs_options, Some(TmpfsOptions { size_bytes: 65536, mode: 0o1777 }));
         let m = parse("source=vol,target=/v,volume-nocopy=true").unwrap();
@@ -230,8 +238,8 @@ mod tests {
             "type=bind,\"src=/a\"x,dst=/b",
             "type=bind,src=/a\",dst=/b",
             "type=bind,src=/a,dst=/b,consistency=x",
-            "type=bind,src=/a,dst=/b,bind-recursive=disabled",
-            "type=bind,src=/a,dst=/b,bind-nonrecursive",
+            "type=bind,src=/a,dst=/b,bind-recursive=sometimes",
+            "type=bind,src=/a,dst=/b,bind-recursive=readonly",
             "type=tmpfs,dst=/b,bind-recursive=enabled",
             "dst=/b,volume-driver=nfs",
         ] {

@@ -214,7 +214,8 @@ fn what_is_not_whole_goes_at_the_next_start_and_the_rest_is_served() {
     let mut want = vec![good.id.clone(), no_names.id.clone()];
     want.sort();
     assert_eq!(ids, want);
-    assert!(store.find(&no_names.id).unwrap().names.is_empty());
+    let nameless = store.find(&no_names.id).unwrap();
+    assert!(nameless.names.is_empty() && nameless.size > 0 && nameless.size == no_names.size);
     let mut overlay = vec![good.layers[0].clone(), no_names.layers[0].clone(), container.clone(), interrupted.clone()];
     overlay.sort();
     assert_eq!(graph.settled("overlay"), overlay);

@@ -78,6 +78,7 @@ fn order(name: &str, args: &[&str], terminal: bool) -> Launch {
         open_stdin: false,
         stdin_once: false,
         no_pivot: false,
+        runtime: Vec::new(),
         start_timeout_ms: 0,
         clients: Vec::new(),
     }
@@ -149,6 +150,7 @@ impl Container {
             open_stdin: streams.as_ref().is_some_and(|s| s.stdin),
             privileged: false,
             streams,
+            note: format!("note of {id}"),
         };
         request(&self.directory, None, &Request::Exec(Box::new(exec)), fds).map(|reply| reply.expect("a shim"))
     }
@@ -476,7 +478,8 @@ fn fifty_sessions_at_once() {
         clients.push(ours);
     }
     let (_, launched) = watch(&container.directory).unwrap();
-    assert_eq!(launched.execs.len(), 50);
+    assert_eq!((launched.execs.len(), launched.live_execs.len()), (50, 50));
+    assert!(launched.live_execs.iter().all(|e| e.pid > 1 && e.note == format!("note of {}", e.exec_id)));
     container.watch = Some(watch(&container.directory).unwrap().0);
     for (n, mut client) in clients.into_iter().enumerate() {
         client.write_all(b"go\n").unwrap();
@@ -504,7 +507,12 @@ fn a_daemon_that_comes_back_loses_nothing() {
         (first.pid, first.start_time, first.started_at)
     );
     assert_eq!(launched.ended_execs.len(), 1);
-    assert_eq!(launched.ended_execs[0].exit_code, 7);
+    let ended = &launched.ended_execs[0];
+    assert_eq!((ended.exit_code, &*ended.note), (7, "note of x"));
+    assert!(ended.untold.is_some_and(|at| at > first.started_at), "no daemon knows of it");
+    drop(again);
+    let (again, launched) = watch(&container.directory).unwrap();
+    assert_eq!((&*launched.ended_execs[0].note, launched.ended_execs[0].untold), ("note of x", None), "told once");
     container.watch = Some(again);
     container.kill();
     assert_eq!(container.exited().exit_code, 137);
