@@ -3,9 +3,9 @@
 //! Days are converted with the civil-calendar arithmetic of the proleptic Gregorian calendar; no zone database is read.
 
 use crate::error::{Error, Result};
-use crate::utils::json::object::{self, Free, Member, Place, Wrong};
+use crate::utils::json::object::{Free, Member, Place, Wrong};
 use serde::de::Unexpected;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time, in nanoseconds since 1970-01-01T00:00:00Z. The zero time of docker's JSON (year 1) is
@@ -181,12 +181,6 @@ impl Free for Timestamp {
             _ => parse_rfc3339(text).ok_or_else(|| Wrong::Text(format!("invalid time {text:?}")))?,
         };
         Ok(())
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Timestamp, D::Error> {
-        object::read(d)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A list of names in one piece of memory.
 
-use crate::utils::json::object::{self, Free, List, Member, Place, Wrong};
+use crate::utils::json::object::{Free, List, Member, Place, Wrong};
 use serde::de::Unexpected;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// Names in order. A seccomp profile has hundreds, in every container's document: a string each would be most of what
@@ -68,12 +68,6 @@ impl fmt::Debug for Names {
 impl Serialize for Names {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
-    }
-}
-
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
-        object::read(deserializer)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A JSON tree that keeps the order of keys: screens show an object in the order in which the daemon wrote it.
 
-use crate::utils::json::object::{self, Free, List, Map, Member, Place, Wrong};
-use serde::de::{Deserialize, Deserializer, Unexpected};
+use crate::utils::json::object::{Free, List, Map, Member, Place, Wrong};
+use serde::de::Unexpected;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// A JSON value.
@@ -86,12 +86,6 @@ impl Serialize for Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Node, D::Error> {
-        object::read(d)
-    }
-}
-
 impl Member for Node {
     fn place(&mut self) -> Place<'_> {
         Place::Free(self)
@@ -130,13 +124,6 @@ impl Free for Node {
             Node::Object(fields) => Some(fields),
             _ => None,
         }
-    }
-}
-
-impl Map for Vec<(String, Node)> {
-    fn entry(&mut self, name: &str) -> Option<Place<'_>> {
-        self.push((name.to_owned(), Node::Null));
-        self.last_mut().map(|(_, value)| value.place())
     }
 }
 

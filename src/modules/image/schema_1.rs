@@ -16,7 +16,6 @@ use crate::utils::json::Object;
 use crate::utils::{digest, id, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Signatures of one document: docker makes one.
@@ -53,10 +52,10 @@ struct Signature {
 }
 
 /// Where the payload ends, and what takes the place of the signatures behind it.
-#[derive(Deserialize, PartialEq)]
+#[derive(Object, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 struct Protected {
-    format_length: usize,
+    format_length: u64,
     format_tail: String,
 }
 
@@ -122,10 +121,8 @@ pub(super) fn payload(bytes: Vec<u8>) -> Result<Vec<u8>> {
     }
     let Protected { format_length, format_tail } = found.ok_or_else(bad)?;
     let mut payload = bytes;
-    if format_length > payload.len() {
-        return Err(bad());
-    }
-    payload.truncate(format_length);
+    let length = usize::try_from(format_length).ok().filter(|length| *length <= payload.len()).ok_or_else(bad)?;
+    payload.truncate(length);
     payload.extend(decode(&format_tail)?);
     Ok(payload)
 }

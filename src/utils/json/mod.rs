@@ -3,10 +3,10 @@
 pub mod object;
 
 use crate::error::{Error, Kind, Result};
-pub use object::Object;
-use object::{Free, List, Map, Member, Place, Wrong};
-use serde::de::{DeserializeOwned, SeqAccess, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use object::{Free, List, Map, Place, Wrong};
+pub use object::{Member, Object};
+use serde::de::{DeserializeOwned, DeserializeSeed, SeqAccess, Unexpected, Visitor};
+use serde::{Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::map::Entry;
 use std::marker::PhantomData;
@@ -15,41 +15,65 @@ use std::marker::PhantomData;
 ///
 /// # Errors
 /// `Kind::Invalid` with line, column and what was expected.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    read(bytes, |reader| T::deserialize(reader))
+pub fn parse<T: Member + Default>(bytes: &[u8]) -> Result<T> {
+    let mut value = T::default();
+    fill(bytes, value.place())?;
+    Ok(value)
+}
+
+/// Parses one JSON document into a value that is its default.
+///
+/// # Errors
+/// As [`parse`]. Parts of the value may have been read.
+pub fn fill(bytes: &[u8], place: Place<'_>) -> Result<()> {
+    let mut place = Some(place);
+    read(bytes, &mut |reader| place.take().map_or(Ok(()), |place| place.deserialize(reader)))
+}
+
+/// As [`parse`], for enums whose variants have values, and what holds one.
+///
+/// # Errors
+/// As there.
+pub fn parse_enum<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut value = None;
+    read(bytes, &mut |reader| T::deserialize(reader).map(|read| value = Some(read)))?;
+    Ok(value.expect("what is read without an error is there"))
 }
 
 /// Parses a list and hands its elements over one by one, so that only one of them is in memory.
 ///
 /// # Errors
 /// As [`parse`]. The elements before the wrong one were handed over.
-pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Result<()> {
-    struct Elements<T, F>(F, PhantomData<T>);
-    impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Elements<T, F> {
+pub fn parse_each<T: Member + Default>(bytes: &[u8], each: &mut dyn FnMut(T)) -> Result<()> {
+    struct Elements<'a, T>(&'a mut dyn FnMut(T));
+    impl<'de, T: Member + Default> Visitor<'de> for Elements<'_, T> {
         type Value = ();
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("a list")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> std::result::Result<(), A::Error> {
-            while let Some(element) = list.next_element()? {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<(), A::Error> {
+            loop {
+                let mut element = T::default();
+                if list.next_element_seed(element.place())?.is_none() {
+                    return Ok(());
+                }
                 (self.0)(element);
             }
-            Ok(())
         }
     }
-    read(bytes, |reader| reader.deserialize_seq(Elements(each, PhantomData)))
+    read(bytes, &mut |reader| reader.deserialize_seq(Elements(each)))
 }
 
 /// A tree in which no object has a member twice: `serde_json` keeps the last one without a word, and a reader of the file
 /// may have seen the first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tree(pub Value);
 
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Tree, D::Error> {
-        object::read(deserializer).map(Tree)
+impl Member for Tree {
+    fn place(&mut self) -> Place<'_> {
+        self.0.place()
     }
 }
 
@@ -88,6 +112,12 @@ impl Free for Value {
     }
 }
 
+impl Member for serde_json::Map<String, Value> {
+    fn place(&mut self) -> Place<'_> {
+        Place::Map(self)
+    }
+}
+
 impl Map for serde_json::Map<String, Value> {
     fn entry(&mut self, name: &str) -> Option<Place<'_>> {
         match self.entry(name) {
@@ -101,10 +131,11 @@ type Reader<'r, 'b> = &'r mut serde_json::Deserializer<serde_json::de::SliceRead
 
 /// Takes one whole document from `bytes` with what it is given.
 #[allow(clippy::disallowed_methods)] // the one reader
-fn read<T>(bytes: &[u8], take: impl FnOnce(Reader) -> serde_json::Result<T>) -> Result<T> {
+fn read(bytes: &[u8], take: &mut dyn FnMut(Reader) -> serde_json::Result<()>) -> Result<()> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let taken = take(&mut reader).and_then(|value| reader.end().map(|()| value));
-    taken.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string()))))
+    take(&mut reader)
+        .and_then(|()| reader.end())
+        .map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string()))))
 }
 
 /// An error's text quotes what it stumbled over, which is as long as its author liked. Where that was stands last.
@@ -126,12 +157,6 @@ pub struct Short<T, const N: usize>(pub Vec<T>);
 impl<T, const N: usize> Default for Short<T, N> {
     fn default() -> Short<T, N> {
         Short(Vec::new())
-    }
-}
-
-impl<'de, T: Member + Default, const N: usize> Deserialize<'de> for Short<T, N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Short<T, N>, D::Error> {
-        object::read(deserializer)
     }
 }
 
@@ -169,7 +194,7 @@ pub struct Lines<T, F> {
     element: PhantomData<T>,
 }
 
-impl<T: DeserializeOwned, F: FnMut(T)> Lines<T, F> {
+impl<T: Member + Default, F: FnMut(T)> Lines<T, F> {
     /// Hands the elements to `each`.
     pub fn new(each: F) -> Lines<T, F> {
         Lines { pending: Vec::new(), progress: (false, false), each, element: PhantomData }
@@ -332,12 +357,12 @@ mod tests {
     #[test]
     fn lists_by_element() {
         let mut seen = Vec::new();
-        parse_each(b"[1,4,9]", |n: u32| seen.push(n)).unwrap();
+        parse_each(b"[1,4,9]", &mut |n: u32| seen.push(n)).unwrap();
         assert_eq!(seen, [1, 4, 9]);
         for bad in ["[1,", "[1]x", "[\"a\"]", "{}", "null"] {
-            assert_eq!(parse_each(bad.as_bytes(), |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(parse_each(bad.as_bytes(), &mut |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
-        parse_each(b" [] ", |_: u32| panic!("empty")).unwrap();
+        parse_each(b" [] ", &mut |_: u32| panic!("empty")).unwrap();
     }
 
     #[test]
@@ -424,6 +449,27 @@ mod tests {
         }
     }
 
+    #[derive(Debug, Default, PartialEq, Object)]
+    struct Whole {
+        name: String,
+        #[serde(default)]
+        count: u8,
+        maybe: Option<u8>,
+    }
+
+    #[test]
+    fn what_has_no_default_must_be_there() {
+        let want = Whole { name: "a".to_owned(), count: 0, maybe: None };
+        assert_eq!(parse::<Whole>(br#"{"name":"a","count":null}"#).unwrap(), want);
+        for (text, want) in [
+            ("{\"count\":1}", "missing field `name`"),
+            ("{\"name\":null}", "name: invalid type: null, expected a string"),
+        ] {
+            let error = parse::<Whole>(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
     fn number(some_number: u8) -> Inner {
         Inner { some_number }
     }
@@ -480,7 +526,7 @@ mod tests {
             let error = parse::<Outer>(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(want), "{text}: {error}");
         }
-        assert_eq!(parse_each(b"[[1]]", |_: Inner| {}).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(parse_each(b"[[1]]", &mut |_: Inner| {}).unwrap_err().kind(), Kind::Invalid);
         assert!(parse::<Inner>(b"{\"SomeNumber\":1} x").is_err());
     }
 

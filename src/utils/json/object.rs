@@ -1,6 +1,6 @@
 //! What the structs of `#[derive(Object)]` share: an object is read into a value that is its default, member by member.
 //!
-//! Members that are not known are passed over, and `null` leaves the default, as Go's programs expect, which write most
+//! Members that are not known are passed over, and `null` leaves the default where there is one, as Go's programs expect, which write most
 //! of the documents. As there, a name may be in other letters, capital or small, than it should. Unlike there, a member
 //! that comes twice, by whatever name, is an error: others may have checked the other one.
 //!
@@ -56,10 +56,20 @@ pub enum Place<'a> {
     Ignored,
 }
 
+/// What the members of a struct are called.
+pub struct Names {
+    /// At most 256 names.
+    pub all: &'static [&'static str],
+    /// For each name the place of the first one of the same member.
+    pub firsts: &'static [u8],
+    /// Those places of members that must be there, and not be `null`.
+    pub required: &'static [u8],
+}
+
 /// A struct that is read from an object. To be derived.
 pub trait Object {
-    /// What its members are called, at most 256 names, and for each name the place of the first one of the same member.
-    fn names(&self) -> (&'static [&'static str], &'static [u8]);
+    /// What its members are called.
+    fn names(&self) -> &'static Names;
 
     /// The member whose first name has this place among the names.
     fn member(&mut self, index: usize) -> Place<'_>;
@@ -224,6 +234,14 @@ impl<T: Member + Default> Map for BTreeMap<String, T> {
         let value = self.entry(name.to_owned()).or_default();
         *value = T::default();
         Some(value.place())
+    }
+}
+
+impl<T: Member + Default> Map for Vec<(String, T)> {
+    /// All count, in order.
+    fn entry(&mut self, name: &str) -> Option<Place<'_>> {
+        self.push((name.to_owned(), T::default()));
+        self.last_mut().map(|(_, value)| value.place())
     }
 }
 
@@ -404,7 +422,7 @@ impl<'de> DeserializeSeed<'de> for Element<'_> {
 }
 
 fn fill<'de, A: MapAccess<'de>>(object: &mut dyn Object, mut members: A) -> Result<(), A::Error> {
-    let (names, firsts) = object.names();
+    let Names { all: names, firsts, required } = *object.names();
     let mut seen = [0u64; 4];
     // Most documents have the members in the order of the struct that wrote them.
     let mut next = 0;
@@ -412,22 +430,30 @@ fn fill<'de, A: MapAccess<'de>>(object: &mut dyn Object, mut members: A) -> Resu
         match key {
             Some(name) => {
                 next = name + 1;
-                let index = usize::from(firsts[name]);
+                let first = firsts[name];
+                let index = usize::from(first);
                 let (word, bit) = (&mut seen[index / 64], 1 << (index % 64));
                 if *word & bit != 0 {
                     return Err(A::Error::duplicate_field(names[name]));
                 }
                 *word |= bit;
-                let value = Given(object.member(index));
-                members.next_value_seed(value).map_err(|e| in_member(names[name], &e))?;
+                let value = object.member(index);
+                let taken = match required.contains(&first) {
+                    true => members.next_value_seed(value),
+                    false => members.next_value_seed(Given(value)),
+                };
+                taken.map_err(|e| in_member(names[name], &e))?;
             }
             None => drop(members.next_value::<IgnoredAny>()?),
         }
     }
-    Ok(())
+    match required.iter().map(|first| usize::from(*first)).find(|index| seen[index / 64] & 1 << (index % 64) == 0) {
+        Some(missing) => Err(A::Error::missing_field(names[missing])),
+        None => Ok(()),
+    }
 }
 
-/// The value of a member, which `null` leaves as it is.
+/// The value of a member that `null` leaves as it is.
 struct Given<'a>(Place<'a>);
 
 impl<'de> DeserializeSeed<'de> for Given<'_> {
