@@ -4,11 +4,9 @@ use super::oci::image::{Empty, Healthcheck};
 pub use super::resource::{HostChannel, Hugetlb, ThrottleDevice, WeightDevice};
 use crate::error::Result;
 use crate::utils::json;
-use crate::utils::json::Object;
+use crate::utils::json::object::{Member, Object, Place};
 use crate::utils::time::Timestamp;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Body of `POST /containers/create`.
@@ -75,8 +73,8 @@ pub struct ContainerConfig {
     pub stdin_once: bool,
     /// `K=V`.
     pub env: Vec<String>,
-    /// Arguments.
-    #[serde(deserialize_with = "string_or_list")]
+    /// Arguments; one string is the shell form of old clients.
+    #[serde(deserialize_with = "Place::Words")]
     pub cmd: Option<Vec<String>>,
     /// Health check.
     pub healthcheck: Option<Healthcheck>,
@@ -90,7 +88,7 @@ pub struct ContainerConfig {
     /// Working directory.
     pub working_dir: String,
     /// Program; an empty list resets the image's.
-    #[serde(deserialize_with = "string_or_list")]
+    #[serde(deserialize_with = "Place::Words")]
     pub entrypoint: Option<Vec<String>>,
     /// Free text.
     pub labels: BTreeMap<String, String>,
@@ -271,31 +269,6 @@ pub struct HostConfig {
     /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk. The original's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot_root: bool,
-}
-
-/// A command line is a list, or one string for the shell form of old clients.
-pub fn string_or_list<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Vec<String>>, D::Error> {
-    struct Words;
-    impl<'de> Visitor<'de> for Words {
-        type Value = Option<Vec<String>>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a string or a list of strings")
-        }
-
-        fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_str<E>(self, text: &str) -> std::result::Result<Self::Value, E> {
-            Ok(Some(if text.is_empty() { Vec::new() } else { vec![text.to_owned()] }))
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Self::Value, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(list)).map(Some)
-        }
-    }
-    d.deserialize_any(Words)
 }
 
 /// One `--mount`.
@@ -523,9 +496,9 @@ impl Serialize for SummaryNetworks {
     }
 }
 
-impl<'de> serde::Deserialize<'de> for SummaryNetworks {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<SummaryNetworks, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| SummaryNetworks(None))
+impl Member for SummaryNetworks {
+    fn place(&mut self) -> Place<'_> {
+        Place::Ignored
     }
 }
 

@@ -1,9 +1,10 @@
 //! The body of every failed request.
 
-use serde::{Deserialize, Serialize};
+use crate::utils::json::Object;
+use serde::Serialize;
 
 /// `{"message": …}`, as the Docker Engine API has it, with the exit code a client should end with.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 pub struct ErrorBody {
     /// The error chain as one line.
     pub message: String,

@@ -218,7 +218,7 @@ pub struct ProgressLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The same with a code, for newer clients.
-    #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none", skip_deserializing)]
     pub error_detail: Option<super::error::ErrorBody>,
 }
 

@@ -26,8 +26,9 @@
 //! finds no shim reads that file.
 
 use super::oci::runtime::{ConsoleSize, Process, Resources};
-use crate::utils::json::Object;
+use crate::utils::json::object::{Free, Member, Object, Place, Wrong};
 use crate::utils::time::Timestamp;
+use serde::de::Unexpected;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -109,7 +110,7 @@ pub enum Reply {
 }
 
 /// Why not.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 pub struct Failure {
     /// The error chain.
     pub message: String,
@@ -121,7 +122,7 @@ pub struct Failure {
 }
 
 /// Classes of failure.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum FailureClass {
     /// Anything else.
     #[default]
@@ -138,6 +139,32 @@ pub enum FailureClass {
     Conflict,
     /// This kernel cannot.
     Unsupported,
+}
+
+impl Member for FailureClass {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
+
+impl Free for FailureClass {
+    fn expected(&self) -> &'static str {
+        "a class of failure"
+    }
+
+    fn single(&mut self, value: Unexpected<'_>) -> Result<(), Wrong> {
+        *self = match value {
+            Unexpected::Str("Other") => FailureClass::Other,
+            Unexpected::Str("CommandNotFound") => FailureClass::CommandNotFound,
+            Unexpected::Str("CommandNotExecutable") => FailureClass::CommandNotExecutable,
+            Unexpected::Str("Invalid") => FailureClass::Invalid,
+            Unexpected::Str("NotFound") => FailureClass::NotFound,
+            Unexpected::Str("Conflict") => FailureClass::Conflict,
+            Unexpected::Str("Unsupported") => FailureClass::Unsupported,
+            _ => return Err(Wrong::Value),
+        };
+        Ok(())
+    }
 }
 
 /// What happens by itself.
@@ -169,7 +196,7 @@ pub enum FromShim {
 pub const TIMED_OUT: u8 = 75;
 
 /// How a container ended; also the content of the exit file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 pub struct Exit {
     /// Which run this was: [`Launched::started_at`].
     pub started_at: Timestamp,
@@ -286,7 +313,7 @@ pub struct LogFile {
 }
 
 /// A started container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 pub struct Launched {
     /// Version the shim speaks.
     pub version: u32,
@@ -377,7 +404,7 @@ pub struct Streams {
 }
 
 /// What travels on a client's connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum StreamMode {
     /// One descriptor, the connection: bytes as they are (terminals).
     #[default]
@@ -391,6 +418,28 @@ pub enum StreamMode {
     Handed,
 }
 
+impl Member for StreamMode {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
+
+impl Free for StreamMode {
+    fn expected(&self) -> &'static str {
+        "`Raw`, `Multiplexed` or `Handed`"
+    }
+
+    fn single(&mut self, value: Unexpected<'_>) -> Result<(), Wrong> {
+        *self = match value {
+            Unexpected::Str("Raw") => StreamMode::Raw,
+            Unexpected::Str("Multiplexed") => StreamMode::Multiplexed,
+            Unexpected::Str("Handed") => StreamMode::Handed,
+            _ => return Err(Wrong::Value),
+        };
+        Ok(())
+    }
+}
+
 impl Streams {
     /// How many descriptors belong to it.
     pub fn descriptors(&self) -> usize {
@@ -399,7 +448,7 @@ impl Streams {
 }
 
 /// The last line on the connection of a client with handed descriptors.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
 pub struct StreamEnd {
     /// The process's exit code; absent when the client detached.
     pub exit_code: Option<u8>,

@@ -32,7 +32,6 @@ use crate::utils::http::query::Target;
 use crate::utils::json;
 use crate::utils::tls;
 use connection::{Ask, Connection, Payload, Response};
-use serde::de::DeserializeOwned;
 use std::sync::{Mutex, PoisonError};
 
 /// What the original prints when its daemon does not answer; scripts match it.
@@ -90,7 +89,7 @@ impl Client {
     }
 
     /// A request whose answer is a document.
-    fn exchange<T: DeserializeOwned>(&self, method: Method, target: &Target, payload: Payload<'_>) -> Result<T> {
+    fn exchange<T: json::Member + Default>(&self, method: Method, target: &Target, payload: Payload<'_>) -> Result<T> {
         let body = self.bytes(method, target, payload)?;
         json::parse(&body).map_err(unreadable)
     }

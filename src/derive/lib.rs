@@ -1,17 +1,18 @@
-//! `#[derive(Object)]`: reads a struct from a JSON object, in a fifth of the code that serde's `Deserialize` makes.
+//! `#[derive(Object)]`: reads a struct from a JSON object, in a tenth of the code that serde's `Deserialize` makes.
 //!
 //! serde's derive can do more, and each struct pays for it: a parser of its field names, an optional copy of every
-//! field, and a second way to read it from an array. Here a struct starts as its default, is changed member by member
-//! where it stands, and shares with all others what does not depend on it.
+//! field, and a second way to read it from an array. Here a struct starts as its default and says only what its members
+//! are called and where each is; one reader for all changes them where they stand.
 //!
-//! It understands serde's own attributes, so that `Serialize` beside it means the same: `default` (which a struct must
-//! have), `rename_all`, and of fields `rename`, `alias`, `skip`, `deserialize_with`. What only concerns serialisation
-//! is passed over; everything else is an error.
+//! It understands serde's own attributes, so that `Serialize` beside it means the same: `default` (of the struct or of
+//! fields; what has none and is no `Option` must be there), `rename_all`, and of fields `rename`, `alias`, `skip`,
+//! `deserialize_with`, which names a function from the field to its `Place`. What only concerns serialisation is passed
+//! over; everything else is an error.
 
 use proc_macro::TokenStream;
 use quote::quote;
 use syn::meta::ParseNestedMeta;
-use syn::{Data, DeriveInput, Error, Field, Fields, LitStr, Path, Result};
+use syn::{Data, DeriveInput, Error, Field, Fields, LitStr, Path, Result, Type};
 
 /// See the crate's documentation.
 #[proc_macro_derive(Object, attributes(serde))]
@@ -30,8 +31,8 @@ fn implement(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
     if !input.generics.params.is_empty() {
         return Err(Error::new_spanned(&input.generics, "Object is for structs without parameters"));
     }
-    let case = Case::of(input)?;
-    let (mut names, mut firsts, mut arms) = (Vec::new(), Vec::new(), Vec::new());
+    let (case, has_default) = Case::of(input)?;
+    let (mut names, mut firsts, mut required, mut arms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for field in &fields.named {
         let member = Member::of(field, case)?;
         if member.skip {
@@ -39,22 +40,17 @@ fn implement(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
         }
         let literal = proc_macro2::Literal::usize_unsuffixed;
         let index = literal(names.len());
+        if !has_default && !member.has_default {
+            required.push(index.clone());
+        }
         firsts.extend(member.names.iter().map(|_| literal(names.len())));
         names.extend(member.names);
-        let (name, kind) = (&field.ident, &field.ty);
-        let take = match member.with {
-            None => quote! { crate::utils::json::object::take(&mut self.#name, from) },
-            Some(with) => quote! {{
-                struct Value(#kind);
-                impl<'de> ::serde::Deserialize<'de> for Value {
-                    fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> ::core::result::Result<Value, D::Error> {
-                        #with(d).map(Value)
-                    }
-                }
-                from.next_value().map(|Value(value)| self.#name = value)
-            }},
+        let name = &field.ident;
+        let place = match member.with {
+            None => quote! { crate::utils::json::object::Member::place(&mut self.#name) },
+            Some(with) => quote! { #with(&mut self.#name) },
         };
-        arms.push(quote! { #index => #take });
+        arms.push(quote! { #index => #place });
     }
     let name = &input.ident;
     if names.len() > 256 {
@@ -62,18 +58,25 @@ fn implement(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
     }
     Ok(quote! {
         impl crate::utils::json::object::Object for #name {
-            const NAMES: &'static [&'static str] = &[#(#names),*];
-            const FIRSTS: &'static [u8] = &[#(#firsts),*];
+            fn names(&self) -> &'static crate::utils::json::object::Names {
+                &crate::utils::json::object::Names {
+                    all: &[#(#names),*],
+                    firsts: &[#(#firsts),*],
+                    required: &[#(#required),*],
+                }
+            }
 
-            fn member<'de, A: ::serde::de::MapAccess<'de>>(
-                &mut self,
-                index: usize,
-                from: &mut A,
-            ) -> ::core::result::Result<(), A::Error> {
+            fn member(&mut self, index: usize) -> crate::utils::json::object::Place<'_> {
                 match index {
                     #(#arms,)*
-                    _ => ::core::result::Result::Ok(()),
+                    _ => crate::utils::json::object::Place::Ignored,
                 }
+            }
+        }
+
+        impl crate::utils::json::object::Member for #name {
+            fn place(&mut self) -> crate::utils::json::object::Place<'_> {
+                crate::utils::json::object::Place::Object(self)
             }
         }
 
@@ -95,7 +98,8 @@ enum Case {
 }
 
 impl Case {
-    fn of(input: &DeriveInput) -> Result<Case> {
+    /// And whether the struct has a default for every member.
+    fn of(input: &DeriveInput) -> Result<(Case, bool)> {
         let (mut case, mut has_default) = (Case::Snake, false);
         for attribute in input.attrs.iter().filter(|a| a.path().is_ident("serde")) {
             attribute.parse_nested_meta(|meta| {
@@ -117,13 +121,7 @@ impl Case {
                 Ok(())
             })?;
         }
-        if !has_default {
-            return Err(Error::new_spanned(
-                &input.ident,
-                "Object starts from the default: #[serde(default)] is missing",
-            ));
-        }
-        Ok(case)
+        Ok((case, has_default))
     }
 
     fn apply(self, name: &str) -> String {
@@ -148,12 +146,19 @@ struct Member {
     names: Vec<String>,
     skip: bool,
     with: Option<Path>,
+    /// It may be missing.
+    has_default: bool,
 }
 
 impl Member {
     fn of(field: &Field, case: Case) -> Result<Member> {
         let name = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
-        let mut member = Member { names: vec![case.apply(name.trim_start_matches("r#"))], skip: false, with: None };
+        let mut member = Member {
+            names: vec![case.apply(name.trim_start_matches("r#"))],
+            skip: false,
+            with: None,
+            has_default: matches!(&field.ty, Type::Path(kind) if kind.path.segments[0].ident == "Option"),
+        };
         for attribute in field.attrs.iter().filter(|a| a.path().is_ident("serde")) {
             attribute.parse_nested_meta(|meta| member.learn(&meta))?;
         }
@@ -165,6 +170,7 @@ impl Member {
         let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
         match name.as_str() {
             "rename" => self.names[0] = text()?.value(),
+            "default" => self.has_default = true,
             "alias" => self.names.push(text()?.value()),
             "skip" | "skip_deserializing" => self.skip = true,
             "deserialize_with" => self.with = Some(text()?.parse()?),

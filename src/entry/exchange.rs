@@ -11,7 +11,6 @@ use crate::utils::http::h1::{HeadWriter, Length, Method, RequestHead};
 use crate::utils::http::media;
 use crate::utils::json;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::io::{IoSlice, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -188,7 +187,7 @@ impl Exchange {
     /// # Errors
     /// 400 for a malformed one or a client that stops sending or takes too long, 413 beyond [`MAX_DOCUMENT`], 503 when too
     /// many large ones are being read.
-    pub fn document<T: DeserializeOwned + Default>(&mut self) -> std::result::Result<T, Failure> {
+    pub fn document<T: json::Member + Default>(&mut self) -> std::result::Result<T, Failure> {
         self.document_by(json::parse)
     }
 

@@ -3,8 +3,9 @@
 //! Days are converted with the civil-calendar arithmetic of the proleptic Gregorian calendar; no zone database is read.
 
 use crate::error::{Error, Result};
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::utils::json::object::{Free, Member, Place, Wrong};
+use serde::de::Unexpected;
+use serde::{Serialize, Serializer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time, in nanoseconds since 1970-01-01T00:00:00Z. The zero time of docker's JSON (year 1) is
@@ -162,24 +163,24 @@ impl Serialize for Timestamp {
     }
 }
 
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Timestamp, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Timestamp;
+impl Member for Timestamp {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a time in RFC 3339")
-            }
+impl Free for Timestamp {
+    fn expected(&self) -> &'static str {
+        "a time in RFC 3339"
+    }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Timestamp, E> {
-                if text.is_empty() {
-                    return Ok(Timestamp::UNSET);
-                }
-                parse_rfc3339(text).ok_or_else(|| E::custom(format!("invalid time {text:?}")))
-            }
-        }
-        d.deserialize_str(Text)
+    fn single(&mut self, value: Unexpected<'_>) -> std::result::Result<(), Wrong> {
+        let Unexpected::Str(text) = value else { return Err(Wrong::Type) };
+        *self = match text {
+            "" => Timestamp::UNSET,
+            _ => parse_rfc3339(text).ok_or_else(|| Wrong::Text(format!("invalid time {text:?}")))?,
+        };
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Image configuration (OCI image specification 1.1, config.md), which docker's format extends.
 
 use crate::utils::json::Object;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The image configuration document; its SHA-256 is the image's id.
@@ -68,7 +68,8 @@ pub struct ExecutionConfig {
 }
 
 /// `{}`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Object)]
+#[serde(default)]
 pub struct Empty {}
 
 /// Docker's health check; durations in nanoseconds.

@@ -1,16 +1,20 @@
 //! A list of names in one piece of memory.
 
-use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::utils::json::object::{Free, List, Member, Place, Wrong};
+use serde::de::Unexpected;
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// Names in order. A seccomp profile has hundreds, in every container's document: a string each would be most of what
 /// is allocated while a container starts.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Each followed by [`END`].
-    text: String,
+    text: Text,
 }
+
+/// Each name followed by [`END`].
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Text(String);
 
 /// Ends a name. No name has it: the kernel's strings end there too.
 const END: char = '\0';
@@ -22,23 +26,22 @@ impl Names {
     /// When it has a NUL.
     pub fn push(&mut self, name: &str) {
         assert!(!name.contains(END), "a name with a NUL");
-        self.text.push_str(name);
-        self.text.push(END);
+        self.text.push(name);
     }
 
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.text.split_terminator(END)
+        self.text.0.split_terminator(END)
     }
 
     /// What they occupy.
     pub fn bytes(&self) -> usize {
-        self.text.len()
+        self.text.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.text.0.is_empty()
     }
 }
 
@@ -68,52 +71,39 @@ impl Serialize for Names {
     }
 }
 
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
-        let mut names = Names::default();
-        deserializer.deserialize_seq(All(&mut names))?;
-        Ok(names)
+impl Member for Names {
+    fn place(&mut self) -> Place<'_> {
+        Place::List(self)
     }
 }
 
-struct All<'a>(&'a mut Names);
-
-impl<'de> Visitor<'de> for All<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sequence")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(One(self.0))?.is_some() {}
-        Ok(())
+impl List for Names {
+    fn element(&mut self, _: usize) -> Option<Place<'_>> {
+        Some(Place::Free(&mut self.text))
     }
 }
 
-struct One<'a>(&'a mut Names);
-
-impl<'de> DeserializeSeed<'de> for One<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
+impl Text {
+    fn push(&mut self, name: &str) {
+        self.0.push_str(name);
+        self.0.push(END);
     }
 }
 
-impl<'de> Visitor<'de> for One<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
+impl Free for Text {
+    fn expected(&self) -> &'static str {
+        "a string"
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<(), E> {
-        if name.contains(END) {
-            return Err(E::custom("a name with a NUL"));
+    fn single(&mut self, value: Unexpected<'_>) -> Result<(), Wrong> {
+        match value {
+            Unexpected::Str(name) if name.contains(END) => Err(Wrong::Text("a name with a NUL".to_owned())),
+            Unexpected::Str(name) => {
+                self.push(name);
+                Ok(())
+            }
+            _ => Err(Wrong::Type),
         }
-        self.0.push(name);
-        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! A JSON tree that keeps the order of keys: screens show an object in the order in which the daemon wrote it.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use crate::utils::json::object::{Free, List, Map, Member, Place, Wrong};
+use serde::de::Unexpected;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use std::fmt;
 
 /// A JSON value.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -86,59 +86,44 @@ impl Serialize for Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Node, D::Error> {
-        d.deserialize_any(Builder)
+impl Member for Node {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
     }
 }
 
-struct Builder;
-
-impl<'de> Visitor<'de> for Builder {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+impl Free for Node {
+    fn expected(&self) -> &'static str {
+        "a JSON value"
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn single(&mut self, value: Unexpected<'_>) -> Result<(), Wrong> {
+        *self = match value {
+            Unexpected::Unit => Node::Null,
+            Unexpected::Bool(v) => Node::Bool(v),
+            Unexpected::Signed(v) => Node::Int(v),
+            Unexpected::Unsigned(v) => i64::try_from(v).map_or(Node::Uint(v), Node::Int),
+            Unexpected::Float(v) => Node::Float(v),
+            Unexpected::Str(v) => Node::Text(v.to_owned()),
+            _ => return Err(Wrong::Type),
+        };
+        Ok(())
     }
 
-    fn visit_bool<E>(self, v: bool) -> Result<Node, E> {
-        Ok(Node::Bool(v))
-    }
-
-    fn visit_i64<E>(self, v: i64) -> Result<Node, E> {
-        Ok(Node::Int(v))
-    }
-
-    fn visit_u64<E>(self, v: u64) -> Result<Node, E> {
-        Ok(i64::try_from(v).map_or(Node::Uint(v), Node::Int))
-    }
-
-    fn visit_f64<E>(self, v: f64) -> Result<Node, E> {
-        Ok(Node::Float(v))
-    }
-
-    fn visit_str<E>(self, v: &str) -> Result<Node, E> {
-        Ok(Node::Text(v.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            list.push(item);
+    fn list(&mut self) -> Option<&mut dyn List> {
+        *self = Node::List(Vec::new());
+        match self {
+            Node::List(list) => Some(list),
+            _ => None,
         }
-        Ok(Node::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            fields.push(entry);
+    fn map(&mut self) -> Option<&mut dyn Map> {
+        *self = Node::Object(Vec::new());
+        match self {
+            Node::Object(fields) => Some(fields),
+            _ => None,
         }
-        Ok(Node::Object(fields))
     }
 }
 

@@ -138,7 +138,7 @@ fn run(watch: OwnedFd, engine: impl FnOnce(&mut Launch) -> Result<Box<dyn Engine
 }
 
 fn parse(body: &[u8]) -> Result<Launch> {
-    match json::parse(body)? {
+    match json::parse_enum(body)? {
         Request::Launch(launch) => Ok(*launch),
         _ => Err(Error::invalid("the first message is no launch")),
     }

@@ -19,7 +19,7 @@ impl Supervisor<'_> {
         fds: Vec<OwnedFd>,
         connection: Option<&mut Option<OwnedFd>>,
     ) -> Option<Reply> {
-        let request = match json::parse::<Request>(&body) {
+        let request = match json::parse_enum::<Request>(&body) {
             Ok(request) => request,
             // A newer daemon asks what this shim does not know.
             Err(e) => return Some(failed(&e.with_kind(Kind::Unsupported).context("unknown request"))),

@@ -7,7 +7,6 @@ use crate::utils::json;
 use crate::utils::sys::socket;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use serde::de::DeserializeOwned;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +23,7 @@ pub fn serve(connection: BorrowedFd<'_>) -> Result<()> {
 ///
 /// # Errors
 /// When nothing readable came.
-pub(super) fn order<T: DeserializeOwned>(connection: BorrowedFd<'_>) -> Result<T> {
+pub(super) fn order<T: json::Member + Default>(connection: BorrowedFd<'_>) -> Result<T> {
     let message = socket::recv(connection)?.ok_or_else(|| Error::internal("no order came"))?;
     json::parse(&message.body)
 }

@@ -498,7 +498,7 @@ fn with_content<T>(mut file: File, body: impl FnOnce(&[u8]) -> Result<T>) -> Res
     body(&bytes)
 }
 
-fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+fn parse_file<T: json::Member + Default>(path: &Path) -> Result<T> {
     let file = open(path)?.ok_or_else(|| Error::corrupt(format!("{path:?} is missing")))?;
     with_content(file, |bytes| json::parse(bytes).map_err(|e| e.with_kind(Kind::Corrupt)))
         .context(|| format!("{path:?}"))

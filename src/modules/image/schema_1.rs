@@ -16,7 +16,6 @@ use crate::utils::json::Object;
 use crate::utils::{digest, id, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Signatures of one document: docker makes one.
@@ -53,10 +52,10 @@ struct Signature {
 }
 
 /// Where the payload ends, and what takes the place of the signatures behind it.
-#[derive(Deserialize, PartialEq)]
+#[derive(Object, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 struct Protected {
-    format_length: usize,
+    format_length: u64,
     format_tail: String,
 }
 
@@ -122,10 +121,8 @@ pub(super) fn payload(bytes: Vec<u8>) -> Result<Vec<u8>> {
     }
     let Protected { format_length, format_tail } = found.ok_or_else(bad)?;
     let mut payload = bytes;
-    if format_length > payload.len() {
-        return Err(bad());
-    }
-    payload.truncate(format_length);
+    let length = usize::try_from(format_length).ok().filter(|length| *length <= payload.len()).ok_or_else(bad)?;
+    payload.truncate(length);
     payload.extend(decode(&format_tail)?);
     Ok(payload)
 }
@@ -199,10 +196,9 @@ impl Image {
     pub fn configuration(&self, diff_ids: Vec<String>) -> Vec<u8> {
         let mut config = self.config.clone();
         config.retain(|key, _| !OF_THE_LAYER.contains(&key.as_str()));
-        let value = |bytes: Vec<u8>| json::parse::<Value>(&bytes).unwrap_or_default();
         let rootfs = RootFs { kind: "layers".into(), diff_ids };
-        config.insert("rootfs".into(), value(json::to_vec(&rootfs)));
-        config.insert("history".into(), value(json::to_vec(&self.history)));
+        config.insert("rootfs".into(), json::to_value(&rootfs));
+        config.insert("history".into(), json::to_value(&self.history));
         json::to_vec(&config)
     }
 }

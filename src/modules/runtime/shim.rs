@@ -255,7 +255,7 @@ fn reply(socket: &OwnedFd, limit: Option<Duration>) -> Result<Option<Reply>> {
         return Err(Error::new(Kind::Timeout, format!("no answer from the shim in {:?}", limit.unwrap_or_default())));
     }
     match socket::recv(socket.as_fd())? {
-        Some(message) => json::parse(&message.body).map(Some).map_err(|e| e.with_kind(Kind::Remote)),
+        Some(message) => json::parse_enum(&message.body).map(Some).map_err(|e| e.with_kind(Kind::Remote)),
         None => Ok(None),
     }
 }
@@ -309,7 +309,7 @@ impl Watch {
                 Err(e) => return Err(e.with_kind(Kind::Remote)),
             };
             // What a newer shim says and this daemon does not know is passed over.
-            if let Ok(FromShim::Event(event)) = json::parse(&message.body) {
+            if let Ok(FromShim::Event(event)) = json::parse_enum(&message.body) {
                 return Ok(Some(event));
             }
         }
@@ -330,7 +330,7 @@ impl Watch {
             }
             match socket::recv(self.socket.as_fd()) {
                 Ok(Some(message)) => {
-                    lingers = matches!(json::parse(&message.body), Ok(FromShim::Reply(Reply::Done)));
+                    lingers = matches!(json::parse_enum(&message.body), Ok(FromShim::Reply(Reply::Done)));
                 }
                 Ok(None) | Err(_) => break,
             }

@@ -1,10 +1,9 @@
 //! Request targets: path segments, query parameters, and docker's filters, both ways.
 
 use crate::error::{Error, Result};
-use crate::utils::order;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use crate::utils::json::object::{Free, List, Map, Member, Place, Wrong};
+use crate::utils::{json, order};
+use serde::de::Unexpected;
 use std::collections::BTreeMap;
 
 /// Filters by key; several values of one key are alternatives.
@@ -81,38 +80,56 @@ impl Query {
     /// `Kind::Invalid`.
     pub fn filters(&self, name: &str) -> Result<Filters> {
         let Some(text) = self.get(name) else { return Ok(Filters::new()) };
-        let parsed: BTreeMap<String, Values> =
-            crate::utils::json::parse(text.as_bytes()).map_err(|e| e.context(format!("invalid {name} {text:?}")))?;
-        Ok(order::map(parsed.into_iter().map(|(key, values)| (key, values.0))))
+        let mut parsed: Vec<(String, Values)> = Vec::new();
+        json::fill(text.as_bytes(), Place::Map(&mut parsed))
+            .map_err(|e| e.context(format!("invalid {name} {text:?}")))?;
+        Ok(order::map(parsed.into_iter().map(|(key, values)| (key, values.meant()))))
     }
 }
 
 /// Of one filter.
-struct Values(Vec<String>);
+#[derive(Default)]
+struct Values {
+    list: Vec<String>,
+    /// As an object: each with whether it is meant.
+    named: Vec<(String, bool)>,
+}
 
-impl<'de> Deserialize<'de> for Values {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Values, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Values;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object of truth values or a list of strings")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Values, A::Error> {
-                let mut values = BTreeMap::new();
-                while let Some((value, on)) = map.next_entry::<String, bool>()? {
-                    values.insert(value, on);
-                }
-                Ok(Values(values.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Values, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Values)
+impl Values {
+    fn meant(mut self) -> Vec<String> {
+        order::sort_by(&mut self.named, |a, b| a.0.cmp(&b.0));
+        let (mut meant, mut named) = (self.list, self.named.into_iter().peekable());
+        while let Some((value, on)) = named.next() {
+            // Of equal ones the last counts.
+            if on && named.peek().is_none_or(|(next, _)| *next != value) {
+                meant.push(value);
             }
         }
-        d.deserialize_any(Either)
+        meant
+    }
+}
+
+impl Member for Values {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
+
+impl Free for Values {
+    fn expected(&self) -> &'static str {
+        "an object of truth values or a list of strings"
+    }
+
+    fn single(&mut self, _: Unexpected<'_>) -> std::result::Result<(), Wrong> {
+        Err(Wrong::Type)
+    }
+
+    fn list(&mut self) -> Option<&mut dyn List> {
+        Some(&mut self.list)
+    }
+
+    fn map(&mut self) -> Option<&mut dyn Map> {
+        Some(&mut self.named)
     }
 }
 

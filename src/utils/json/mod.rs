@@ -3,103 +3,127 @@
 pub mod object;
 
 use crate::error::{Error, Kind, Result};
-pub use object::Object;
-use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use object::{Free, List, Map, Place, Wrong};
+pub use object::{Member, Object};
+use serde::de::{DeserializeOwned, DeserializeSeed, SeqAccess, Unexpected, Visitor};
+use serde::{Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::map::Entry;
 use std::marker::PhantomData;
 
 /// Parses one JSON document.
 ///
 /// # Errors
 /// `Kind::Invalid` with line, column and what was expected.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    read(bytes, |reader| T::deserialize(reader))
+pub fn parse<T: Member + Default>(bytes: &[u8]) -> Result<T> {
+    let mut value = T::default();
+    fill(bytes, value.place())?;
+    Ok(value)
+}
+
+/// Parses one JSON document into a value that is its default.
+///
+/// # Errors
+/// As [`parse`]. Parts of the value may have been read.
+pub fn fill(bytes: &[u8], place: Place<'_>) -> Result<()> {
+    let mut place = Some(place);
+    read(bytes, &mut |reader| place.take().map_or(Ok(()), |place| place.deserialize(reader)))
+}
+
+/// As [`parse`], for enums whose variants have values, and what holds one.
+///
+/// # Errors
+/// As there.
+pub fn parse_enum<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut value = None;
+    read(bytes, &mut |reader| T::deserialize(reader).map(|read| value = Some(read)))?;
+    Ok(value.expect("what is read without an error is there"))
 }
 
 /// Parses a list and hands its elements over one by one, so that only one of them is in memory.
 ///
 /// # Errors
 /// As [`parse`]. The elements before the wrong one were handed over.
-pub fn parse_each<T: DeserializeOwned>(bytes: &[u8], each: impl FnMut(T)) -> Result<()> {
-    struct Elements<T, F>(F, PhantomData<T>);
-    impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Elements<T, F> {
+pub fn parse_each<T: Member + Default>(bytes: &[u8], each: &mut dyn FnMut(T)) -> Result<()> {
+    struct Elements<'a, T>(&'a mut dyn FnMut(T));
+    impl<'de, T: Member + Default> Visitor<'de> for Elements<'_, T> {
         type Value = ();
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("a list")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> std::result::Result<(), A::Error> {
-            while let Some(element) = list.next_element()? {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<(), A::Error> {
+            loop {
+                let mut element = T::default();
+                if list.next_element_seed(element.place())?.is_none() {
+                    return Ok(());
+                }
                 (self.0)(element);
             }
-            Ok(())
         }
     }
-    read(bytes, |reader| reader.deserialize_seq(Elements(each, PhantomData)))
+    read(bytes, &mut |reader| reader.deserialize_seq(Elements(each)))
 }
 
 /// A tree in which no object has a member twice: `serde_json` keeps the last one without a word, and a reader of the file
 /// may have seen the first.
-#[derive(Debug)]
-pub struct Tree(pub serde_json::Value);
+#[derive(Debug, Default)]
+pub struct Tree(pub Value);
 
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Tree, D::Error> {
-        deserializer.deserialize_any(Branch).map(Tree)
+impl Member for Tree {
+    fn place(&mut self) -> Place<'_> {
+        self.0.place()
     }
 }
 
-struct Branch;
+impl Member for Value {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
 
-impl<'de> Visitor<'de> for Branch {
-    type Value = serde_json::Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON value")
+impl Free for Value {
+    fn expected(&self) -> &'static str {
+        "a JSON value"
     }
 
-    fn visit_unit<E>(self) -> std::result::Result<serde_json::Value, E> {
-        Ok(serde_json::Value::Null)
+    fn single(&mut self, value: Unexpected<'_>) -> std::result::Result<(), Wrong> {
+        *self = match value {
+            Unexpected::Unit => Value::Null,
+            Unexpected::Bool(v) => v.into(),
+            Unexpected::Signed(v) => v.into(),
+            Unexpected::Unsigned(v) => v.into(),
+            Unexpected::Float(v) => v.into(),
+            Unexpected::Str(v) => v.into(),
+            _ => return Err(Wrong::Type),
+        };
+        Ok(())
     }
 
-    fn visit_bool<E>(self, value: bool) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
+    fn list(&mut self) -> Option<&mut dyn List> {
+        *self = Value::Array(Vec::new());
+        self.as_array_mut().map(|list| list as &mut dyn List)
     }
 
-    fn visit_i64<E>(self, value: i64) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
+    fn map(&mut self) -> Option<&mut dyn Map> {
+        *self = Value::Object(serde_json::Map::new());
+        self.as_object_mut().map(|map| map as &mut dyn Map)
     }
+}
 
-    fn visit_u64<E>(self, value: u64) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
+impl Member for serde_json::Map<String, Value> {
+    fn place(&mut self) -> Place<'_> {
+        Place::Map(self)
     }
+}
 
-    fn visit_f64<E>(self, value: f64) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> std::result::Result<serde_json::Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<serde_json::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(Tree(element)) = list.next_element()? {
-            elements.push(element);
+impl Map for serde_json::Map<String, Value> {
+    fn entry(&mut self, name: &str) -> Option<Place<'_>> {
+        match self.entry(name) {
+            Entry::Vacant(free) => Some(free.insert(Value::Null).place()),
+            Entry::Occupied(_) => None,
         }
-        Ok(elements.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<serde_json::Value, A::Error> {
-        let mut object = serde_json::Map::new();
-        while let Some(name) = members.next_key::<String>()? {
-            let Tree(value) = members.next_value()?;
-            if object.insert(name.clone(), value).is_some() {
-                return Err(serde::de::Error::custom(format_args!("duplicate field `{name}`")));
-            }
-        }
-        Ok(object.into())
     }
 }
 
@@ -107,10 +131,11 @@ type Reader<'r, 'b> = &'r mut serde_json::Deserializer<serde_json::de::SliceRead
 
 /// Takes one whole document from `bytes` with what it is given.
 #[allow(clippy::disallowed_methods)] // the one reader
-fn read<T>(bytes: &[u8], take: impl FnOnce(Reader) -> serde_json::Result<T>) -> Result<T> {
+fn read(bytes: &[u8], take: &mut dyn FnMut(Reader) -> serde_json::Result<()>) -> Result<()> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let taken = take(&mut reader).and_then(|value| reader.end().map(|()| value));
-    taken.map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string()))))
+    take(&mut reader)
+        .and_then(|()| reader.end())
+        .map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string()))))
 }
 
 /// An error's text quotes what it stumbled over, which is as long as its author liked. Where that was stands last.
@@ -135,28 +160,19 @@ impl<T, const N: usize> Default for Short<T, N> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Short<T, N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Short<T, N>, D::Error> {
-        struct Elements<T, const N: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Elements<T, N> {
-            type Value = Vec<T>;
+impl<T: Member + Default, const N: usize> Member for Short<T, N> {
+    fn place(&mut self) -> Place<'_> {
+        Place::List(self)
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "a list of at most {N}")
-            }
+impl<T: Member + Default, const N: usize> List for Short<T, N> {
+    fn element(&mut self, index: usize) -> Option<Place<'_>> {
+        if index < N { self.0.element(index) } else { None }
+    }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Vec<T>, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = list.next_element()? {
-                    if elements.len() == N {
-                        return Err(serde::de::Error::invalid_length(N + 1, &self));
-                    }
-                    elements.push(element);
-                }
-                Ok(elements)
-            }
-        }
-        deserializer.deserialize_seq(Elements::<T, N>(PhantomData)).map(Short)
+    fn expected(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a list of at most {N}")
     }
 }
 
@@ -178,7 +194,7 @@ pub struct Lines<T, F> {
     element: PhantomData<T>,
 }
 
-impl<T: DeserializeOwned, F: FnMut(T)> Lines<T, F> {
+impl<T: Member + Default, F: FnMut(T)> Lines<T, F> {
     /// Hands the elements to `each`.
     pub fn new(each: F) -> Lines<T, F> {
         Lines { pending: Vec::new(), progress: (false, false), each, element: PhantomData }
@@ -252,8 +268,9 @@ pub fn to_text<T: Serialize + ?Sized>(value: &T) -> String {
 }
 
 /// Converts to a JSON tree.
-pub fn to_value<T: Serialize + ?Sized>(value: &T) -> serde_json::Value {
-    parse(&to_vec(value)).expect("just written")
+pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {
+    let Tree(tree) = parse(&to_vec(value)).expect("just written");
+    tree
 }
 
 /// Prints a compact JSON document with four spaces of indentation, as the original prints `inspect`. Goes over the
@@ -340,12 +357,12 @@ mod tests {
     #[test]
     fn lists_by_element() {
         let mut seen = Vec::new();
-        parse_each(b"[1,4,9]", |n: u32| seen.push(n)).unwrap();
+        parse_each(b"[1,4,9]", &mut |n: u32| seen.push(n)).unwrap();
         assert_eq!(seen, [1, 4, 9]);
         for bad in ["[1,", "[1]x", "[\"a\"]", "{}", "null"] {
-            assert_eq!(parse_each(bad.as_bytes(), |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(parse_each(bad.as_bytes(), &mut |_: u32| {}).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
-        parse_each(b" [] ", |_: u32| panic!("empty")).unwrap();
+        parse_each(b" [] ", &mut |_: u32| panic!("empty")).unwrap();
     }
 
     #[test]
@@ -385,12 +402,72 @@ mod tests {
         map: std::collections::BTreeMap<String, Inner>,
         #[serde(skip)]
         own: u8,
-        #[serde(deserialize_with = "doubled")]
-        r#type: u32,
+        #[serde(deserialize_with = "Place::Words")]
+        r#type: Option<Vec<String>>,
     }
 
-    fn doubled<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u32, D::Error> {
-        u32::deserialize(d).map(|n| n * 2)
+    #[derive(Debug, Default, Object)]
+    #[serde(default)]
+    struct Forms {
+        pair: [i32; 2],
+        few: Option<Box<Short2>>,
+        maybe: Vec<Option<u16>>,
+        path: std::path::PathBuf,
+        counts: std::collections::BTreeMap<String, Vec<u64>>,
+        tree: Value,
+        #[serde(deserialize_with = "Place::Words")]
+        words: Option<Vec<String>>,
+    }
+
+    type Short2 = Short<bool, 2>;
+
+    #[test]
+    fn forms_of_members() {
+        let text = br#"{"pair":[-1,2],"few":[true],"maybe":[1,null],"path":"/a","counts":{"x":[1],"y":[2],"x":[3]},
+            "tree":{"a":[null,-1,2,0.5,"t",false]},"words":["a","b"]}"#;
+        let forms: Forms = parse(text).unwrap();
+        assert_eq!((forms.pair, forms.few.unwrap().0), ([-1, 2], vec![true]));
+        assert_eq!((forms.maybe, forms.path), (vec![Some(1), None], "/a".into()));
+        assert_eq!(forms.counts, [("x".to_owned(), vec![3]), ("y".to_owned(), vec![2])].into());
+        assert_eq!(forms.tree, serde_json::json!({"a": [null, -1, 2, 0.5, "t", false]}));
+        assert_eq!(forms.words, Some(vec!["a".to_owned(), "b".to_owned()]));
+        let words = |text: &str| parse::<Forms>(format!("{{\"words\":{text}}}").as_bytes()).unwrap().words;
+        assert_eq!((words("\"a\""), words("\"\""), words("null")), (Some(vec!["a".into()]), Some(vec![]), None));
+        for (text, want) in [
+            (r#"{"pair":[1]}"#, "pair: invalid length 1, expected an array of length 2"),
+            (r#"{"pair":[1,2,3]}"#, "pair: invalid length 3, expected an array of length 2"),
+            (r#"{"few":[true,false,true]}"#, "few: invalid length 3, expected a list of at most 2"),
+            (r#"{"few":[null]}"#, "few: invalid type: null, expected a boolean"),
+            (r#"{"maybe":[-1]}"#, "maybe: invalid value: integer `-1`, expected u16"),
+            (r#"{"maybe":[1.5]}"#, "maybe: invalid type: floating point `1.5`, expected u16"),
+            (r#"{"path":["/a"]}"#, "path: invalid type: sequence, expected path string"),
+            (r#"{"counts":{"x":null}}"#, "counts: invalid type: null, expected a sequence"),
+            (r#"{"tree":{"a":1,"a":1}}"#, "tree: duplicate field `a`"),
+        ] {
+            let error = parse::<Forms>(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
+    #[derive(Debug, Default, PartialEq, Object)]
+    struct Whole {
+        name: String,
+        #[serde(default)]
+        count: u8,
+        maybe: Option<u8>,
+    }
+
+    #[test]
+    fn what_has_no_default_must_be_there() {
+        let want = Whole { name: "a".to_owned(), count: 0, maybe: None };
+        assert_eq!(parse::<Whole>(br#"{"name":"a","count":null}"#).unwrap(), want);
+        for (text, want) in [
+            ("{\"count\":1}", "missing field `name`"),
+            ("{\"name\":null}", "name: invalid type: null, expected a string"),
+        ] {
+            let error = parse::<Whole>(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
     }
 
     fn number(some_number: u8) -> Inner {
@@ -400,7 +477,7 @@ mod tests {
     #[test]
     fn objects_are_read_member_by_member() {
         let text = r#"{"innerValue":{"SomeNumber":2},"maybe":{"SomeNumber":3},"unknown":[{"x":null}],
-            "list":[{"SomeNumber":4},{}],"Map":{"k":{"SomeNumber":5}},"own":7,"type":8}"#;
+            "list":[{"SomeNumber":4},{}],"Map":{"k":{"SomeNumber":5}},"own":7,"type":"x"}"#;
         let map = [("k".to_owned(), number(5))].into();
         let want = Outer {
             inner_value: number(2),
@@ -408,7 +485,7 @@ mod tests {
             list: vec![number(4), number(0)],
             map,
             own: 0,
-            r#type: 16,
+            r#type: Some(vec!["x".to_owned()]),
         };
         assert_eq!(parse::<Outer>(text.as_bytes()).unwrap(), want);
         for name in ["MAP", "map", "Map"] {
@@ -428,7 +505,7 @@ mod tests {
     #[test]
     fn a_struct_is_an_object_and_nothing_else() {
         for (text, want) in [
-            ("[1]", "invalid type: sequence, expected an object at line 1 column 0"),
+            ("[1]", "invalid type: sequence, expected an object at line 1 column 1"),
             ("null", "expected an object"),
             ("7", "expected an object"),
             ("{\"innerValue\":[1]}", "innerValue: invalid type: sequence, expected an object"),
@@ -438,7 +515,7 @@ mod tests {
                 "list: SomeNumber: invalid value: integer `256`, expected u8 at line 1",
             ),
             ("{\"map\":{\"k\":7}}", "map: invalid type: integer `7`, expected an object"),
-            ("{\"type\":null}", "type: invalid type: null, expected u32"),
+            ("{\"type\":{}}", "type: invalid type: map, expected a string or a list of strings"),
             ("{\"innerValue\":{\"SomeNumber\":1}", "EOF while parsing an object"),
             ("{\"innerValue\":{\"SomeNumber\"1}}", "expected `:`"),
             ("{7:1}", "key must be a string"),
@@ -449,7 +526,7 @@ mod tests {
             let error = parse::<Outer>(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(want), "{text}: {error}");
         }
-        assert_eq!(parse_each(b"[[1]]", |_: Inner| {}).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(parse_each(b"[[1]]", &mut |_: Inner| {}).unwrap_err().kind(), Kind::Invalid);
         assert!(parse::<Inner>(b"{\"SomeNumber\":1} x").is_err());
     }
 

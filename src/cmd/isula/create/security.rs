@@ -93,7 +93,7 @@ pub fn options(list: &[String]) -> Result<Options, Failure> {
 fn profile(path: &str) -> Result<String, Failure> {
     let failed = |why: String| Failure::usage(format!("opening seccomp profile ({path}) failed: {why}"));
     let bytes = read_bounded(path, MAX_PROFILE).map_err(|e| failed(e.to_string()))?;
-    let value: serde_json::Value = json::parse(&bytes).map_err(|e| failed(e.to_string()))?;
+    let json::Tree(value) = json::parse(&bytes).map_err(|e| failed(e.to_string()))?;
     Ok(json::to_text(&value))
 }
 

@@ -90,7 +90,8 @@ impl Store {
         let key = Key::load(&self.key())?.ok_or_else(|| Error::corrupt("the key file is missing")).context(again)?;
         let sealed = STANDARD.decode(&entry.auth).map_err(|_| Error::corrupt("not base 64")).context(again)?;
         let plain = key.open(&sealed, &host).context(again)?;
-        let plain: Plain = json::parse(&plain).map_err(|_| Error::corrupt("not a JSON document")).context(again)?;
+        let plain: Plain =
+            json::parse_enum(&plain).map_err(|_| Error::corrupt("not a JSON document")).context(again)?;
         let secret = match plain.secret {
             PlainSecret::Password(s) => Secret::Password(s),
             PlainSecret::IdentityToken(s) => Secret::IdentityToken(s),

@@ -3,8 +3,9 @@
 use super::manifest::{self, Form, fault};
 use crate::error::{Context, Error, Result};
 use crate::utils::digest::Sha256;
-use crate::utils::json::Object;
-use serde::{Deserialize, Serialize};
+use crate::utils::json::object::{Free, Member, Object, Place, Wrong};
+use serde::Serialize;
+use serde::de::Unexpected;
 use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -34,13 +35,35 @@ pub struct Found {
 }
 
 /// What a layer is on this machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
     #[default]
     File,
     Device,
     Directory,
+}
+
+impl Member for Kind {
+    fn place(&mut self) -> Place<'_> {
+        Place::Free(self)
+    }
+}
+
+impl Free for Kind {
+    fn expected(&self) -> &'static str {
+        "`file`, `device` or `directory`"
+    }
+
+    fn single(&mut self, value: Unexpected<'_>) -> std::result::Result<(), Wrong> {
+        *self = match value {
+            Unexpected::Str("file") => Kind::File,
+            Unexpected::Str("device") => Kind::Device,
+            Unexpected::Str("directory") => Kind::Directory,
+            _ => return Err(Wrong::Value),
+        };
+        Ok(())
+    }
 }
 
 impl Found {

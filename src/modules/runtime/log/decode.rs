@@ -5,9 +5,8 @@
 
 use super::{Query, Sink, Stream};
 use crate::error::Result;
-use crate::utils::json;
+use crate::utils::json::{self, Object};
 use crate::utils::time::Timestamp;
-use serde::Deserialize;
 
 /// Decoded bytes that are passed on together.
 const BLOCK: usize = 64 * 1024;
@@ -54,7 +53,7 @@ struct Entry<'a> {
 }
 
 /// An entry in any other form.
-#[derive(Deserialize)]
+#[derive(Object, Default)]
 struct Foreign {
     #[serde(default)]
     log: String,

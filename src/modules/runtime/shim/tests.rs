@@ -707,7 +707,7 @@ fn version_1_is_understood_for_ever() {
         r#""ReopenLog""#,
     ];
     for text in requests {
-        let request: Request = json::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let request: Request = json::parse_enum(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
         let again = json::to_text(&request);
         assert_eq!(json::parse::<Value>(again.as_bytes()).unwrap(), json::parse::<Value>(text.as_bytes()).unwrap());
     }
@@ -725,15 +725,16 @@ fn version_1_is_understood_for_ever() {
         r#""Done""#.into(),
         r#"{"Failed":{"message":"no","class":"CommandNotFound","errno":2}}"#.into(),
     ] {
-        json::parse::<Reply>(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
-        json::parse::<FromShim>(format!(r#"{{"Reply":{text}}}"#).as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+        json::parse_enum::<Reply>(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+        json::parse_enum::<FromShim>(format!(r#"{{"Reply":{text}}}"#).as_bytes())
+            .unwrap_or_else(|e| panic!("{text}: {e}"));
     }
     for text in [
         format!(r#"{{"Event":{{"Exited":{exit}}}}}"#),
         r#"{"Event":{"ExecExited":{"exec_id":"e","exit_code":1}}}"#.into(),
         r#"{"Event":"OutOfMemory"}"#.into(),
     ] {
-        let event: FromShim = json::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let event: FromShim = json::parse_enum(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
         let again = json::parse::<Value>(json::to_text(&event).as_bytes()).unwrap();
         assert_eq!(again, json::parse::<Value>(text.as_bytes()).unwrap());
     }

@@ -37,7 +37,6 @@ use crate::modules::image::schema_1;
 use crate::utils::http::query::Target;
 use crate::utils::json::Object;
 use crate::utils::{digest, json};
-use serde::Deserialize;
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -241,7 +240,7 @@ impl Registry {
 
 /// What a search found (docker's "Registry API v1", which no document describes any more).
 /// A document without the list is of somebody who does not search.
-#[derive(Deserialize)]
+#[derive(Object, Default)]
 struct Found {
     results: json::Short<FoundImage, FOUND>,
 }
