@@ -26,6 +26,10 @@ pub static APPLETS: &[Applet] = &[
     Applet { name: "lcr", about: "the built-in OCI runtime", run: crate::cmd::runtime::main },
 ];
 
+/// The applet that has its place in containers only, so that no link is made for it.
+pub static INIT: Applet =
+    Applet { name: "docker-init", about: "process 1 of containers with --init", run: crate::cmd::init::main };
+
 /// Release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit, set by the Makefile.
@@ -66,7 +70,7 @@ pub fn dispatch(argv: Vec<OsString>) -> ExitCode {
 }
 
 fn find(name: &OsStr) -> Option<&'static Applet> {
-    APPLETS.iter().find(|a| OsStr::new(a.name) == name)
+    APPLETS.iter().chain([&INIT]).find(|a| OsStr::new(a.name) == name)
 }
 
 fn help() -> String {

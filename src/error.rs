@@ -191,6 +191,16 @@ pub fn errno_text(errno: i32) -> String {
     word.to_ascii_lowercase()
 }
 
+/// An error's text quotes what it stumbled over, which is as long as its author liked: at most `head` bytes of the
+/// beginning and `tail` of the end, where it often says what is wrong.
+pub fn shortened(text: String, head: usize, tail: usize) -> String {
+    if text.len() <= head + tail {
+        return text;
+    }
+    let (head, tail) = (text.floor_char_boundary(head), text.ceil_char_boundary(text.len() - tail));
+    format!("{} … {}", &text[..head], &text[tail..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

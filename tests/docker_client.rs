@@ -127,6 +127,18 @@ fn docker_exec(bed: &mut Bed) {
     docker(bed, "exec -d aa sh -c 'echo x > /tmp/x'").ok();
     eventually("it ran", || docker(bed, "exec aa cat /tmp/x").out == "x\n");
     assert_eq!(docker(bed, "exec aa nosuch").code, 127);
+    // Why it did not begin is told on the stream.
+    for (words, code, why) in [
+        ("-u nosuch aa id", 126, "Unable to find user 'nosuch'"),
+        ("-w /nosuch aa pwd", 127, "chdir to cwd (\"/nosuch\")"),
+        ("aa /etc", 126, "is a directory"),
+    ] {
+        for terminal in ["", "-t "] {
+            let o = docker(bed, &format!("exec {terminal}{words}"));
+            assert_eq!(o.code, code, "{}", o.show());
+            contains(&format!("{}{}", o.out, o.err).to_lowercase(), &why.to_lowercase());
+        }
+    }
 }
 
 fn docker_attach(bed: &mut Bed) {

@@ -484,6 +484,13 @@ fn top_lists_the_processes(bed: &mut Bed) {
         let text = bed.isula("top aa").ok();
         text.starts_with("UID") && text.contains("sleep 1000") && text.contains("sleep 2000")
     });
+    // Whoever runs it, and whatever ps alone would show.
+    bed.run_detached("bb", "-u 12", "payload ready 1000");
+    let pid = bed.container_pid("bb");
+    for options in ["-o pid,args", "-o pid", "-ef", "aux"] {
+        contains(&bed.isula(&format!("top bb {options}")).ok(), &pid.to_string());
+    }
+    assert_eq!(bed.isula("top bb -o pid").ok().lines().count(), 2);
     bed.isula("stop -t 0 aa").ok();
     assert_ne!(bed.isula("top aa").code, 0);
 }

@@ -49,6 +49,22 @@ fn logs_keeps_the_streams_apart(bed: &mut Bed) {
     let o = bed.isula("logs aa");
     assert_eq!((o.code, o.out.lines().count(), o.err.lines().count()), (0, 100, 100), "{}", o.show());
     assert!(o.out.starts_with("out 0\nout 1\n") && o.err.ends_with("err 99\n"), "{}", o.show());
+    // In one file they have the order in which they were written.
+    let script = "for i in 1 2 3 4 5; do echo out$i; sleep 0.05; echo err$i >&2; sleep 0.05; done";
+    bed.isula(&format!("run --name bb {IMAGE} sh -c '{script}'")).exits(0);
+    let all = bed.dir.join("all");
+    for words in [&["logs", "bb"][..], &["logs", "-f", "bb"]] {
+        let file = fs::File::create(&all).unwrap();
+        let mut command = bed.applet("isula");
+        command.args(words).stdout(file.try_clone().unwrap()).stderr(file);
+        assert!(command.status().unwrap().success());
+        let expected: String = (1..=5).map(|n| format!("out{n}\nerr{n}\n")).collect();
+        assert_eq!(fs::read_to_string(&all).unwrap(), expected, "{words:?}");
+    }
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let o = bed.applet("isula").args(["logs", "bb"]).stdout(full).output().unwrap();
+    assert_eq!(o.status.code(), Some(1));
+    contains(&String::from_utf8_lossy(&o.stderr), "cannot write the log: No space left on device");
 }
 
 fn tail_since_until_timestamps(bed: &mut Bed) {

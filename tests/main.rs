@@ -21,6 +21,7 @@ mod health;
 mod hooks;
 mod image_tools;
 mod images;
+mod init;
 mod isolation;
 mod lifecycle;
 mod load;
@@ -62,7 +63,7 @@ mod volumes;
 use std::process::ExitCode;
 
 /// How many of all may be skipped (no docker client, a kernel without a controller) before the run counts as failed.
-const MAY_SKIP: usize = 20;
+const MAY_SKIP: usize = 30;
 
 fn main() -> ExitCode {
     let tests = [
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         health::TESTS,
         hooks::TESTS,
         images::TESTS,
+        init::TESTS,
         completion::TESTS,
         cp::TESTS,
         cp_traps::TESTS,

@@ -23,6 +23,7 @@ tests![
     propagation_to_the_host,
     host_file_systems_can_be_bound,
     bad_mounts_are_refused,
+    network_files_are_as_writable_as_the_root,
     working_directory_is_made,
 ];
 
@@ -230,6 +231,20 @@ fn bad_mounts_are_refused(bed: &mut Bed) {
     }
     let o = bed.isula(&format!("run --rm -v relative:rel {IMAGE} true"));
     contains(&o.err, "Invalid volume: path must be absolute, and destination can't be '/'");
+    // Where procfs belongs there is procfs.
+    for options in ["-v /tmp:/proc", "--tmpfs /proc", "--mount type=tmpfs,dst=/proc", "-v /proc", "-v /tmp:/x/../proc"]
+    {
+        let o = bed.isula(&format!("run --rm {options} {IMAGE} true"));
+        o.fails(125, "a mount on /proc is not allowed, unless it is procfs");
+    }
+    assert_eq!(bed.run("-v /proc:/proc", "cat /proc/self/comm"), "cat");
+}
+
+fn network_files_are_as_writable_as_the_root(bed: &mut Bed) {
+    bed.start();
+    let script = "sh -c 'for f in hosts hostname resolv.conf; do echo x 2>/dev/null >>/etc/$f && echo $f; done; true'";
+    assert_eq!(bed.run("", script), "hosts\nhostname\nresolv.conf");
+    assert_eq!(bed.run("--read-only", script), "");
 }
 
 fn working_directory_is_made(bed: &mut Bed) {

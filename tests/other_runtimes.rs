@@ -6,7 +6,7 @@ use crate::support::{IMAGE, contains, eventually};
 use crate::{requires, tests};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 tests![
@@ -286,7 +286,11 @@ fn they_tell_what_they_cannot(bed: &mut Bed) {
     // What is on the file system of the graph would not be shared.
     let source = bed.dir.join("plain");
     fs::create_dir_all(&source).unwrap();
-    let propagation = |flags| nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
+    // The mount it is on.
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    let is_mount = |path: &&Path| path.parent().is_none_or(|parent| device(parent) != device(path));
+    let top = source.ancestors().find(is_mount).unwrap();
+    let propagation = |flags| nix::mount::mount(None::<&str>, top, None::<&str>, flags, None::<&str>).unwrap();
     propagation(nix::mount::MsFlags::MS_SHARED);
     let o = bed.isula(&format!("run --rm -v {}:/shared:rshared {IMAGE} true", source.display()));
     propagation(nix::mount::MsFlags::MS_PRIVATE);

@@ -28,6 +28,7 @@ tests![
     daemon_killed_in_the_middle_of_starts,
     container_killed_while_no_daemon_runs,
     shim_killed_is_an_exit,
+    lost_volatile_state_ends_what_runs,
     corrupt_configuration_is_reported_and_the_rest_served,
     corrupt_host_configuration_is_reported_before_it_is_used,
     running_container_with_a_corrupt_configuration,
@@ -454,6 +455,23 @@ fn shim_that_hangs_is_not_waited_for(bed: &mut Bed) {
 fn directory(bed: &Bed, id: &str) -> PathBuf {
     let runtimes = fs::read_dir(bed.graph().join("engines")).unwrap().flatten();
     runtimes.map(|r| r.path().join(id)).find(|d| d.exists()).expect("the container's directory")
+}
+
+fn lost_volatile_state_ends_what_runs(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "", "payload ready 1000");
+    bed.run_detached("bb", "--restart always", "sh -c 'sleep 1000 & sleep 2000'");
+    let pids = ["aa", "bb"].map(|name| bed.container_pid(name));
+    bed.kill();
+    // Nobody can talk to the shims any more.
+    fs::remove_dir_all(bed.state()).unwrap();
+    bed.restart();
+    eventually("all have ended", || pids.iter().all(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()));
+    assert_eq!(bed.inspect("aa", "/State/ExitCode"), 255);
+    bed.await_state("bb", "running");
+    assert_ne!(bed.container_pid("bb"), pids[1]);
+    bed.isula("start aa").ok();
+    bed.isula("rm -f aa bb").ok();
 }
 
 fn corrupt_configuration_is_reported_and_the_rest_served(bed: &mut Bed) {

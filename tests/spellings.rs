@@ -231,7 +231,6 @@ fn words_for_commands(bed: &mut Bed) {
     if cfg!(feature = "registry") {
         bed.isula("pull -a box").fails(125, "-a");
     }
-    bed.isula(&format!("run --init {IMAGE} true")).fails(125, "flag --init is not available in this release");
     if !cfg!(feature = "image-tools") {
         return;
     }

@@ -30,6 +30,8 @@ tests![
     vanishing_clients_leave_container_and_daemon_well,
     closed_reader_does_not_stop_the_container,
     detached_terminal_container_can_be_attached,
+    output_without_room_is_a_failure,
+    a_terminal_inside_needs_none_outside,
 ];
 
 fn piped_input_reaches_the_container(bed: &mut Bed) {
@@ -57,6 +59,37 @@ fn both_streams_stay_apart(bed: &mut Bed) {
 /// The payload's `bytes` verb, made here.
 fn pattern(n: usize) -> Vec<u8> {
     (0..251u32 * 256).map(|i| b'!' + (i % 251 % 90) as u8).collect::<Vec<u8>>().into_iter().cycle().take(n).collect()
+}
+
+fn output_without_room_is_a_failure(bed: &mut Bed) {
+    bed.start();
+    bed.run_detached("aa", "", "payload ready 1000");
+    for words in [&["run", "--rm", IMAGE][..], &["exec", "aa"]] {
+        for verb in ["lines", "lines-stderr"] {
+            let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+            let mut command = bed.applet("isula");
+            command.args(words).args(["payload", verb, "10"]).stdin(Stdio::null());
+            let o = if verb == "lines" { command.stdout(full()) } else { command.stdout(Stdio::null()).stderr(full()) };
+            let o = o.output().unwrap();
+            assert_eq!(o.status.code(), Some(1), "{words:?} {verb}");
+            assert!(verb != "lines" || String::from_utf8_lossy(&o.stderr).contains("cannot be written"));
+        }
+    }
+    eventually("removed", || bed.isula("ps -aq").ok().lines().count() == 1);
+}
+
+/// As scripts and cron have it.
+fn a_terminal_inside_needs_none_outside(bed: &mut Bed) {
+    bed.start();
+    assert_eq!(bed.isula_with(&format!("run --rm -it {IMAGE} sh -c 'tty; exit 3'"), b"").exits(3), "/dev/pts/0\r");
+    bed.run_detached("aa", "-it", "sh");
+    assert_eq!(
+        bed.isula_with("exec -it aa sh -c 'read x; echo got $x'", b"word\n").ok().lines().last(),
+        Some("got word\r")
+    );
+    let o = bed.isula("attach aa");
+    contains(&o.err, "the input device is not a TTY");
+    assert_eq!(o.code, 1);
 }
 
 fn volume_comes_through_unchanged(bed: &mut Bed) {

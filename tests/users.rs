@@ -28,6 +28,14 @@ fn names_and_numbers(bed: &mut Bed) {
     ] {
         assert_eq!(bed.run(options, "payload ids"), expected, "{options}");
     }
+    // Root has its groups as well, also when nobody names it, and in what is started later.
+    let group = bed.dir.join("group");
+    std::fs::write(&group, "root:x:0:\nwheel:x:10:user,root\n").unwrap();
+    let options = format!("-v {}:/etc/group", group.display());
+    assert_eq!(bed.run(&options, "payload ids"), "uid=0 gid=0 groups=0,10");
+    bed.run_detached("aa", &options, "payload ready 1000");
+    assert_eq!(bed.isula("exec aa payload ids").ok(), "uid=0 gid=0 groups=0,10");
+    assert_eq!(bed.isula("exec -u 0:0 aa payload ids").ok(), "uid=0 gid=0 groups=0");
     assert_eq!(bed.isula(&format!("run --rm -u user {IMAGE} payload cat /locked/secret")).exits(1), "EACCES");
     assert_eq!(bed.run("-u user", "payload setuid 0"), "refused");
 }

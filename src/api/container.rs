@@ -208,7 +208,7 @@ pub struct HostConfig {
     pub readonly_paths: Option<Vec<String>>,
     /// Logging.
     pub log_config: LogConfig,
-    /// An init as first process. Refused here.
+    /// Whether an init of ours is process 1, which passes signals on and reaps processes.
     pub init: Option<bool>,
     /// Port bindings. Read so that they can be refused.
     pub port_bindings: BTreeMap<String, serde_json::Value>,
@@ -267,7 +267,6 @@ pub struct HostConfig {
     #[serde(skip_serializing_if = "HostChannel::is_none")]
     pub host_channel: HostChannel,
     /// MS_MOVE and chroot in place of pivot_root, for a host on a ram disk. The original's.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot_root: bool,
 }
 

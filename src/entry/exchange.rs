@@ -4,7 +4,7 @@ use super::connection::{Connection, Watch};
 use super::rest::authorize::Asked;
 use super::rest::status::status_of;
 use crate::api::error::ErrorBody;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, shortened};
 use crate::executor::{Caller, Handover, Upgrade};
 use crate::utils::http::chunked::{self, SizeLine};
 use crate::utils::http::h1::{HeadWriter, Length, Method, RequestHead};
@@ -414,7 +414,7 @@ pub fn error_body(error: &Error) -> ErrorBody {
         Kind::CommandNotExecutable => Some(126),
         _ => None,
     };
-    ErrorBody { message: error.to_string(), exit_code }
+    ErrorBody { message: shortened(error.to_string(), 4096, 4096), exit_code }
 }
 
 fn too_large() -> Failure {

@@ -72,6 +72,8 @@ const IDLE: Duration = Duration::from_millis(500);
 const REFUSED: usize = 16;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
+/// For how long a peer may leave what was sent to it unacknowledged, in milliseconds (TCP_USER_TIMEOUT, tcp(7)).
+const UNACKNOWLEDGED: u32 = 60_000;
 /// Most clients of the port for metrics at a time.
 const READERS: usize = 4;
 
@@ -381,6 +383,8 @@ fn peer_of(fd: &OwnedFd) -> Peer {
     // Small answers must not wait for each other, and a silent peer of a stream is found out.
     let _ = stream.set_nodelay(true);
     let _ = setsockopt(fd, sockopt::KeepAlive, &true);
+    // And one that is gone without a word while bytes are on their way to it.
+    let _ = setsockopt(fd, sockopt::TcpUserTimeout, &UNACKNOWLEDGED);
     stream.peer_addr().map_or(Peer::Unknown, Peer::Remote)
 }
 

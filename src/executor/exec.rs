@@ -1,6 +1,6 @@
 //! Exec sessions.
 
-use super::container::{attach, signal, start as launch};
+use super::container::{attach, signal};
 use super::{Daemon, Handover, Upgrade};
 use crate::api::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse, ProcessConfig};
 use crate::api::oci::runtime::ConsoleSize;
@@ -182,10 +182,9 @@ pub fn start_detached(daemon: &Daemon, id: &str, request: ExecStartRequest) -> R
     run(daemon, id, &container, &session, &request, None, &[])
 }
 
-/// Starts a session with a client. A program that cannot be run is refused with `Kind::CommandNotFound` or
-/// `Kind::CommandNotExecutable`, and the session's exit code is 127 or 126. A docker client, which hands no descriptors
-/// along and does not ask to be refused, is told on its stream instead: it looks for the exit code afterwards and does not
-/// read a refusal's body.
+/// Starts a session with a client. What cannot be run is refused, a missing program with `Kind::CommandNotFound`, and the
+/// session's exit code is 127 or 126. A docker client, which hands no descriptors along and does not ask to be refused, is
+/// told on its stream instead: it looks for the exit code afterwards and does not read a refusal's body.
 pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: Upgrade) -> Handover {
     let (container, session) = match claim(daemon, id) {
         Ok(claimed) => claimed,
@@ -205,10 +204,7 @@ pub fn start(daemon: &Daemon, id: &str, request: ExecStartRequest, mut upgrade: 
     let fds = attach::descriptors(&upgrade);
     match run(daemon, id, &container, &session, &request, Some(streams), &fds) {
         Ok(()) => Handover::Done,
-        Err(e)
-            if !(upgrade.handed.is_some() || request.refuse)
-                && matches!(e.kind(), Kind::CommandNotFound | Kind::CommandNotExecutable) =>
-        {
+        Err(e) if !(upgrade.handed.is_some() || request.refuse) => {
             let text = format!("{e}\r\n");
             let told = attach::answer(&mut upgrade).and_then(|()| {
                 let connection = attach::descriptors(&upgrade)[0];
@@ -265,9 +261,17 @@ pub(super) fn run(
     let result = ask(daemon, id, container, session, request, streams, fds);
     match &result {
         Ok(pid) => daemon.execs.started(id, *pid),
-        Err(e) => daemon.execs.ended(id, launch::exit_code(e.kind())),
+        Err(e) => daemon.execs.ended(id, not_started(e.kind())),
     }
     result.map(|_| ())
+}
+
+/// The exit code of a session that did not begin: docker's.
+fn not_started(kind: Kind) -> i32 {
+    match kind {
+        Kind::CommandNotFound => 127,
+        _ => 126,
+    }
 }
 
 fn ask(

@@ -317,13 +317,12 @@ fn adopt(daemon: &Daemon, container: &Container, launched: &Launched) {
 /// No shim: the run, if there was one, has ended. Gives its exit when nobody noted that so far.
 fn ended(daemon: &Daemon, container: &Container, active: bool) -> Option<Exit> {
     let run = container.run();
-    let exit = match settle::exit_file(daemon, container, active) {
-        Some(exit) if run.concerns(&exit) => Some(exit),
+    match settle::exit_file(daemon, container, active) {
+        // Of a boot before this one nothing is left.
+        Some(exit) if run.concerns(&exit) => Some(Exit { remains: exit.remains && active, ..exit }),
         _ if run.running => Some(unseen(daemon, container, active)),
         _ => None,
-    };
-    // Of a boot before this one nothing is left.
-    exit.map(|exit| Exit { remains: exit.remains && active, ..exit })
+    }
 }
 
 /// Has done what follows the end of a run that ended before this daemon began.
@@ -358,13 +357,18 @@ fn follow(daemon: &Arc<Daemon>, container: &Arc<Container>) {
     });
 }
 
-/// A run that nobody saw end. After a reboot nothing of it is left; otherwise its remains are killed.
+/// A run that nobody saw end: its remains are killed. After a reboot there are none; but the volatile directory may be
+/// lost without one, and then the shim that nobody can talk to any more still looks after what is in the cgroup. An id that
+/// another process has by now does no harm: nothing is killed but what is there.
 fn unseen(daemon: &Daemon, container: &Container, active: bool) -> Exit {
     if active {
         return settle::after_loss(daemon, container, UNKNOWN_END, PATIENCE);
     }
-    let started_at = container.run().started_at;
-    Exit { started_at, finished_at: Timestamp::now(), exit_code: UNKNOWN_END, oom_killed: false, remains: false }
+    let run = container.run();
+    let lives = is_alive(run.shim_pid, run.shim_start_time) || is_alive(run.pid, run.start_time);
+    let remains = lives && !settle::clean_up(daemon, container, 0, 0, PATIENCE);
+    let started_at = run.started_at;
+    Exit { started_at, finished_at: Timestamp::now(), exit_code: UNKNOWN_END, oom_killed: false, remains }
 }
 
 /// Has removed what belongs to no container. The lists are made now, before new containers come; `known` are those that

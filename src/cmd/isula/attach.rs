@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::failure::Failure;
-use super::run::{Attachment, NOT_A_TTY, attached};
+use super::run::{Attachment, attached};
 use crate::api::container::ContainerState;
 use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
@@ -32,7 +32,7 @@ impl Attach {
         check(&found.state)?;
         let stdin = found.config.open_stdin && !self.no_stdin;
         if found.config.tty && stdin && !is_terminal(std::io::stdin().as_fd()) {
-            return Err(Failure::local(NOT_A_TTY));
+            return Err(Failure::local("the input device is not a TTY")); // docker's words
         }
         attached(
             session,

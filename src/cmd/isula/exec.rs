@@ -1,14 +1,11 @@
 //! `exec`: a further process in a running container.
 
 use super::failure::Failure;
-use super::run::NOT_A_TTY;
 use super::stream::{self, End, Link, Target};
 use super::{Session, create, output};
 use crate::api::exec::{ExecCreateRequest, ExecStartRequest};
 use crate::client::Client;
-use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
-use std::os::fd::AsFd;
 
 /// run a command in a running container
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -71,9 +68,6 @@ impl Exec {
     /// Runs the verb: the process's exit code.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let request = self.request()?;
-        if self.tty && self.interactive && !self.detach && !is_terminal(std::io::stdin().as_fd()) {
-            return Err(Failure::usage(NOT_A_TTY));
-        }
         stream::check_detach_keys(self.detach_keys.as_deref())?;
         let client = session.client()?;
         let id = client.exec_create(&self.container, &request)?.id;
@@ -98,6 +92,7 @@ impl Exec {
             End::Detached => Ok(0),
             End::Signal(signal) => Ok(128u8.wrapping_add(signal as u8)),
             End::ReaderGone => Err(Failure::silent(output::PIPE_EXIT)),
+            End::Unwritten => Err(Failure::local(output::UNWRITTEN)),
         }
     }
 }

@@ -159,6 +159,9 @@ pub struct ContainerFlags {
     /// mount the root file system read-only
     #[argh(switch)]
     pub read_only: bool,
+    /// run an init inside that passes signals on and reaps processes
+    #[argh(switch)]
+    pub init: bool,
     /// move the root instead of pivoting to it: for hosts whose own is a ram disk
     #[argh(switch)]
     pub no_pivot: bool,
@@ -375,7 +378,7 @@ impl ArgsInfo for Create {
 #[rustfmt::skip]
 pub static REFUSED: &[(&[&str], &[&str])] = &[
     (&["run", "create"], &[
-        "--ip", "--publish", "-p", "--expose", "--publish-all", "-P", "--init",
+        "--ip", "--publish", "-p", "--expose", "--publish-all", "-P",
     ]),
     (&["pull"], &["--all-tags", "-a"]),
 ];

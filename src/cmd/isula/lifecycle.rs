@@ -1,13 +1,11 @@
 //! `start stop restart kill pause unpause rm wait`: one request for each name.
 
 use super::failure::Failure;
-use super::run::{Attachment, NOT_A_TTY, attached};
+use super::run::{Attachment, attached};
 use super::{Session, audit, for_each};
 use crate::client::{Client, ListRequest, RemoveRequest, WaitCondition};
 use crate::error::Kind;
-use crate::utils::sys::terminal::is_terminal;
 use argh::{ArgsInfo, FromArgs};
-use std::os::fd::AsFd;
 
 /// start stopped containers
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -41,9 +39,6 @@ impl Start {
         };
         let found = session.client()?.container_inspect(name).map_err(|e| Failure::daemon(&e).refused())?;
         let stdin = self.interactive && found.config.open_stdin;
-        if found.config.tty && stdin && !is_terminal(std::io::stdin().as_fd()) {
-            return Err(Failure::usage(NOT_A_TTY));
-        }
         attached(
             session,
             &Attachment {

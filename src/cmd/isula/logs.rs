@@ -5,6 +5,7 @@ use super::{Session, output, table};
 use crate::client::{Client, LogsRequest};
 use crate::error::Kind;
 use argh::{ArgsInfo, FromArgs};
+use std::cell::RefCell;
 use std::io::{BufWriter, Write};
 
 /// Bytes that are written at a time.
@@ -53,11 +54,18 @@ impl Logs {
     /// Runs the verb.
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let client = session.client()?;
-        let mut out = BufWriter::with_capacity(BUFFER, output::Stdout);
-        let mut err = BufWriter::with_capacity(BUFFER, std::io::stderr());
+        let pair = RefCell::new(Pair {
+            out: BufWriter::with_capacity(BUFFER, output::Stdout),
+            err: BufWriter::with_capacity(BUFFER, std::io::stderr()),
+            failed: None,
+        });
+        let (mut out, mut err) = (Half { pair: &pair, is_error: false }, Half { pair: &pair, is_error: true });
         let result = client.container_logs(&self.container, &self.request(), &mut out, &mut err);
         // What came before a failure is shown before it.
         let flushed = out.flush().and_then(|()| err.flush());
+        if let Some(e) = pair.borrow_mut().failed.take() {
+            return Err(unwritten(&e));
+        }
         match result {
             // A container that has no log on purpose is no failure.
             Err(e) if e.kind() == Kind::Unsupported && has_no_log(client, &self.container) => {
@@ -65,8 +73,52 @@ impl Logs {
             }
             other => other?,
         }
-        flushed.map_err(|e| Failure::local(format!("cannot write the log: {e}")))?;
+        flushed.map_err(|e| unwritten(&e))?;
         Ok(0)
+    }
+}
+
+fn unwritten(e: &std::io::Error) -> Failure {
+    Failure::local(format!("cannot write the log: {e}"))
+}
+
+/// Both outputs, of which one holds bytes back at a time: they may be one terminal or file.
+struct Pair {
+    out: BufWriter<output::Stdout>,
+    err: BufWriter<std::io::Stderr>,
+    /// The first error of either.
+    failed: Option<std::io::Error>,
+}
+
+impl Pair {
+    fn keep<T>(&mut self, result: std::io::Result<T>) -> std::io::Result<T> {
+        result.map_err(|e| {
+            let again = e.raw_os_error().map_or_else(|| e.kind().into(), std::io::Error::from_raw_os_error);
+            self.failed.get_or_insert(e);
+            again
+        })
+    }
+}
+
+struct Half<'a> {
+    pair: &'a RefCell<Pair>,
+    is_error: bool,
+}
+
+impl Write for Half<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let pair = &mut *self.pair.borrow_mut();
+        let result = match self.is_error {
+            true => pair.out.flush().and_then(|()| pair.err.write(bytes)),
+            false => pair.err.flush().and_then(|()| pair.out.write(bytes)),
+        };
+        pair.keep(result)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let pair = &mut *self.pair.borrow_mut();
+        let result = if self.is_error { pair.err.flush() } else { pair.out.flush() };
+        pair.keep(result)
     }
 }
 

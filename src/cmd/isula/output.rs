@@ -13,6 +13,10 @@ static READER_GONE: AtomicBool = AtomicBool::new(false);
 /// What a shell reports for a program that SIGPIPE ended.
 pub const PIPE_EXIT: u8 = 128 + libc::SIGPIPE as u8;
 
+/// What is said when a session's output has no room; how that failed only its supervisor knows.
+pub const UNWRITTEN: &str =
+    "standard output or standard error cannot be written; the process goes on without this client";
+
 /// Whether the reader of standard output has gone. The rest of the work is in vain, and there is nothing to report.
 pub fn reader_gone() -> bool {
     READER_GONE.load(Ordering::Relaxed)

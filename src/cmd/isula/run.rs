@@ -8,13 +8,8 @@ use super::{Session, create as mapping, output};
 use crate::api::container::{CreateRequest, CreateResponse};
 use crate::client::{AttachRequest, Client, RemoveRequest, WaitCondition};
 use crate::error::Kind;
-use crate::utils::sys::terminal::is_terminal;
 use std::fs::File;
-use std::io::{ErrorKind, Write, stdin};
-use std::os::fd::AsFd;
-
-/// What docker says for `-it` without a terminal.
-pub const NOT_A_TTY: &str = "the input device is not a TTY";
+use std::io::{ErrorKind, Write};
 
 /// `isula create`: prints the id.
 pub fn create(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
@@ -27,9 +22,6 @@ pub fn create(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> 
 /// `isula run`: the process's exit code, or with `-d` the container's id.
 pub fn run(session: &Session, flags: &ContainerFlags) -> Result<u8, Failure> {
     let request = mapping::request(flags)?;
-    if flags.tty && flags.interactive && !flags.detach && !is_terminal(stdin().as_fd()) {
-        return Err(Failure::usage(NOT_A_TTY));
-    }
     stream::check_detach_keys(flags.detach_keys.as_deref())?;
     let [stdin, stdout, stderr] = mapping::streams(flags)?;
     let client = session.client().map_err(Failure::refused)?;
@@ -200,6 +192,7 @@ pub fn attached(session: &Session, what: &Attachment<'_>) -> Result<u8, Failure>
         End::Detached => Ok(0),
         End::Signal(signal) => Ok(128u8.wrapping_add(signal as u8)),
         End::ReaderGone => Err(Failure::silent(output::PIPE_EXIT)),
+        End::Unwritten => Err(Failure::local(output::UNWRITTEN)),
     }
 }
 

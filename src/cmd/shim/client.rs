@@ -385,6 +385,8 @@ impl Client {
             return None;
         }
         if self.mode == StreamMode::Handed {
+            // What it was not sent it cannot have seen, whatever the process ended with.
+            let exit_code = exit_code.filter(|_| self.leave.is_none());
             let mut line = json::to_vec(&StreamEnd { exit_code });
             line.push(b'\n');
             // Nothing but the preamble was ever sent here, so there is room; a client without room is gone.

@@ -414,7 +414,8 @@ fn change_directory(program: &Program<'_>) -> Result<()> {
     let cwd = &program.process.cwd;
     nix::unistd::chdir(program.cwd.as_c_str()).map_err(|e| {
         let text = format!("chdir to cwd ({cwd:?}) set in config.json failed: {}", crate::error::errno_text(e as i32));
-        Error::new(Kind::Os(e as i32), text)
+        let missing = matches!(e, nix::Error::ENOENT | nix::Error::ENOTDIR);
+        Error::new(if missing { Kind::CommandNotFound } else { Kind::Os(e as i32) }, text)
     })?;
     // A path through a descriptor of the host that leaked in would lead out of the root; the kernel says so by a
     // path that does not start there (CVE-2024-21626).

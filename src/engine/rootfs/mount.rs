@@ -370,14 +370,21 @@ fn widen(flags: c_ulong) -> u64 {
     u64::from(flags)
 }
 
-/// Refuses to cover procfs with anything but procfs, and with the few files of [`PROC_FILES`].
+/// Refuses to cover procfs, or the place where it belongs, with anything but procfs, and with the few files of
+/// [`PROC_FILES`]: what writes labels and limits of a process there would write elsewhere (CVE-2019-16884).
 fn check_proc(target: &Target<'_>, source: Option<&Source<'_>>) -> Result<()> {
-    if file_system_of(target.fd.as_fd()) != Ok(PROC_SUPER_MAGIC) {
+    let path = target.path.to_str().unwrap_or("");
+    let denied = |text: &str| Err(Error::new(Kind::Denied, text));
+    if path == "/proc" {
+        return match source.is_some_and(Source::is_proc) {
+            true => Ok(()),
+            false => denied("a mount on /proc is not allowed, unless it is procfs"),
+        };
+    }
+    if file_system_of(target.fd.as_fd()) != Ok(PROC_SUPER_MAGIC) || PROC_FILES.contains(&path) {
         return Ok(());
     }
-    let path = target.path.to_str().unwrap_or("");
-    let allowed = PROC_FILES.contains(&path) || path == "/proc" && source.is_some_and(Source::is_proc);
-    if allowed { Ok(()) } else { Err(Error::new(Kind::Denied, "a mount inside /proc is not allowed")) }
+    denied("a mount inside /proc is not allowed")
 }
 
 fn c_path(path: &Path) -> Result<CString> {

@@ -73,6 +73,9 @@ pub fn create(daemon: &Daemon, wanted_name: Option<&str>, request: CreateRequest
     let size = if external.is_some() { None } else { daemon.images.container_size(size)? };
     host_channel::check(&mut host.host_channel)?;
     let warnings = spec::validate(&host, &config, &daemon.settings.defaults)?;
+    if host.memory > 0 && host.memory_swap == 0 {
+        host.memory_swap = host.memory.saturating_mul(2); // what it gets is what is shown of it
+    }
     merge(&mut config, image.as_deref())?;
     resolve(daemon, &mut host)?;
     check_user_namespace(daemon, &host, image.as_deref(), external.as_ref())?;

@@ -17,7 +17,9 @@ use crate::modules::spec::{self, JoinedNamespaces, Mode};
 use crate::utils::atomic_file::Durability;
 use crate::utils::kernel;
 use crate::utils::sys::socket::{self, MAX_DESCRIPTORS};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -181,6 +183,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
     if let Some(inside) = inside.filter(|_| !host.env_target_file.is_empty()) {
         inside::write_environment(inside, &host.env_target_file, &config.env, owner)?;
     }
+    let init = spec::wants_init(&host).then(own_executable).transpose()?;
     let (hostname, files) = network_files::write(daemon, container, &document, &host, (owner, inside))?;
     let spec = spec::generate(&spec::Input {
         id,
@@ -193,6 +196,7 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         hostname: &hostname,
         image_mounts: &root.mounts,
         hooks: document.common_config.hooks.as_ref(),
+        init: init.as_deref(),
         log_path: &document.common_config.log_path,
         mount_points: &document.common_config.mount_points,
     })?;
@@ -235,6 +239,16 @@ fn launch(daemon: &Daemon, container: &Arc<Container>, clients: &[Arc<PendingCli
         }
     }
     result
+}
+
+/// Where this executable is, or what took its place in an upgrade.
+fn own_executable() -> Result<PathBuf> {
+    const GONE: &[u8] = b" (deleted)"; // proc_pid_exe(5)
+    let path = std::env::current_exe().context(|| "readlink(\"/proc/self/exe\") for --init".into())?;
+    Ok(match path.as_os_str().as_bytes().strip_suffix(GONE) {
+        Some(before) if !path.exists() => PathBuf::from(OsStr::from_bytes(before)),
+        _ => path,
+    })
 }
 
 type Claimed = Vec<(Streams, Vec<OwnedFd>)>;

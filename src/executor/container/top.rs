@@ -37,14 +37,22 @@ fn native(pids: &BTreeSet<i32>) -> TopResponse {
 }
 
 fn by_ps(words: &str, pids: &BTreeSet<i32>) -> Result<TopResponse> {
-    let output = std::process::Command::new("ps")
-        .args(words.split_ascii_whitespace())
-        .stdin(std::process::Stdio::null())
-        .output()
-        .map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::new(Kind::Unsupported, "top with arguments needs a ps program"),
-            _ => Error::io("run ps", e),
-        })?;
+    let run = |more: &str| {
+        std::process::Command::new("ps")
+            .args(words.split_ascii_whitespace().chain(Some(more).filter(|more| !more.is_empty())))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => Error::new(Kind::Unsupported, "top with arguments needs a ps program"),
+                _ => Error::io("run ps", e),
+            })
+    };
+    // As docker: those of the container, whatever the arguments alone would show; and without where ps does not know that.
+    let list: Vec<String> = pids.iter().map(i32::to_string).collect();
+    let mut output = run(&format!("-q{}", list.join(",")))?;
+    if !output.status.success() {
+        output = run("")?;
+    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let line = text.lines().find(|l| !l.trim().is_empty()).unwrap_or("no reason given");

@@ -10,10 +10,9 @@ use crate::error::{Error, Kind, Result};
 /// `Kind::Unsupported` naming the option.
 pub fn check(request: &CreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let rows: [(bool, &str); 5] = [
+    let rows: [(bool, &str); 4] = [
         (!host.port_bindings.is_empty(), "published port (--publish)"),
         (host.publish_all_ports, "published ports (--publish-all)"),
-        (host.init == Some(true), "init process (--init)"),
         (!host.device_requests.is_empty(), "device request (--gpus)"),
         (!host.links.is_empty(), "link to another container (--link)"),
     ];
@@ -76,7 +75,6 @@ mod tests {
             (r#"{"Mounts":[{"Type":"npipe","Target":"/d"}]}"#, "npipe"),
             #[cfg(not(feature = "embedded"))]
             (r#"{"Mounts":[{"Type":"squashfs","Target":"/d"}]}"#, "squashfs"),
-            (r#"{"Init":true}"#, "--init"),
             (r#"{"NetworkMode":"bridge"}"#, "bridge"),
             (r#"{"NetworkMode":"container:"}"#, "container:"),
             (r#"{"DeviceRequests":[{}]}"#, "--gpus"),

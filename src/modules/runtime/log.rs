@@ -26,6 +26,11 @@ const BUFFER: usize = 256 * 1024;
 const TAIL_BUFFER: usize = 64 * 1024;
 /// Predecessors that are looked for.
 const FILE_LIMIT: u32 = 1000;
+/// Names without a file, one after the other, that a rotation explains: it leaves one free, and goes on to another while
+/// names are tried.
+const HOLES: u32 = 4;
+/// How often names are tried before a file that still has one counts as lost.
+const SEARCHES: u32 = 100;
 /// How often a growing log is looked at where inotify(7) is not to be had.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -77,7 +82,7 @@ pub trait Sink {
 pub fn read(path: &Path, query: &Query, ended: Option<&OwnedFd>, sink: &mut dyn Sink) -> Result<()> {
     // Before anything is read, so that no change goes unseen.
     let notifier = if query.follow { Notifier::new(path) } else { Notifier::none() };
-    let mut files = newer_than(path, None)?;
+    let (mut files, _) = newer_than(path, None)?;
     if files.is_empty() {
         return Err(Error::new(Kind::NotFound, format!("no log at {path:?}")));
     }
@@ -130,8 +135,7 @@ fn follow(
                     if reader.read(&mut current, None, sink)? == Flow::Stop {
                         return sink.flush();
                     }
-                    let newer = newer_than(path, Some(current.file.identity))?;
-                    let Some(next) = newer.into_iter().next() else { break };
+                    let Some(next) = successor(path, &current.file)? else { break };
                     current = Position { file: next, offset: 0 };
                     reader.begin();
                 }
@@ -184,27 +188,47 @@ struct Position {
     offset: u64,
 }
 
-/// The files that came after the one with `identity` (all for `None`), oldest first. From the newest to the oldest, so
-/// that a rotation in between makes a file turn up twice rather than not at all.
-fn newer_than(path: &Path, identity: Option<(u64, u64)>) -> Result<Vec<LogFile>> {
+/// The file that came after `last`; where that is removed, the oldest there is.
+fn successor(path: &Path, last: &LogFile) -> Result<Option<LogFile>> {
+    for _ in 0..SEARCHES {
+        let (files, met) = newer_than(path, Some(last.identity))?;
+        let removed = !met && last.file.metadata().context(|| "fstat(log)".into())?.nlink() == 0;
+        if removed {
+            log::warn!("{path:?}: a reader was overtaken by the writer, lines are missing for it");
+        }
+        if met || removed {
+            return Ok(files.into_iter().next());
+        }
+    }
+    let (files, _) = newer_than(path, None)?;
+    Ok(files.into_iter().next_back())
+}
+
+/// The files that came after the one with `identity` (all for `None`), oldest first, and whether that one was met. From
+/// the newest to the oldest, so that a rotation in between makes a file turn up twice rather than not at all.
+fn newer_than(path: &Path, identity: Option<(u64, u64)>) -> Result<(Vec<LogFile>, bool)> {
     let mut files: Vec<LogFile> = Vec::new();
-    let mut hole = false;
+    let mut met = false;
+    let mut holes = 0;
     for n in 0..FILE_LIMIT {
         let name = rotated(path, n);
         let file = match File::open(&name) {
             Ok(file) => file,
             // A rotation renames the oldest first and the current one last: for a moment one name is free, any of them.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !hole => {
-                hole = true;
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                holes += 1;
+                if holes == HOLES {
+                    break;
+                }
                 continue;
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => break,
             Err(e) => return Err(Error::io(format!("open({name:?})"), e)),
         };
-        hole = false;
+        holes = 0;
         let metadata = file.metadata().context(|| format!("fstat({name:?})"))?;
         let found = (metadata.dev(), metadata.ino());
         if Some(found) == identity {
+            met = true;
             break;
         }
         if files.iter().all(|f| f.identity != found) {
@@ -212,7 +236,7 @@ fn newer_than(path: &Path, identity: Option<(u64, u64)>) -> Result<Vec<LogFile>>
         }
     }
     files.reverse();
-    Ok(files)
+    Ok((files, met))
 }
 
 fn rotated(path: &Path, n: u32) -> PathBuf {

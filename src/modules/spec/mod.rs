@@ -67,6 +67,8 @@ pub struct Input<'a> {
     pub hooks: Option<&'a Hooks>,
     /// Where its output is logged as json-file; empty when it is not.
     pub log_path: &'a str,
+    /// This executable, for [`wants_init`].
+    pub init: Option<&'a Path>,
     /// What was stored of the mounts when the container was made.
     pub mount_points: &'a BTreeMap<String, MountRecord>,
 }
@@ -175,6 +177,12 @@ pub fn annotations(
         all.entry(name.clone()).or_insert_with(|| value.clone());
     }
     all
+}
+
+/// Whether an init of ours is process 1. As for docker not where another one is: in a PID namespace that is the host's or
+/// another container's.
+pub fn wants_init(host: &HostConfig) -> bool {
+    host.init == Some(true) && mode(&host.pid_mode) == Mode::Own
 }
 
 /// Makes the document for one start. A missing source of a `-v` bind is made as a directory, as users of docker

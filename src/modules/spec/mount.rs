@@ -1,6 +1,7 @@
 //! The list of mounts: the template's, the request's in their place, in an order in which children follow parents.
 
 use super::namespace::{Mode, mode};
+use super::process::INIT;
 use super::volume::{self, Propagation, Wanted};
 use super::{ContainerFiles, Input, kernel, system};
 use crate::api::container::{ContainerConfig, HostConfig};
@@ -66,6 +67,9 @@ pub(super) fn of_container(
     };
     mounts.retain(|m| !replaced(m));
     mounts.extend(wanted);
+    if let Some(init) = input.init {
+        mounts.push(Mount { options: vec!["bind".into(), "ro".into()], ..bind(INIT, init)? });
+    }
     sort(&mut mounts);
     Ok(mounts)
 }
@@ -84,7 +88,7 @@ pub fn at_rest(
     remap: Option<&Remap>,
     make: bool,
 ) -> Result<Vec<Mount>> {
-    let mut mounts = network_files(files)?;
+    let mut mounts = network_files(files, host.readonly_rootfs)?;
     mounts.retain(|m| image_mounts.iter().all(|own| own.destination != m.destination));
     let mut wanted = Vec::new();
     for w in volume::of_container(host, points)? {
@@ -111,10 +115,20 @@ fn sort(mounts: &mut [Mount]) {
     order::sort_by_key(mounts, |m| m.destination.split('/').filter(|part| !part.is_empty()).count());
 }
 
-fn network_files(files: &ContainerFiles) -> Result<Vec<Mount>> {
+/// With a read-only root they are so too.
+fn network_files(files: &ContainerFiles, readonly: bool) -> Result<Vec<Mount>> {
     let all =
         [("/etc/hostname", &files.hostname), ("/etc/hosts", &files.hosts), ("/etc/resolv.conf", &files.resolv_conf)];
-    all.into_iter().filter_map(|(at, source)| source.as_ref().map(|source| bind(at, source))).collect()
+    let mut mounts = Vec::new();
+    for (at, source) in all {
+        let Some(source) = source else { continue };
+        let mut mount = bind(at, source)?;
+        if readonly {
+            mount.options.push("ro".into());
+        }
+        mounts.push(mount);
+    }
+    Ok(mounts)
 }
 
 /// Makes a directory and those on the way to it for the container's root.
@@ -176,7 +190,7 @@ fn template(base: Vec<Mount>, input: &Input<'_>, remap: Option<&Remap>) -> Resul
     }
     mounts.extend(message_queues(input, remap)?);
     mounts.extend(shm(input)?);
-    mounts.extend(network_files(input.files)?);
+    mounts.extend(network_files(input.files, input.host.readonly_rootfs)?);
     // A template may have some of these itself; ours are what was asked for.
     let own = mounts.split_off(first);
     mounts.retain(|m| m.kind != "mqueue" && m.destination != SHM && own.iter().all(|o| o.destination != m.destination));

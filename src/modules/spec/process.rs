@@ -17,6 +17,9 @@ pub(super) const UMASK: u32 = 0o027;
 /// The original's annotation for the mask, with its two words.
 pub(super) const UMASK_ANNOTATION: &str = "native.umask";
 
+/// Where docker has its init in a container.
+pub(super) const INIT: &str = "/sbin/docker-init";
+
 /// `base` as the template has it.
 pub(super) fn of_container(
     base: Process,
@@ -26,9 +29,12 @@ pub(super) fn of_container(
     annotations: &BTreeMap<String, String>,
 ) -> Result<Process> {
     let (config, host) = (input.config, input.host);
-    let args = command_line(config);
+    let mut args = command_line(config);
     if args.is_empty() {
         return Err(Error::invalid("No command specified"));
+    }
+    if input.init.is_some() {
+        args.splice(0..0, [INIT.to_owned(), "--".to_owned()]);
     }
     let mut env = base.env;
     if host.system_container && !env.iter().any(|e| variable(e) == variable(system::VARIABLE)) {
@@ -47,15 +53,18 @@ pub(super) fn of_container(
     rlimits.extend(others.collect::<Vec<_>>());
     // Of a privileged container none are lost, whatever the template leaves out.
     let sets = base.capabilities.filter(|_| !host.privileged).unwrap_or_default();
+    // Root has its groups as others have, also when nobody names it.
+    let is_root = config.user.is_empty() && (base.user.uid, base.user.gid) == (0, 0);
+    let username = if is_root { "0".to_owned() } else { config.user.clone() };
     Ok(Process {
         terminal: config.tty,
         console_size: console_size(host.console_size),
         user: User {
             umask: Some(umask),
-            username: config.user.clone(),
             additional_groups: host.group_add.clone(),
             // Without a user's name nobody looks the primary group up, which is always among these.
             additional_gids: if config.user.is_empty() { vec![base.user.gid] } else { Vec::new() },
+            username,
             uid: base.user.uid,
             gid: base.user.gid,
         },

@@ -33,6 +33,9 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
     if host.external_rootfs.is_empty() {
         return Err(Error::invalid("a system container needs an external root file system (--external-rootfs)"));
     }
+    if host.init == Some(true) {
+        return Err(Error::invalid("a system container boots an init of its own (--init)"));
+    }
     validate_user_remap(host)?;
     let file = &host.env_target_file;
     if !file.is_empty() {

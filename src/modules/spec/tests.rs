@@ -44,6 +44,7 @@ impl Case {
         let hostname = host_name(ID, &self.config, &self.host);
         generate(&Input {
             hooks: None,
+            init: wants_init(&self.host).then_some(Path::new("/usr/bin/isulabox")),
             id: ID,
             config: &self.config,
             host: &self.host,
@@ -422,7 +423,6 @@ fn requests_that_break_a_rule() {
         (HostConfig { network_mode: "container:".into(), ..host() }, "names no container"),
         (HostConfig { pid_mode: "x".into(), ..host() }, "invalid pid mode: \"x\""),
         (HostConfig { userns_mode: "container:x".into(), ..host() }, "is not supported"),
-        (HostConfig { init: Some(true), ..host() }, "an init as first process"),
         (HostConfig { volume_driver: "nfs".into(), ..host() }, "volume driver \"nfs\""),
         (HostConfig { volumes_from: vec!["x".into(); 1001], ..host() }, "too many containers with volumes"),
         (HostConfig { publish_all_ports: true, ..host() }, "publishing ports"),

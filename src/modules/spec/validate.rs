@@ -91,9 +91,6 @@ fn validate_restart(host: &HostConfig) -> Result<()> {
 /// Options that are known and that nothing here carries out: refused by name, never ignored.
 fn refuse_unknown_ground(host: &HostConfig) -> Result<()> {
     let no = |text: String| Err(Error::new(Kind::Unsupported, format!("{text} is not supported")));
-    if host.init == Some(true) {
-        return no("an init as first process (Init)".into());
-    }
     volume::check_driver(&host.volume_driver, &BTreeMap::new())?;
     // With none and host the original warns and discards; a peer's ports are the peer's.
     let published = host.port_bindings.values().any(|v| !v.is_null()) || host.publish_all_ports;

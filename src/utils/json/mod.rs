@@ -2,7 +2,7 @@
 
 pub mod object;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, shortened};
 use object::{Free, List, Map, Place, Wrong};
 pub use object::{Member, Object};
 use serde::de::{DeserializeOwned, DeserializeSeed, SeqAccess, Unexpected, Visitor};
@@ -135,18 +135,7 @@ fn read(bytes: &[u8], take: &mut dyn FnMut(Reader) -> serde_json::Result<()>) ->
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     take(&mut reader)
         .and_then(|()| reader.end())
-        .map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string()))))
-}
-
-/// An error's text quotes what it stumbled over, which is as long as its author liked. Where that was stands last.
-fn shortened(text: String) -> String {
-    const HEAD: usize = 200;
-    const TAIL: usize = 100;
-    if text.len() <= HEAD + TAIL {
-        return text;
-    }
-    let (head, tail) = (text.floor_char_boundary(HEAD), text.ceil_char_boundary(text.len() - TAIL));
-    format!("{} … {}", &text[..head], &text[tail..])
+        .map_err(|e| Error::new(Kind::Invalid, format!("invalid JSON: {}", shortened(e.to_string(), 200, 100))))
 }
 
 /// A list of at most `N`: what a stranger's document makes of memory is bounded before it is there. A longer one is an

@@ -75,6 +75,70 @@ pub fn unblock_signals(command: &mut std::process::Command) {
     }
 }
 
+/// Blocks every signal in the calling thread, for [`next_signal`].
+///
+/// # Errors
+/// sigprocmask(2).
+pub fn block_signals() -> Result<()> {
+    set_signal_mask(&ALL_SIGNALS).then_some(()).ok_or_else(|| Error::last_os("rt_sigprocmask()"))
+}
+
+/// The kernel's own form of a set, a bit for each of the 64. That of the C library leaves out those which it keeps for
+/// itself, the first of which is another library's SIGRTMIN.
+type SignalMask = u64;
+
+static ALL_SIGNALS: SignalMask = !0;
+
+fn set_signal_mask(mask: &SignalMask) -> bool {
+    // SAFETY: the mask lives for the call; the old one is not asked for.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            std::ptr::from_ref(mask),
+            std::ptr::null_mut::<SignalMask>(),
+            size_of::<SignalMask>(),
+        )
+    };
+    result == 0
+}
+
+/// Waits for a signal that is blocked, whichever (sigwaitinfo(2)): its number.
+pub fn next_signal() -> i32 {
+    loop {
+        // SAFETY: the mask lives for the call; nothing is asked for but the number, and no time is given.
+        let signal = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigtimedwait,
+                &raw const ALL_SIGNALS,
+                std::ptr::null_mut::<libc::siginfo_t>(),
+                std::ptr::null::<libc::timespec>(),
+                size_of::<SignalMask>(),
+            )
+        };
+        if signal > 0 {
+            return signal as i32;
+        }
+    }
+}
+
+/// Lets the program lead a group of processes of its own, which is the one in the foreground when standard input is a
+/// terminal, so that the terminal's keys signal the program and not who starts it. It starts with no signal blocked.
+pub fn lead_foreground(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec the closure makes async-signal-safe calls only, with a mask on its own stack.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setpgid(0, 0);
+            // Who is not in the foreground is stopped for the call, unless SIGTTOU is blocked.
+            set_signal_mask(&ALL_SIGNALS);
+            libc::tcsetpgrp(0, libc::getpid()); // fails where there is no terminal
+            set_signal_mask(&0);
+            Ok(())
+        });
+    }
+}
+
 /// Lets the program lead a session of its own, so that what it starts can be ended with it ([`send_group_signal`]) and no
 /// terminal stops it, and has the kernel kill it when the thread that starts it ends (PR_SET_PDEATHSIG, prctl(2)); not
 /// one that gains rights by its execution.

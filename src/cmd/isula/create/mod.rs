@@ -73,6 +73,7 @@ pub fn request(flags: &ContainerFlags) -> Result<CreateRequest, Failure> {
         auto_remove: flags.rm,
         restart_policy: flags.restart.as_deref().map(restart_policy).transpose()?.unwrap_or_default(),
         readonly_rootfs: flags.read_only,
+        init: flags.init.then_some(true),
         no_pivot_root: flags.no_pivot,
         console_size: if flags.tty { stream::terminal_size().map(|(rows, columns)| [rows, columns]) } else { None },
         tmpfs: storage.tmpfs,
@@ -164,6 +165,7 @@ pub fn streams(flags: &ContainerFlags) -> Result<[bool; 3], Failure> {
 /// Reads `no`, `always`, `unless-stopped`, `on-reboot` or `on-failure[:N]`.
 pub fn restart_policy(word: &str) -> Result<RestartPolicy, Failure> {
     let (name, count) = match word.split_once(':') {
+        _ if word.is_empty() => ("no", None),
         Some((name, count)) => (name, Some(count)),
         None => (word, None),
     };

@@ -66,6 +66,8 @@ pub enum End {
     Signal(i32),
     /// The reader of standard output has gone.
     ReaderGone,
+    /// An output takes nothing any more.
+    Unwritten,
 }
 
 /// How the process is reached.
@@ -281,7 +283,13 @@ impl Session<'_> {
             }
             if !ended.is_empty() {
                 return match attached.finish() {
-                    Ok(end) => Ok(end.exit_code.map_or(End::Detached, End::Exited)),
+                    Ok(end) => Ok(match end.exit_code {
+                        Some(code) => End::Exited(code),
+                        None if self.options.tty && self.options.stdin => End::Detached,
+                        // Without keys nobody detached: it is what the shim could not write to.
+                        None if output.contains(PollFlags::POLLERR) => End::ReaderGone,
+                        None => End::Unwritten,
+                    }),
                     Err(e) if e.kind() == Kind::Remote => Ok(End::Closed),
                     Err(e) => Err(e),
                 };

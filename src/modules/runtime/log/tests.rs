@@ -224,6 +224,20 @@ fn two_rotations_at_once_lose_nothing() {
 }
 
 #[test]
+fn names_that_are_free_while_files_move_hide_nothing() {
+    let dir = Directory::new("holes");
+    for (place, first) in [(0, 6), (1, 4), (5, 2), (6, 0)] {
+        dir.write(place, &lines(first..first + 2));
+    }
+    assert_eq!(get(&dir, &ALL), plain(0..8));
+    let oldest = newer_than(&dir.log(), None).unwrap().0.swap_remove(0);
+    assert_eq!(successor(&dir.log(), &oldest).unwrap().unwrap().size, lines(2..4).len() as u64);
+    // Overtaken: what comes next is the oldest there is.
+    std::fs::remove_file(rotated(&dir.log(), 6)).unwrap();
+    assert_eq!(successor(&dir.log(), &oldest).unwrap().unwrap().size, lines(2..4).len() as u64);
+}
+
+#[test]
 fn following_a_single_file_that_starts_anew() {
     let dir = Directory::new("anew");
     dir.write(0, &lines(0..10));
