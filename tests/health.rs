@@ -77,6 +77,13 @@ fn the_start_period_forgives(bed: &mut Bed) {
     let flags = format!("{OFTEN} --health-retries 1 --health-start-period 3s --health-cmd false");
     bed.run_detached("bb", &flags, "payload ready 1000");
     await_status(bed, "bb", "unhealthy");
+    // The interval of that time is its own; with the first success it is over.
+    let flags = "--health-interval 1h --health-start-interval 1s --health-start-period 1h --health-cmd 'test -e /ok'";
+    bed.run_detached("cc", flags, "payload ready 1000");
+    eventually("two failures", || bed.inspect("cc", "/State/Health/Log").as_array().unwrap().len() >= 2);
+    bed.isula("exec cc touch /ok").ok();
+    await_status(bed, "cc", "healthy");
+    assert_eq!(bed.inspect("cc", "/Config/Healthcheck/StartInterval"), 1_000_000_000);
 }
 
 fn a_probe_that_hangs_is_killed(bed: &mut Bed) {

@@ -100,25 +100,19 @@ fn orphans_are_waited_for(bed: &mut Bed) {
 
 fn the_terminal_is_the_programs(bed: &mut Bed) {
     bed.start();
-    let run = |options: &str, command: &str| {
+    let run = |command: &[&str]| {
         let mut client = bed.applet("isula");
-        client.args(["run", "--rm", "-it"]).args(options.split_whitespace()).arg(IMAGE);
-        Terminal::run(
-            {
-                client.args(command.split(' '));
-                client
-            },
-            24,
-            80,
-        )
+        client.args(["run", "--rm", "-it", "--init", IMAGE]).args(command);
+        Terminal::run(client, 24, 80)
     };
-    let mut terminal = run("--init", "payload trap 2");
+    let mut terminal = run(&["payload", "trap", "2"]);
     terminal.await_text("ready");
     terminal.keys("\x03");
     terminal.await_text("signal 2");
     assert_eq!(terminal.finish(), 0);
     // It reads at once, which only the group in the foreground may.
-    let mut terminal = run("--init", "cat");
+    let mut terminal = run(&["sh", "-c", "echo up; exec cat"]);
+    terminal.await_text("up");
     terminal.keys("word\n");
     terminal.await_text("word\r\nword\r\n");
     terminal.keys("\x03");

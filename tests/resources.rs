@@ -451,6 +451,9 @@ fn stats_of_all_states(bed: &mut Bed) {
         list
     };
     let alive = sorted(&[&running, &paused]);
+    let sample = bed.get("/v1.44/containers/stopped/stats?stream=false").json();
+    assert_eq!([&sample["name"], &sample["read"]], ["/stopped", "0001-01-01T00:00:00Z"]);
+    assert!(sample["id"].as_str().unwrap().starts_with(&stopped), "{sample}");
     let all = sorted(&[&created, &running, &paused, &stopped]);
     assert_eq!(ids("stats --no-stream"), alive);
     assert_eq!(ids("stats --no-stream -a"), all);

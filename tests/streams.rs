@@ -432,4 +432,13 @@ fn detached_terminal_container_can_be_attached(bed: &mut Bed) {
     terminal.keys("exit\r");
     assert_eq!(terminal.finish(), 0);
     contains(&bed.isula("logs aa").ok(), "sum-3");
+    // Whoever comes later sees what is drawn once more, though the size is the same.
+    bed.run_detached("bb", "-it", "payload winch");
+    for _ in 0..2 {
+        let mut terminal = Terminal::run(isula(bed, "attach bb"), 24, 80);
+        terminal.await_text("size 24 80");
+        terminal.keys("\x01q");
+        assert_eq!(terminal.finish(), 0);
+    }
+    bed.isula("rm -f bb").ok();
 }

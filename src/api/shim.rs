@@ -26,6 +26,7 @@
 //! finds no shim reads that file.
 
 use super::oci::runtime::{ConsoleSize, Process, Resources};
+use crate::utils::json::is_default;
 use crate::utils::json::object::{Free, Member, Object, Place, Wrong};
 use crate::utils::time::Timestamp;
 use serde::de::Unexpected;
@@ -210,10 +211,6 @@ pub struct Exit {
     /// Whether something of it has not ended though it was killed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remains: bool,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// A container to make and start.

@@ -258,10 +258,10 @@ impl Client {
         self.exchange(Method::Get, &of(id, "top").optional("ps_args", ps_args), Payload::None)
     }
 
-    /// Resource use, one sample at once, without that of the moment before.
+    /// Resource use, one sample at once, without that of the moment before; an unset time when it does not run.
     ///
     /// # Errors
-    /// `Kind::NotFound`, `Kind::Conflict` when it does not run.
+    /// `Kind::NotFound`.
     pub fn container_stats(&self, id: &str) -> Result<ContainerStats> {
         let target = of(id, "stats").parameter("stream", "0").parameter("one-shot", "1");
         self.exchange(Method::Get, &target, Payload::None)

@@ -3,10 +3,11 @@
 use super::container::signal;
 use super::{Daemon, probe};
 use crate::api::container::HealthLog;
-use crate::modules::container::Container;
-use crate::modules::container::health::{Check, UNHEALTHY};
+use crate::modules::container::health::{Check, STARTING, UNHEALTHY};
+use crate::modules::container::{Container, State};
 use crate::utils::time::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Stack of a probe's thread.
 const STACK: usize = 64 << 10;
@@ -14,15 +15,20 @@ const STACK: usize = 64 << 10;
 /// Begins to probe a run that has just started or was found; ends with the run.
 pub(super) fn begin(daemon: &Daemon, container: &Arc<Container>) {
     if let Some(check) = &container.head.check {
-        next(daemon, container, check, container.state().exits);
+        let exits = container.state().exits;
+        next(daemon, container, check, exits);
     }
 }
 
 /// Has the next probe made, if the run after `exits` exits still goes on then.
 fn next(daemon: &Daemon, container: &Arc<Container>, check: &Check, exits: u64) {
-    // The interval may be long, and the container gone before.
+    let pause = {
+        let state = container.state();
+        check.pause(state.run.health.as_ref().map_or(STARTING, |health| &health.status), uptime(&state))
+    };
+    // That may be long, and the container gone before.
     let container = Arc::downgrade(container);
-    daemon.monitor.after(check.interval, move |daemon| {
+    daemon.monitor.after(pause, move |daemon| {
         let Some(container) = container.upgrade() else { return };
         let (goes_on, paused) = {
             let state = container.state();
@@ -48,6 +54,11 @@ fn next(daemon: &Daemon, container: &Arc<Container>, check: &Check, exits: u64) 
     });
 }
 
+/// How long a run lasts. One of before the daemon's start has begun by the wall's clock only.
+fn uptime(state: &State) -> Duration {
+    state.since.map_or_else(|| Timestamp::now().since(state.run.started_at), |at| at.elapsed())
+}
+
 fn note(daemon: &Arc<Daemon>, container: &Arc<Container>, check: &Check, exits: u64, answer: HealthLog) {
     let (news, run) = {
         let news = container.change(|s| {
@@ -57,7 +68,7 @@ fn note(daemon: &Arc<Daemon>, container: &Arc<Container>, check: &Check, exits: 
             if s.run.paused {
                 return Some(None); // it could not answer
             }
-            let up = s.since.map_or_else(|| Timestamp::now().since(s.run.started_at), |at| at.elapsed());
+            let up = uptime(s);
             let health = s.run.health.get_or_insert_default();
             Some(check.note(health, answer, up < check.start_period))
         });

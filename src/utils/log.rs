@@ -87,6 +87,11 @@ pub fn install(ident: &'static str, level: LevelFilter, sink: Sink) -> Result<()
     Ok(())
 }
 
+/// Whether a sink is installed and lines go to standard error.
+pub fn is_on_stderr() -> bool {
+    LOGGER.get().is_some_and(|logger| matches!(*lock(&logger.sink), Open::Stderr))
+}
+
 /// Opens the log file anew, for a rotation done by somebody else (SIGHUP). Keeps the old one when that fails.
 ///
 /// # Errors

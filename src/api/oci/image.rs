@@ -1,6 +1,6 @@
 //! Image configuration (OCI image specification 1.1, config.md), which docker's format extends.
 
-use crate::utils::json::Object;
+use crate::utils::json::{Object, is_default};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -84,6 +84,9 @@ pub struct Healthcheck {
     pub timeout: i64,
     /// Nanoseconds in which failures do not count.
     pub start_period: i64,
+    /// Nanoseconds between probes while a start period lasts and none has succeeded; 0 is `interval`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub start_interval: i64,
     /// Failures in a row until unhealthy.
     pub retries: i64,
     /// An unhealthy container is killed; the original's.

@@ -82,6 +82,7 @@ impl Exec {
         let options = stream::Options {
             target: Target::Exec(&id),
             tty: self.tty,
+            redraw: false,
             stdin: self.interactive,
             sig_proxy: false,
             detach_keys: &request.detach_keys,

@@ -97,6 +97,9 @@ pub struct ContainerFlags {
     /// time after the start in which failures do not count
     #[argh(option, arg_name = "duration")]
     pub health_start_period: Option<String>,
+    /// time between runs in that time, until one succeeds; as --health-interval by default
+    #[argh(option, arg_name = "duration")]
+    pub health_start_interval: Option<String>,
     /// failures in a row that make the container unhealthy, 3 by default
     #[argh(option, arg_name = "int")]
     pub health_retries: Option<i64>,

@@ -169,6 +169,7 @@ pub fn attached(session: &Session, what: &Attachment<'_>) -> Result<u8, Failure>
     let options = stream::Options {
         target: Target::Container(what.id),
         tty: what.tty,
+        redraw: !what.start,
         stdin: what.stdin,
         sig_proxy: what.sig_proxy,
         detach_keys: &request.detach_keys,

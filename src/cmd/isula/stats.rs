@@ -102,8 +102,8 @@ impl Stats {
         }
         for sample in out.iter_mut().filter(|s| s.state == "running" || s.state == "paused") {
             sample.stats = match client.container_stats(&sample.id) {
-                Ok(stats) => Some(stats),
-                // It ended between the list and the question.
+                // One without a time ended between the list and the question.
+                Ok(stats) => Some(stats).filter(|stats| stats.read.is_set()),
                 Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Conflict) => None,
                 Err(e) => return Err(Failure::daemon(&e)),
             };

@@ -46,9 +46,12 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     match configure(flags).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // On a terminal or under a supervisor the last word must be seen, wherever the log goes.
             log::error!("{e}");
-            complain(&e.to_string(), 1)
+            // On a terminal or under a supervisor the last word must be seen, wherever the log goes.
+            match daemon_log::is_on_stderr() {
+                true => ExitCode::FAILURE,
+                false => complain(&e.to_string(), 1),
+            }
         }
     }
 }
@@ -75,7 +78,6 @@ fn run(options: Options) -> Result<()> {
     let locks = process::claim(&options)?;
     daemon_log::install("isulad", options.log_level, options.log_sink)?;
     temporary::prepare(std::env::var_os("ISULAD_TMPDIR").as_deref())?;
-    log::info!("isulad {VERSION} (commit {COMMIT}) starts on {:?}", options.settings.graph);
     let listener = Listener::open(crate::entry::Options {
         hosts: options.hosts,
         group: options.group,
@@ -85,6 +87,7 @@ fn run(options: Options) -> Result<()> {
         passed,
         ..crate::entry::Options::default()
     })?;
+    log::info!("isulad {VERSION} (commit {COMMIT}) starts on {:?}", options.settings.graph);
     let daemon = Daemon::open(options.settings).context(|| "cannot start".into())?;
     process::serve_signals(signals, listener.stopper())?;
     notify("READY=1");

@@ -3,7 +3,7 @@
 use super::route::StatsMode;
 use crate::api::stats::{ContainerStats, CpuStats, HostCpu};
 use crate::entry::exchange::{Exchange, Leaving, Outcome};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::executor::{Caller, Daemon, container};
 use crate::utils::http::media;
 use crate::utils::sys::net::wait_for;
@@ -24,6 +24,11 @@ pub fn perform(daemon: &Daemon, id: &str, mode: StatsMode, mut exchange: Exchang
     });
     let first = match first {
         Ok(first) => first,
+        // As docker has it: of one that does not run there is nothing to tell but who it is.
+        Err(e) if e.kind() == Kind::Conflict && mode != StatsMode::Stream => {
+            let nothing = ContainerStats { name: sampler.name, id: sampler.id, ..ContainerStats::default() };
+            return exchange.json(200, &nothing);
+        }
         Err(e) => return exchange.fail(e),
     };
     if mode == StatsMode::Once {

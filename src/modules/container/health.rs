@@ -34,6 +34,8 @@ pub struct Check {
     pub timeout: Duration,
     /// From the start, in which failures do not count.
     pub start_period: Duration,
+    /// In place of `interval`, while the start period lasts and no probe has succeeded.
+    pub start_interval: Duration,
     /// Failures in a row until unhealthy.
     pub retries: u64,
     /// A container that becomes unhealthy is killed.
@@ -68,14 +70,24 @@ impl Check {
         }
         let retries = u64::try_from(check.retries)
             .map_err(|_| Error::invalid("health check: the retries must not be negative"))?;
+        let interval = or(duration("interval", check.interval)?, INTERVAL);
         Ok(Some(Check {
             command,
-            interval: or(duration("interval", check.interval)?, INTERVAL),
+            interval,
             timeout,
             start_period: duration("start period", check.start_period)?,
+            start_interval: or(duration("start interval", check.start_interval)?, interval),
             retries: if retries == 0 { RETRIES } else { retries },
             exit_on_unhealthy: check.exit_on_unhealthy,
         }))
+    }
+
+    /// Time until the next probe of a container with this health, which has been up so long.
+    pub fn pause(&self, status: &str, up: Duration) -> Duration {
+        match status == STARTING && up < self.start_period {
+            true => self.start_interval,
+            false => self.interval,
+        }
     }
 
     /// Notes an answer; `starts` tells that the start period lasts. Gives the status that it brings, when that is new.
@@ -134,6 +146,7 @@ mod tests {
             (Healthcheck { interval: -1, ..base() }, "interval"),
             (Healthcheck { timeout: 601_000_000_000, ..base() }, "10 minutes"),
             (Healthcheck { start_period: 999_999_999, ..base() }, "start period"),
+            (Healthcheck { start_interval: 1, ..base() }, "start interval"),
             (Healthcheck { retries: -1, ..base() }, "retries"),
         ] {
             assert!(Check::parse(&check).unwrap_err().to_string().contains(part), "{part}");

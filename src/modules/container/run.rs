@@ -4,7 +4,7 @@ use crate::api::container::Health;
 use crate::api::shim::{Exit, Launched};
 use crate::error::{Error, Kind, Result};
 use crate::modules::container::health::UNHEALTHY;
-use crate::utils::json::Object;
+use crate::utils::json::{Object, is_default};
 use crate::utils::time::Timestamp;
 use serde::Serialize;
 
@@ -84,10 +84,6 @@ pub struct Remains {
     pub pid: i32,
     /// Its start time in clock ticks since boot.
     pub start_time: u64,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// The states a verb is judged by.

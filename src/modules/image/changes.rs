@@ -93,6 +93,7 @@ fn health_check(text: &str) -> Option<Healthcheck> {
             "interval" => check.interval = nanos()?,
             "timeout" => check.timeout = nanos()?,
             "start-period" => check.start_period = nanos()?,
+            "start-interval" => check.start_interval = nanos()?,
             "retries" => check.retries = value.parse().ok()?,
             _ => return None,
         }

@@ -1,5 +1,6 @@
-//! The init layer: what every container has in `/etc` and an image may lack, the link `mtab` and the files that are
-//! mounted over.
+//! The init layer: what every container has and an image may lack: in `/etc` the link `mtab` and the files that are
+//! mounted over, and the directories where the kernel's file systems are mounted. What a container's own layer shows
+//! as changed is the container's work.
 //!
 //! Made once for each image, as a layer above its own, so that no start of a container has to make them through its
 //! overlay: that would copy the directory up each time. The layer has nothing else, and its `/etc` looks like the
@@ -14,7 +15,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 use std::fs::DirBuilder;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -23,18 +24,37 @@ const LINK: (&str, &str) = ("mtab", "/proc/mounts");
 /// Mounted over in every container.
 const FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
-/// Makes the layer `path` for an image of these `layers`, topmost first, as `owner`'s; not when the image has all, or
-/// something else than a directory for `/etc`. What was made is durable.
+/// Mounted over in every container, in the root.
+const DIRECTORIES: [&str; 3] = ["dev", "proc", "sys"];
+
+/// Makes the layer `path` for an image of these `layers`, topmost first, as `owner`'s; not when the image has all. An
+/// `/etc` that is no directory stays as it is. What was made is durable.
 ///
 /// # Errors
 /// The failing call.
 pub(super) fn make(path: &Path, layers: &[PathBuf], owner: (u32, u32)) -> Result<()> {
-    let Some(found) = Found::look(layers)? else { return Ok(()) };
-    if found.missing.is_empty() {
+    let found = Found::look(layers)?.filter(|found| !found.missing.is_empty());
+    let directories = missing_directories(layers)?;
+    if found.is_none() && directories.is_empty() {
         return Ok(());
     }
-    let etc = path.join("etc");
     DirBuilder::new().mode(0o755).create(path).context(|| format!("mkdir({path:?})"))?;
+    let above = open(path)?;
+    // The layer's own is seen only by an image that is nothing else.
+    give(&above, ".", owner).context(|| format!("chown({path:?})"))?;
+    for name in directories {
+        let directory = path.join(name);
+        DirBuilder::new().mode(0o755).create(&directory).context(|| format!("mkdir({directory:?})"))?;
+        give(&above, name, owner).context(|| format!("chown({directory:?})"))?;
+    }
+    if let Some(found) = found {
+        make_etc(path, &found, owner)?;
+    }
+    sync_directory(path)
+}
+
+fn make_etc(path: &Path, found: &Found, owner: (u32, u32)) -> Result<()> {
+    let etc = path.join("etc");
     DirBuilder::new().mode(0o700).create(&etc).context(|| format!("mkdir({etc:?})"))?;
     let directory = open(&etc)?;
     for name in &found.missing {
@@ -44,9 +64,8 @@ pub(super) fn make(path: &Path, layers: &[PathBuf], owner: (u32, u32)) -> Result
         };
         made.and_then(|()| give(&directory, name, owner)).context(|| format!("{name:?} in {etc:?}"))?;
     }
-    // Where the image has no such directory. The layer's own is seen only by an image that is nothing else.
-    let above = open(path)?;
-    give(&above, "etc", owner).and_then(|()| give(&above, ".", owner)).context(|| format!("chown({path:?})"))?;
+    // Where the image has no such directory.
+    give(&open(path)?, "etc", owner).context(|| format!("chown({etc:?})"))?;
     match &found.directory {
         Some(model) => {
             let stat = fstat(model).context(|| "fstat()".into())?;
@@ -54,8 +73,36 @@ pub(super) fn make(path: &Path, layers: &[PathBuf], owner: (u32, u32)) -> Result
         }
         None => fchmod(&directory, Mode::from_bits_truncate(0o755)).context(|| format!("fchmod({etc:?})"))?,
     }
-    sync_directory(&etc)?;
-    sync_directory(path)
+    sync_directory(&etc)
+}
+
+/// Those of [`DIRECTORIES`] that the image has under no name at all: what else it has there, a start tells.
+fn missing_directories(layers: &[PathBuf]) -> Result<Vec<&'static str>> {
+    let mut open_names = Vec::from(DIRECTORIES);
+    let mut missing = Vec::new();
+    for layer in layers {
+        open_names = not_decided(open(layer)?.as_fd(), open_names, &mut missing)?;
+    }
+    missing.extend(open_names);
+    Ok(missing)
+}
+
+/// The names about which this directory of a layer says nothing; those that it hides are `missing`.
+fn not_decided(
+    directory: BorrowedFd<'_>,
+    names: Vec<&'static str>,
+    missing: &mut Vec<&'static str>,
+) -> Result<Vec<&'static str>> {
+    let mut left = Vec::new();
+    for name in names {
+        match lstat(directory, name.as_bytes())? {
+            None if signs::hides(directory, name.as_bytes())? => missing.push(name),
+            None => left.push(name),
+            Some(stat) if signs::is_whiteout(&stat) => missing.push(name),
+            Some(_) => {}
+        }
+    }
+    Ok(left)
 }
 
 fn give(directory: &OwnedFd, name: &str, (uid, gid): (u32, u32)) -> nix::Result<()> {
@@ -78,7 +125,7 @@ impl Found {
     /// Looks through the layers as overlayfs would (Documentation/filesystems/overlayfs.rst). `None` when `/etc` is no
     /// directory.
     fn look(layers: &[PathBuf]) -> Result<Option<Found>> {
-        let mut open_names: Vec<&str> = FILES.into_iter().chain([LINK.0]).collect();
+        let mut open_names: Vec<_> = FILES.into_iter().chain([LINK.0]).collect();
         let mut found = Found { directory: None, missing: Vec::new() };
         for layer in layers {
             let root = open(layer)?;
@@ -96,16 +143,7 @@ impl Found {
                 break;
             }
             let directory = openat(&root, "etc", DIRECTORY, Mode::empty()).context(|| format!("{layer:?}: etc"))?;
-            let mut left = Vec::new();
-            for name in open_names {
-                match lstat(directory.as_fd(), name.as_bytes())? {
-                    None if signs::hides(directory.as_fd(), name.as_bytes())? => found.missing.push(name),
-                    None => left.push(name),
-                    Some(stat) if signs::is_whiteout(&stat) => found.missing.push(name),
-                    Some(_) => {}
-                }
-            }
-            open_names = left;
+            open_names = not_decided(directory.as_fd(), open_names, &mut found.missing)?;
             let opaque = hidden || signs::is_opaque(directory.as_fd(), true)?;
             found.directory.get_or_insert(directory);
             if opaque {
@@ -146,6 +184,9 @@ mod tests {
             let path = std::env::temp_dir().join(format!("init-layer-{}", &id[..12]));
             for layer in ["0", "1"] {
                 create_dir_all(path.join(layer)).unwrap();
+            }
+            for name in DIRECTORIES {
+                create_dir_all(path.join("0").join(name)).unwrap();
             }
             Layers(path)
         }
@@ -223,5 +264,18 @@ mod tests {
         symlink("/", layers.at("1/etc")).unwrap();
         assert_eq!(layers.made(), [""; 0]);
         assert!(!layers.at("made").exists());
+    }
+
+    #[test]
+    fn directories_that_are_mounted_over() {
+        let layers = Layers::new();
+        fs::remove_dir(layers.at("0/dev")).unwrap();
+        symlink("/nowhere", layers.at("1/sys")).unwrap();
+        mknodat(AT_FDCWD, &layers.at("1/proc"), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
+        make(&layers.at("made"), &[layers.at("1"), layers.at("0")], (7, 8)).unwrap();
+        for (name, there) in [("dev", true), ("proc", true), ("sys", false)] {
+            let made = layers.at("made").join(name).symlink_metadata().map(|m| (m.mode(), m.uid(), m.gid())).ok();
+            assert_eq!(made, there.then_some((0o40755, 7, 8)), "{name}");
+        }
     }
 }

@@ -57,6 +57,7 @@ pub fn merge_image(config: &mut ContainerConfig, image: &ImageConfig) -> Result<
                 (&mut user.interval, image.interval),
                 (&mut user.timeout, image.timeout),
                 (&mut user.start_period, image.start_period),
+                (&mut user.start_interval, image.start_interval),
                 (&mut user.retries, image.retries),
             ] {
                 if *target == 0 {

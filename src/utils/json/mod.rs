@@ -314,6 +314,11 @@ pub fn to_pretty(compact: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Whether a member is left out when it is written: for `skip_serializing_if`.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

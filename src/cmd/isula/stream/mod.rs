@@ -45,6 +45,8 @@ pub struct Options<'a> {
     pub target: Target<'a>,
     /// It has a terminal.
     pub tty: bool,
+    /// It has drawn there before, for others: it is made to draw again.
+    pub redraw: bool,
     /// Standard input goes along.
     pub stdin: bool,
     /// Signals go to the process instead of ending the client.
@@ -184,7 +186,11 @@ pub fn follow(
     }
     let session = Session { client, options, asked: Cell::new(0), raw, signals };
     if options.tty {
-        session.resize();
+        // Of a size that does not change programs hear nothing.
+        if options.redraw {
+            session.resize(1);
+        }
+        session.resize(0);
     }
     match link {
         Link::Handed(attached) => session.wait_for(attached),
@@ -212,9 +218,11 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Tells the process the size of the window. A process that has just ended is no reason to fail.
-    fn resize(&self) {
+    /// Tells the process the size of the window and so many rows more. A process that has just ended is no reason to
+    /// fail.
+    fn resize(&self, more: u16) {
         let Some((rows, columns)) = terminal_size() else { return };
+        let rows = rows.saturating_add(more);
         let _ = match self.options.target {
             Target::Container(id) => self.client.container_resize(id, rows, columns),
             Target::Exec(id) => self.client.exec_resize(id, rows, columns),
@@ -225,13 +233,13 @@ impl Session<'_> {
     fn take_signals(&self) -> Result<Option<End>> {
         while let Some(caught) = self.signals.next()? {
             match (caught, self.options.target) {
-                (Caught::Window, _) => self.resize(),
+                (Caught::Window, _) => self.resize(0),
                 (Caught::Continued, _) => {
                     if let Some(raw) = &self.raw {
                         raw.renew();
                     }
                     if self.options.tty {
-                        self.resize();
+                        self.resize(0);
                     }
                 }
                 (Caught::Other(signal), Target::Container(id)) if self.options.sig_proxy => {

@@ -186,7 +186,6 @@ fn wrong_parameters_are_named() {
         ("POST /containers/create?platform=%2F", 400, "platform"),
         ("GET /containers/json?since=x", 501, "since"),
         ("GET /system/df?type=image&type=dust", 400, "dust"),
-        ("GET /containers/a/logs?stdout=1&details=1", 501, "details"),
         ("POST /containers/a/start?checkpoint=x", 501, "checkpoint"),
         ("DELETE /containers/a?link=1", 501, "link"),
         ("GET /containers/a/archive", 400, "path cannot be empty"),
