@@ -121,7 +121,7 @@ cross: ## Release binary for TARGET with cross (github.com/cross-rs/cross), whic
 deps: deps-build ## Installs the Debian packages that build and tests need (root); asks apt for nothing when all are there
 	@targets/deps busybox:busybox-static ip:iproute2 script:bsdutils \
 		losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs docker-registry:docker-registry skopeo:skopeo zstd:zstd xz:xz-utils openssl:openssl htpasswd:apache2-utils \
-		mksquashfs:squashfs-tools umoci:umoci buildah:buildah podman:podman crun:crun runc:runc mmdebstrap:mmdebstrap python3:python3-venv
+		mksquashfs:squashfs-tools umoci:umoci buildah:buildah podman:podman containerd:containerd crun:crun runc:runc mmdebstrap:mmdebstrap python3:python3-venv
 	@targets/python target/python docker==7.2.0
 
 .PHONY: deps-build deps-demo deps-bench

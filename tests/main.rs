@@ -4,6 +4,7 @@ mod api;
 mod archives;
 mod authz;
 mod bad_input;
+mod bundles;
 mod clock;
 mod completion;
 mod cp;
@@ -31,6 +32,7 @@ mod mounts;
 mod multicall;
 #[cfg(feature = "other-runtimes")]
 mod other_runtimes;
+mod peers;
 mod proof;
 mod pull;
 mod pull_faults;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
     let tests = [
         multicall::TESTS,
         runtime::TESTS,
+        bundles::TESTS,
+        peers::TESTS,
         #[cfg(feature = "other-runtimes")]
         other_runtimes::TESTS,
         daemon_config::TESTS,

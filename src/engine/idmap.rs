@@ -1,8 +1,13 @@
 //! User and group id maps of a new user namespace (user_namespaces(7)).
 
 use crate::api::oci::runtime::IdMapping;
+use crate::engine::process::parent::Newborn;
 use crate::error::{Context, Error, Result};
+use crate::utils::sys::clone;
+use nix::fcntl::OFlag;
 use std::fmt::Write;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The text of an id map file.
 ///
@@ -42,6 +47,27 @@ pub fn write(pid: i32, uids: &str, gids: &str) -> Result<()> {
     }
     write("uid_map", uids)?;
     write("gid_map", gids)
+}
+
+/// A user namespace with these maps, which nobody is in: for mounts whose files show other ids. The caller must have one
+/// thread only.
+///
+/// # Errors
+/// As [`text`]; the failing call.
+pub fn namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd> {
+    let (uids, gids) = (text("uid", uids)?, text("gid", gids)?);
+    // Its owner is killed as soon as the namespace is open. It ends by itself, too, when this process ends before.
+    let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "pipe2()".into())?;
+    let owner = clone::spawn(libc::CLONE_NEWUSER, None, |_| {
+        let _ = nix::unistd::close(theirs.as_raw_fd());
+        let _ = nix::unistd::read(&ours, &mut [0]);
+        clone::exit(0)
+    });
+    let owner = Newborn::new(owner.context(|| "clone(CLONE_NEWUSER)".into())?);
+    write(owner.pid(), &uids, &gids)?;
+    let path = format!("/proc/{}/ns/user", owner.pid());
+    let file = File::open(&path).context(|| format!("open({path:?})"))?;
+    Ok(file.into())
 }
 
 #[cfg(test)]

@@ -98,8 +98,12 @@ pub fn mmdebstrap() -> Condition {
     program("mmdebstrap")
 }
 
+/// A third engine, with its shim for runtimes and its client.
+pub fn containerd() -> Condition {
+    ["containerd", "containerd-shim-runc-v2", "ctr"].into_iter().try_for_each(program)
+}
+
 /// Another runtime.
-#[cfg(feature = "other-runtimes")]
 pub fn runc() -> Condition {
     program("runc")
 }
@@ -129,6 +133,17 @@ pub fn registry_client() -> Condition {
 /// Loop devices, and a program that makes file systems for them.
 pub fn loop_ext4() -> Condition {
     losetup().and(program("mkfs.ext4"))
+}
+
+/// A file system for the tests' files whose mounts can show other ids. The oldest that can are these (Linux 5.12, 5.15,
+/// 5.19), and tmpfs is one since Linux 6.3.
+pub fn id_mapped_mounts() -> Condition {
+    use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, statfs};
+    let kind = statfs(&std::env::temp_dir()).map(|s| s.filesystem_type());
+    match kind {
+        Ok(EXT4_SUPER_MAGIC | XFS_SUPER_MAGIC | BTRFS_SUPER_MAGIC) => Ok(()),
+        _ => Err("the tests' file system has no id-mapped mounts".into()),
+    }
 }
 
 /// The shells whose tab key is tried.

@@ -3,7 +3,7 @@
 use super::root::{answer, mount_layers, order};
 use crate::api::archive::ViewOrder;
 use crate::api::shim::{Overlay, RootOrder};
-use crate::engine::rootfs::{self, Base, Plan, mount, option, overlay};
+use crate::engine::rootfs::{self, Base, Plan, Sources, mount, option, overlay};
 use crate::error::{Context, Error, Result};
 use crate::utils::path::Links;
 use crate::utils::sys::mount as sys;
@@ -41,6 +41,7 @@ fn open_view(order: ViewOrder) -> Result<Vec<OwnedFd>> {
         no_pivot: false,
         cgroup_namespace: false,
         user_namespace: false,
+        id_maps: Vec::new(),
     };
     // Its places for mounts would be made in what is there.
     let is_plain = layers.is_none() && device.is_none();
@@ -49,7 +50,7 @@ fn open_view(order: ViewOrder) -> Result<Vec<OwnedFd>> {
         let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
         sys::mount(None, &place, None, flags, None).context(|| format!("mount({target:?}, MS_RDONLY)"))
     };
-    let mut sources: Vec<_> = plan.mounts.iter().map(|_| None).collect();
+    let mut sources = Sources::none(&plan);
     if let Some(device) = &device {
         plan.base = Base::Device(device);
     }
@@ -62,11 +63,11 @@ fn open_view(order: ViewOrder) -> Result<Vec<OwnedFd>> {
         (None, _) => rootfs::mount_base(&plan)?,
     }
     rootfs::open_sources(&plan, &mut sources)?;
-    let root = rootfs::open(&plan, matches!(plan.base, Base::Directory))?;
+    let root = rootfs::open(&plan, &mut sources, matches!(plan.base, Base::Directory))?;
     if is_plain && !order.write {
         seal()?;
     }
-    for (planned, source) in plan.mounts.iter().zip(&sources) {
+    for (planned, source) in plan.mounts.iter().zip(&sources.mounts) {
         // A root that is not to be changed and has no place for a mount does not show it.
         let missing = || root.resolve(planned.destination, Links::Follow).is_err();
         match mount::perform(&root, planned, source.as_ref()) {

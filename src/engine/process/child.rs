@@ -10,7 +10,7 @@ use super::program;
 use super::sync::{InitEnd, LastStep, ToInit};
 use crate::engine::label::ExecLabel;
 use crate::engine::namespace::{self, Joined};
-use crate::engine::rootfs::{Base, Opened};
+use crate::engine::rootfs::{Base, Sources};
 use crate::engine::seccomp::Program as Filter;
 use crate::engine::terminal::{self, Terminal};
 use crate::engine::user::{self, Identity};
@@ -99,7 +99,7 @@ fn outside(program: &Program<'_>) -> Result<()> {
 }
 
 /// In the new mount namespace, with the rights of the caller: the sources of binds that cannot be opened later.
-fn prepare_mounts(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
+fn prepare_mounts(plan: &Plan<'_>) -> Result<Sources> {
     let mut sources = rootfs::isolate(&plan.rootfs)?;
     rootfs::mount_images(&plan.rootfs, &mut sources)?;
     rootfs::mount_base(&plan.rootfs)?;
@@ -107,12 +107,7 @@ fn prepare_mounts(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
 }
 
 /// `sources` are those of [`prepare_mounts`] when that was done before.
-fn init(
-    plan: &Plan<'_>,
-    stdio: Option<&[OwnedFd; 3]>,
-    sync: &InitEnd,
-    sources: Option<Vec<Option<Opened>>>,
-) -> Result<Infallible> {
+fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd, sources: Option<Sources>) -> Result<Infallible> {
     let namespaces = &plan.namespaces;
     let user_namespace = namespaces.has_user();
     if !user_namespace {
@@ -125,7 +120,7 @@ fn init(
     let label = ExecLabel::open(plan.program.process)?;
     // In a user namespace the mounts are locked together as they were inherited, and only a new one on top can move.
     let is_mount = !matches!(plan.rootfs.base, Base::Directory);
-    let root = rootfs::open(&plan.rootfs, user_namespace || !is_mount)?;
+    let root = rootfs::open(&plan.rootfs, &mut sources, user_namespace || !is_mount)?;
     if user_namespace {
         rootfs::open_sources(&plan.rootfs, &mut sources)?;
         become_root(plan, sync)?;

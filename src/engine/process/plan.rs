@@ -9,6 +9,7 @@ use crate::engine::{create, idmap, rlimit, seccomp, sysctl};
 use crate::error::{Context, Error, Kind, Result};
 use libc::{CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_NEWUTS};
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// A process: what runs, as whom, with which rights.
@@ -107,11 +108,13 @@ impl<'a> Plan<'a> {
             false => None,
         };
         let bundle = std::path::absolute(request.bundle).context(|| format!("bundle {:?}", request.bundle))?;
+        let mut rootfs = rootfs_plan(request, &bundle, linux, own)?;
+        rootfs.id_maps = id_maps(&rootfs.mounts, &namespaces, linux)?;
         Ok(Plan {
             id: request.id,
             spec,
             program: Program { preserved_fds: request.preserved_fds, ..Program::new(process, linux)? },
-            rootfs: rootfs_plan(request, &bundle, linux, own)?,
+            rootfs,
             bundle,
             namespaces,
             maps,
@@ -153,7 +156,28 @@ fn rootfs_plan<'a>(
         no_pivot: request.no_pivot,
         cgroup_namespace: own & CLONE_NEWCGROUP != 0,
         user_namespace: own & CLONE_NEWUSER != 0,
+        id_maps: Vec::new(),
     })
+}
+
+/// User namespaces of id-mapped mounts. They are made here, where `/proc` shows this process's children by the numbers
+/// that it knows.
+fn id_maps(mounts: &[option::Planned<'_>], namespaces: &Namespaces, linux: &Linux) -> Result<Vec<(usize, OwnedFd)>> {
+    let mut made = Vec::new();
+    for (index, planned) in mounts.iter().enumerate() {
+        let Some(ids) = &planned.ids else { continue };
+        let joined = namespaces.joined.iter().find(|j| j.kind == CLONE_NEWUSER);
+        let namespace = match (&ids.maps, joined) {
+            (Some([uids, gids]), _) => idmap::namespace(uids, gids),
+            (None, Some(joined)) => joined.file.try_clone().map(OwnedFd::from).context(|| "dup()".into()),
+            (None, None) if namespaces.new & CLONE_NEWUSER != 0 => {
+                idmap::namespace(&linux.uid_mappings, &linux.gid_mappings)
+            }
+            (None, None) => Err(Error::invalid("id mappings are missing, and there is no user namespace to have them")),
+        };
+        made.push((index, namespace.context(|| format!("mount at {:?}", planned.destination))?));
+    }
+    Ok(made)
 }
 
 fn c_strings(what: &str, list: &[String]) -> Result<Vec<CString>> {

@@ -22,7 +22,7 @@ use crate::utils::sys::mount::{self as sys, Attributes, attribute};
 use libc::c_ulong;
 use option::{Fs, Planned};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,8 @@ pub struct Plan<'a> {
     pub cgroup_namespace: bool,
     /// Whether it has another user namespace than the caller.
     pub user_namespace: bool,
+    /// User namespaces of id-mapped mounts, each with its mount's place in the list.
+    pub id_maps: Vec<(usize, OwnedFd)>,
 }
 
 /// Where the root's files come from.
@@ -75,16 +77,36 @@ pub enum Opened {
     Tree(OwnedFd),
 }
 
+/// What had to be opened before the root is made: those things that could not be had any more afterwards.
+#[derive(Debug)]
+pub struct Sources {
+    /// The root's directory.
+    root: Option<OwnedFd>,
+    /// Of binds and file systems in files, an entry for each mount.
+    pub mounts: Vec<Option<Opened>>,
+}
+
+impl Sources {
+    /// Nothing yet.
+    pub fn none(plan: &Plan<'_>) -> Sources {
+        Sources { root: None, mounts: plan.mounts.iter().map(|_| None).collect() }
+    }
+}
+
 /// Cuts this new mount namespace off the caller's: nothing mounted here shows there. Mounts there still show here
-/// where the configuration asks for it, and the other way round for some of the binds whose sources are returned, one
-/// entry for each mount: those that could not be had any more afterwards.
+/// where the configuration asks for it, and the other way round for some of the binds whose sources are returned.
 ///
 /// # Errors
 /// The failing call.
-pub fn isolate(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
-    let mut sources = foreign::open(plan)?;
+pub fn isolate(plan: &Plan<'_>) -> Result<Sources> {
+    let mut sources = Sources { root: None, mounts: foreign::open(plan)? };
     let flags = plan.propagation.unwrap_or(libc::MS_SLAVE) | libc::MS_REC;
     sys::mount(None, c"/", None, flags, None).context(|| format!("mount(\"/\", {flags:#x})"))?;
+    for (index, namespace) in &plan.id_maps {
+        let planned = &plan.mounts[*index];
+        let tree = map_ids(planned, namespace).context(|| format!("mount at {:?}", planned.destination))?;
+        sources.mounts[*index] = Some(Opened::Tree(tree));
+    }
     if plan.user_namespace {
         // Not before: a copy of a mount that is shared with the host's is shared with them too.
         closed::copy(plan, &mut sources)?;
@@ -93,7 +115,7 @@ pub fn isolate(plan: &Plan<'_>) -> Result<Vec<Option<Opened>>> {
         // Binds may stay shared with the host as the configuration wants, but the mount that holds the root must not
         // be, or all that is mounted in the root would show on the host. A source on that same mount is copied before,
         // and its copy stays shared.
-        for (planned, source) in plan.mounts.iter().zip(&mut sources).filter(|(_, source)| source.is_none()) {
+        for (planned, source) in plan.mounts.iter().zip(&mut sources.mounts).filter(|(_, s)| s.is_none()) {
             *source = shared_source(planned)?;
         }
         cut_off(&plan.root)?;
@@ -118,6 +140,29 @@ pub fn cut_off(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A detached copy of a bind's source whose files show other ids. Only the owner of a file system may say so.
+fn map_ids(planned: &Planned<'_>, namespace: &OwnedFd) -> Result<OwnedFd> {
+    let (Fs::Bind { source, recursive }, Some(ids)) = (&planned.kind, &planned.ids) else {
+        return Err(Error::internal("id mappings of what is no bind"));
+    };
+    let old = || Error::new(Kind::Unsupported, "id-mapped mounts need Linux 5.12");
+    let tree = match sys::open_tree(nix::fcntl::AT_FDCWD, &c_path(source)?, *recursive) {
+        Err(nix::Error::ENOSYS) => return Err(old()),
+        tree => tree.context(|| format!("bind source {source:?}"))?,
+    };
+    let attributes =
+        Attributes { set: attribute::IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..Attributes::default() };
+    sys::set_attributes(tree.as_fd(), &attributes, ids.recursive).map_err(|e| match e {
+        nix::Error::ENOSYS => old(),
+        nix::Error::EINVAL => {
+            let text = format!("the file system of {source:?} has no id-mapped mounts, or is mapped already");
+            Error::new(Kind::Unsupported, text)
+        }
+        e => Error::os(format!("mount_setattr({source:?}, MOUNT_ATTR_IDMAP)"), e as i32),
+    })?;
+    Ok(tree)
+}
+
 fn shared_source(planned: &Planned<'_>) -> Result<Option<Opened>> {
     let Fs::Bind { source, recursive } = &planned.kind else { return Ok(None) };
     if !planned.propagation.contains(&libc::MS_SHARED) {
@@ -137,8 +182,8 @@ fn shared_source(planned: &Planned<'_>) -> Result<Option<Opened>> {
 ///
 /// # Errors
 /// The failing call with the mount; `Kind::Unsupported` for a kernel that cannot.
-pub fn mount_images(plan: &Plan<'_>, sources: &mut [Option<Opened>]) -> Result<()> {
-    for (planned, opened) in plan.mounts.iter().zip(sources) {
+pub fn mount_images(plan: &Plan<'_>, sources: &mut Sources) -> Result<()> {
+    for (planned, opened) in plan.mounts.iter().zip(&mut sources.mounts) {
         if let Fs::Image { source } = &planned.kind {
             *opened = Some(mount_image(plan, source).context(|| format!("mount at {:?}", planned.destination))?);
         }
@@ -201,8 +246,15 @@ pub fn mount_base(plan: &Plan<'_>) -> Result<()> {
 ///
 /// # Errors
 /// The failing call.
-pub fn open(plan: &Plan<'_>, bind: bool) -> Result<Root> {
+pub fn open(plan: &Plan<'_>, sources: &mut Sources, bind: bool) -> Result<Root> {
     let path = &plan.root;
+    if let Some(tree) = sources.root.take() {
+        // Its own place cannot be reached. On top of this namespace's root nobody looks for anything, for paths begin
+        // below it.
+        let top = Root::open(Path::new("/")).context(|| "open(\"/\")".into())?;
+        sys::move_mount(tree.as_fd(), top.as_fd()).context(|| format!("move_mount({path:?}, \"/\")"))?;
+        return Ok(Root::from(tree));
+    }
     if bind {
         let place = c_path(path)?;
         sys::mount(Some(&place), &place, None, libc::MS_BIND | libc::MS_REC, None)
@@ -211,13 +263,13 @@ pub fn open(plan: &Plan<'_>, bind: bool) -> Result<Root> {
     Root::open(path).context(|| format!("open root {path:?}"))
 }
 
-/// Opens the sources of those binds that have none in `sources` yet: in a user namespace while the process still is the
+/// Opens the sources of those binds that have none yet: in a user namespace while the process still is the
 /// host's root, to whom their directories belong.
 ///
 /// # Errors
 /// The failing call with the source.
-pub fn open_sources(plan: &Plan<'_>, sources: &mut [Option<Opened>]) -> Result<()> {
-    for (planned, opened) in plan.mounts.iter().zip(sources).filter(|(_, opened)| opened.is_none()) {
+pub fn open_sources(plan: &Plan<'_>, sources: &mut Sources) -> Result<()> {
+    for (planned, opened) in plan.mounts.iter().zip(&mut sources.mounts).filter(|(_, opened)| opened.is_none()) {
         if let Fs::Bind { source, .. } = &planned.kind {
             let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
             let fd = nix::fcntl::open(source, flags, nix::sys::stat::Mode::empty());
@@ -236,10 +288,10 @@ pub fn open_sources(plan: &Plan<'_>, sources: &mut [Option<Opened>]) -> Result<(
 pub fn mount_all(
     plan: &Plan<'_>,
     root: &Root,
-    sources: &[Option<Opened>],
+    sources: &Sources,
     mut enter_cgroup: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    for (planned, source) in plan.mounts.iter().zip(sources) {
+    for (planned, source) in plan.mounts.iter().zip(&sources.mounts) {
         if planned.kind == Fs::Cgroup {
             enter_cgroup()?;
             cgroup::mount(root, planned, plan.cgroup_namespace)?;

@@ -7,14 +7,18 @@ use super::Opened;
 use super::option::{Fs, Planned};
 use crate::api::resource::NAMESPACED_PARAMETERS;
 use crate::error::{Context, Error, Kind, Result};
+use crate::utils::entry::DIRECTORY;
+use crate::utils::likeness::Attributed;
 use crate::utils::path::{Links, Root};
 use crate::utils::sys::fd::{file_system_of, path_of};
 use crate::utils::sys::mount::{self, Attributes, MS_NOSYMFOLLOW, attribute};
+use crate::utils::tree_copy;
 use libc::c_ulong;
 use nix::errno::Errno;
-use nix::sys::stat::SFlag;
+use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{Gid, Uid};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -145,7 +149,17 @@ fn named(target: &Target<'_>, planned: &Planned<'_>, (kind, source): (&CStr, &CS
         data = CString::new(text).expect("made of a C string and digits");
     }
     let data = (!data.is_empty()).then_some(data.as_c_str());
-    match mount::mount(Some(source), &target.place(), Some(kind), planned.flags, data) {
+    // A copy of the mount, as the way up from a directory below would lead to what is mounted on top.
+    let before = match planned.copy_up && existed {
+        true => match mount::open_tree(target.fd.as_fd(), c"", false) {
+            Err(Errno::ENOSYS) => return Err(Error::new(Kind::Unsupported, "tmpcopyup needs Linux 5.2")),
+            tree => Some(tree.context(|| format!("open_tree({:?})", target.path))?),
+        },
+        false => None,
+    };
+    // What is copied there is written before nothing can be any more.
+    let closed = if planned.copy_up { planned.flags & libc::MS_RDONLY } else { 0 };
+    match mount::mount(Some(source), &target.place(), Some(kind), planned.flags & !closed, data) {
         Ok(()) => {}
         // A user namespace may mount these only with a pid or network namespace of its own: show the caller's.
         Err(Errno::EPERM) if matches!(kind.to_bytes(), b"proc" | b"sysfs") => {
@@ -160,8 +174,36 @@ fn named(target: &Target<'_>, planned: &Planned<'_>, (kind, source): (&CStr, &CS
             return Err(Error::os(call, e as i32));
         }
     }
-    let bind = Bind { below: planned.recursive, propagation: planned.propagation, ..Bind::default() };
-    if bind.below == Attributes::default() && bind.propagation == [0, 0] { Ok(()) } else { change(target, &bind) }
+    if let Some(before) = before {
+        copy_up(before, target, &planned.data)?;
+    }
+    let attributes = Attributes { set: if closed == 0 { 0 } else { attribute::RDONLY }, ..Attributes::default() };
+    let bind = Bind { attributes, below: planned.recursive, propagation: planned.propagation, ..Bind::default() };
+    if bind.attributes == Attributes::default() && bind.below == Attributes::default() && bind.propagation == [0, 0] {
+        Ok(())
+    } else {
+        change(target, &bind)
+    }
+}
+
+/// Fills the tmpfs that was just mounted on `target` with what was there `before`. Owner and mode that its options name
+/// stay.
+fn copy_up(before: OwnedFd, target: &Target<'_>, options: &CStr) -> Result<()> {
+    let open = |directory: BorrowedFd<'_>| {
+        nix::fcntl::openat(directory, ".", DIRECTORY, Mode::empty()).context(|| format!("open({:?})", target.path))
+    };
+    let mounted = target.root.resolve(target.path, Links::Follow).context(|| format!("open({:?})", target.path))?;
+    let (from, to) = (open(before.as_fd())?, open(mounted.as_fd())?);
+    let own = nix::sys::stat::fstat(&to).context(|| "fstat()".into())?;
+    tree_copy::copy_tree(from, open(mounted.as_fd())?, Attributed::WherePossible)
+        .context(|| format!("tmpcopyup {:?}", target.path))?;
+    let named = |name: &str| options.to_bytes().split(|b| *b == b',').any(|o| o.starts_with(name.as_bytes()));
+    let [uid, gid] = [(named("uid="), own.st_uid), (named("gid="), own.st_gid)].map(|(named, id)| named.then_some(id));
+    nix::unistd::fchown(&to, uid.map(Uid::from_raw), gid.map(Gid::from_raw)).context(|| "fchown()".into())?;
+    if named("mode=") {
+        nix::sys::stat::fchmod(&to, Mode::from_bits_truncate(own.st_mode)).context(|| "fchmod()".into())?;
+    }
+    Ok(())
 }
 
 /// Shows `source` at `target`.

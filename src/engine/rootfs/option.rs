@@ -1,6 +1,6 @@
 //! Mount options: from the words of mount(8) and the OCI specification to flags.
 
-use crate::api::oci::runtime::Mount;
+use crate::api::oci::runtime::{IdMapping, Mount};
 use crate::error::{Error, Kind, Result};
 use crate::utils::sys::mount::{Attributes, MS_LAZYTIME, MS_NOSYMFOLLOW, attribute};
 use libc::c_ulong;
@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 /// One mount, read and checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Planned<'a> {
     /// Absolute path inside the container.
     pub destination: &'a Path,
@@ -24,6 +24,19 @@ pub struct Planned<'a> {
     pub propagation: [c_ulong; 2],
     /// Options of the file system.
     pub data: CString,
+    /// Whether the tmpfs begins with what was there before (`tmpcopyup`).
+    pub copy_up: bool,
+    /// Whose ids the files have.
+    pub ids: Option<Ids>,
+}
+
+/// An id-mapped mount (mount_setattr(2), MOUNT_ATTR_IDMAP).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ids {
+    /// The maps, of users and of groups; `None` stands for those of the container's user namespace.
+    pub maps: Option<[Vec<IdMapping>; 2]>,
+    /// Also of all mounts below.
+    pub recursive: bool,
 }
 
 /// What is mounted.
@@ -118,6 +131,8 @@ fn parse_options<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Pla
         recursive: Attributes::default(),
         propagation: [0, 0],
         data: CString::default(),
+        copy_up: false,
+        ids: None,
     };
     if mount.destination.is_empty() || mount.destination.contains('\0') {
         return Err(Error::invalid("the destination is no path"));
@@ -140,14 +155,28 @@ fn parse_options<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Pla
             planned.propagation[1] = *flag;
         } else if let Some((_, flag, clear)) = FLAGS.iter().take(18).find(|(w, ..)| *w == rest) {
             add_attribute(&mut planned.recursive, *flag, *clear);
-        } else if matches!(word, "tmpcopyup" | "idmap" | "ridmap") || word.starts_with("idmap=") {
-            return Err(Error::new(Kind::Unsupported, format!("option {word:?} is not supported")));
+        } else if word == "tmpcopyup" {
+            planned.copy_up = true;
+        } else if let Some((recursive, maps)) = idmap(word)? {
+            planned.ids = Some(Ids { maps, recursive });
         } else {
             data.push(word);
         }
     }
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::new(Kind::Unsupported, "id-mapped mounts are not supported"));
+        if mount.uid_mappings.is_empty() || mount.gid_mappings.is_empty() {
+            return Err(Error::invalid("an id-mapped mount needs both uidMappings and gidMappings"));
+        }
+        let ids = planned.ids.get_or_insert(Ids { maps: None, recursive: false });
+        if ids.maps.replace([mount.uid_mappings.clone(), mount.gid_mappings.clone()]).is_some() {
+            return Err(Error::invalid("id mappings in an option and beside it"));
+        }
+    }
+    if planned.ids.is_some() && !bind {
+        return Err(Error::new(Kind::Unsupported, "id mappings are for binds only"));
+    }
+    if planned.copy_up && mount.kind != "tmpfs" {
+        return Err(Error::invalid("option \"tmpcopyup\" is for tmpfs only"));
     }
     planned.kind = match mount.kind.as_str() {
         _ if bind => {
@@ -183,6 +212,40 @@ fn parse_options<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Pla
     }
     planned.data = c_string(&text)?;
     Ok(planned)
+}
+
+/// `[r]idmap` of the specification, and crun's form of it with maps: `idmap=uids=FIRST-HOST-COUNT#…;gids=…`, where FIRST
+/// is the id on the file system. Whether it is recursive, and the maps.
+type Mapped = (bool, Option<[Vec<IdMapping>; 2]>);
+
+fn idmap(word: &str) -> Result<Option<Mapped>> {
+    let (name, maps) = word.split_once('=').map_or((word, None), |(name, maps)| (name, Some(maps)));
+    let recursive = match name {
+        "idmap" => false,
+        "ridmap" => true,
+        _ => return Ok(None),
+    };
+    let Some(maps) = maps else { return Ok(Some((recursive, None))) };
+    let wrong = || Error::invalid(format!("option {word:?}: want uids=ID-HOST-COUNT[#…];gids=ID-HOST-COUNT[#…]"));
+    let mut found: [Vec<IdMapping>; 2] = Default::default();
+    for part in maps.split(';') {
+        let (kind, list) = part.split_once('=').ok_or_else(wrong)?;
+        let to = match kind {
+            "uids" => &mut found[0],
+            "gids" => &mut found[1],
+            _ => return Err(wrong()),
+        };
+        for entry in list.split('#') {
+            let mut numbers = entry.split('-').map(str::parse);
+            match [numbers.next(), numbers.next(), numbers.next(), numbers.next()] {
+                [Some(Ok(container_id)), Some(Ok(host_id)), Some(Ok(size)), None] => {
+                    to.push(IdMapping { container_id, host_id, size });
+                }
+                _ => return Err(wrong()),
+            }
+        }
+    }
+    if found.iter().any(Vec::is_empty) { Err(wrong()) } else { Ok(Some((recursive, Some(found)))) }
 }
 
 /// The attribute for an MS_* flag; flags of the superblock have none.
@@ -281,12 +344,38 @@ mod tests {
     fn bad_ones_are_refused_by_name() {
         let e = parse(&mount("bind", &["size=1"])).unwrap_err();
         assert_eq!(e.to_string(), "mount at \"/d\": option \"size=1\" does not apply to a bind");
-        assert_eq!(parse(&mount("bind", &["ridmap"])).unwrap_err().kind(), Kind::Unsupported);
+        let text = |kind: &str, option: &str| parse(&mount(kind, &[option])).unwrap_err().to_string();
+        assert!(text("tmpfs", "ridmap").contains("binds only"));
+        assert!(text("bind", "tmpcopyup").contains("tmpfs only"));
+        for bad in [
+            "idmap=",
+            "idmap=uids=0-1-2",
+            "idmap=uids=0-1-2;gids=0-1",
+            "idmap=uids=0-1-2-3;gids=0-1-2",
+            "idmap=x=0-1-2",
+        ] {
+            assert!(text("bind", bad).contains("want uids="), "{bad}");
+        }
+        let mut half = mount("bind", &["idmap"]);
+        half.uid_mappings = vec![IdMapping { container_id: 0, host_id: 7, size: 1 }];
+        assert!(parse(&half).unwrap_err().to_string().contains("both"));
         assert!(parse(&mount("", &["ro"])).is_err());
         assert!(parse(&mount("tmp\0fs", &[])).is_err());
         let labelled = mount("tmpfs", &["mode=1"]);
         let p = super::parse(&labelled, Path::new("/"), "a:b:c").unwrap();
         assert_eq!(p.data.to_str().unwrap(), "mode=1,context=\"a:b:c\"");
+    }
+
+    #[test]
+    fn maps_of_a_mount() {
+        let map = |container_id, host_id, size| IdMapping { container_id, host_id, size };
+        let m = mount("bind", &["ridmap=uids=0-100-10#10-5-1;gids=1-2-3"]);
+        let maps = [vec![map(0, 100, 10), map(10, 5, 1)], vec![map(1, 2, 3)]];
+        assert_eq!(parse(&m).unwrap().ids, Some(Ids { maps: Some(maps.clone()), recursive: true }));
+        assert_eq!(parse(&mount("bind", &["idmap"])).unwrap().ids, Some(Ids { maps: None, recursive: false }));
+        let [uids, gids] = maps;
+        let m = Mount { uid_mappings: uids.clone(), gid_mappings: gids.clone(), ..mount("bind", &[]) };
+        assert_eq!(parse(&m).unwrap().ids, Some(Ids { maps: Some([uids, gids]), recursive: false }));
     }
 
     #[test]

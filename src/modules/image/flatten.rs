@@ -4,12 +4,12 @@
 //! Directories are merged as they are met, so that nothing is copied which an upper layer hides. Few descriptors are
 //! open, see `super::merged`. Names are kept for the directories on the way to the current one.
 
-use super::copying::Copy;
 use super::driver::Lower;
-use super::likeness::imitate;
 use super::merged::{Found, Merged, Source};
 use super::tree::DIRECTORY;
 use crate::error::{Context, Result};
+use crate::utils::likeness::{Attributed, imitate};
+use crate::utils::tree_copy::Copy;
 use nix::fcntl::{AT_FDCWD, openat};
 use nix::sys::stat::{Mode, fstat};
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ use std::path::Path;
 /// The failing call with the path. The directory is to be thrown away then.
 pub(super) fn flatten(layers: &[Lower], target: &Path) -> Result<()> {
     let root = openat(AT_FDCWD, target, DIRECTORY, Mode::empty()).context(|| format!("open({target:?})"))?;
-    let mut copying = Copying { copy: Copy::new(root)?, from: Merged::open(layers)? };
+    let mut copying = Copying { copy: Copy::new(root, Attributed::Fully)?, from: Merged::open(layers)? };
     let result = copying.tree();
     result.map_err(|e| e.context(format!("copying {:?}", String::from_utf8_lossy(&copying.copy.path))))
 }

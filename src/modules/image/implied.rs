@@ -9,12 +9,12 @@
 //!
 //! Their paths are kept beside the layer's tree: it may be copied onto other layers.
 
-use super::likeness::imitate;
 use super::signs;
 use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, components, lstat, type_of};
 use crate::error::{Context, Error, Result};
 use crate::utils::atomic_file::{Durability, write_new};
+use crate::utils::likeness::imitate;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, openat};

@@ -6,11 +6,11 @@
 //! overlay: that would copy the directory up each time. The layer has nothing else, and its `/etc` looks like the
 //! image's, as the topmost directory of a merge is the one that is seen.
 
-use super::likeness::imitate;
 use super::signs;
 use super::tree::{DIRECTORY, lstat, type_of};
 use crate::error::{Context, Result};
 use crate::utils::atomic_file::sync_directory;
+use crate::utils::likeness::imitate;
 use nix::fcntl::{AT_FDCWD, AtFlags, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};

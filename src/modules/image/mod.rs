@@ -1,12 +1,10 @@
 //! Images: references, registries, the layer store, unpacking.
 
 pub mod assembly;
-mod budget;
 mod changes;
 #[cfg(feature = "storage")]
 mod check;
 mod container_layer;
-pub mod copying;
 #[cfg(feature = "registry")]
 pub mod credentials;
 #[cfg(feature = "image-tools")]
@@ -19,7 +17,6 @@ mod implied;
 mod import;
 mod init_layer;
 mod layer;
-pub(super) mod likeness;
 pub mod load;
 mod manifest;
 #[cfg(any(feature = "storage", feature = "image-tools"))]

@@ -4,7 +4,6 @@
 //! component is never followed. Deletions become overlayfs's own signs (see `super::signs`); the same signs in the
 //! archive itself are not taken over, or a layer could redirect reads to other paths.
 
-use super::budget::{Budget, ENTRY};
 use super::signs::{self, Form, OPAQUE, RECORDS, is_whiteout};
 use super::tally::{Likeness, Tally};
 use super::tree::{DIRECTORY, Missing, Tree, WHITEOUT, components, lstat, path_text, type_of};
@@ -12,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::modules::remap::Remap;
 use crate::utils::archive::metadata::{device, modified, set_metadata, set_metadata_at};
 use crate::utils::archive::tar::{Member, Reader, Type};
+use crate::utils::budget::{Budget, ENTRY};
 use crate::utils::remove_tree::remove_at;
 use crate::utils::sys::descriptor::start_writeback;
 use nix::errno::Errno;

@@ -18,16 +18,16 @@ mod tests;
 
 use crate::api::volume::{ANONYMOUS, DRIVER, Volume};
 use crate::error::{Context, Error, Kind, Result};
-use crate::modules::image::copying::copy_tree;
-use crate::modules::image::likeness::imitate;
 use crate::modules::image::store::sync_file_system;
 use crate::modules::remap::Remap;
 use crate::utils::atomic_file::{self, Durability, TEMPORARY_PREFIX, rename_away, sync_directory, temporary_name};
 use crate::utils::entry::names;
 use crate::utils::id::is_full_id;
 use crate::utils::json::Object;
+use crate::utils::likeness::{Attributed, imitate};
 use crate::utils::remove_tree::remove_tree;
 use crate::utils::time::Timestamp;
+use crate::utils::tree_copy::copy_tree;
 use crate::utils::{json, order};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
@@ -290,7 +290,7 @@ impl Store {
         let whole = self.root.join(format!("{FILL}{name}"));
         let temporary = temporary_name(&whole);
         let copied = make_directory(&temporary)
-            .and_then(|()| copy_tree(from, open(&temporary)?))
+            .and_then(|()| copy_tree(from, open(&temporary)?, Attributed::Fully))
             .and_then(|()| if durability == Durability::Durable { sync_file_system(&temporary) } else { Ok(()) })
             .and_then(|()| remove_tree(&whole))
             .and_then(|()| std::fs::rename(&temporary, &whole).context(|| format!("rename({temporary:?})")));

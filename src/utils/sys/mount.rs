@@ -28,6 +28,8 @@ pub mod attribute {
     pub const STRICTATIME: u64 = 0x20;
     /// No access times of directories.
     pub const NODIRATIME: u64 = 0x80;
+    /// Ids of another user namespace.
+    pub const IDMAP: u64 = 0x10_0000;
     /// No symbolic links followed.
     pub const NOSYMFOLLOW: u64 = 0x20_0000;
 }

@@ -8,7 +8,7 @@ use nix::sys::statvfs::fstatvfs;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// What a member takes besides its bytes: an inode, a name, metadata. Empty files count, too.
-pub(super) const ENTRY: u64 = 1 << 10;
+pub const ENTRY: u64 = 1 << 10;
 /// Of the file system's blocks and inodes this part stays free.
 const PART: u64 = 50;
 /// More need not stay free, in bytes: it is for logs, records and the container that is to be stopped.
@@ -20,7 +20,7 @@ const STEP: u64 = 4 << 20;
 const LEAST_STEP: u64 = 64 << 10;
 
 /// The budget of one layer.
-pub(super) struct Budget {
+pub struct Budget {
     root: OwnedFd,
     limit: Option<u64>,
     counted: u64,

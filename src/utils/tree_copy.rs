@@ -2,10 +2,9 @@
 //! volume have in common.
 
 use super::budget::{Budget, ENTRY};
-use super::likeness::{imitate, imitate_at};
-use super::tree::{DIRECTORY, lstat, type_of};
+use super::likeness::{Attributed, imitate_at, imitate_with};
 use crate::error::{Context, Error, Kind, Result};
-use crate::utils::entry::{NAMES, names, occupied};
+use crate::utils::entry::{DIRECTORY, NAMES, lstat, names, occupied, type_of};
 use crate::utils::file_copy::Copier;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
@@ -21,8 +20,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// # Errors
 /// The failing call with the path, `Kind::Conflict` when a directory was moved away. What was made is to be thrown away
 /// then.
-pub fn copy_tree(from: OwnedFd, to: OwnedFd) -> Result<()> {
-    let mut copy = Copy::new(to)?;
+pub fn copy_tree(from: OwnedFd, to: OwnedFd, attributed: Attributed) -> Result<()> {
+    let mut copy = Copy::new(to, attributed)?;
     let result = walk(from, &mut copy);
     result.map_err(|e| e.context(format!("copying {:?}", String::from_utf8_lossy(&copy.path))))
 }
@@ -51,7 +50,7 @@ fn walk(mut here: OwnedFd, copy: &mut Copy) -> Result<()> {
     while let Some(last) = levels.last_mut() {
         copy.path.truncate(last.length);
         let Some(name) = last.names.pop() else {
-            imitate(&copy.here, &here, &last.stat)?;
+            imitate_with(copy.here.as_fd(), here.as_fd(), &last.stat, copy.attributed)?;
             held -= last.bytes;
             levels.pop();
             if let Some(parent) = levels.last() {
@@ -86,7 +85,7 @@ fn walk(mut here: OwnedFd, copy: &mut Copy) -> Result<()> {
 }
 
 /// A copy that is being made.
-pub(super) struct Copy {
+pub struct Copy {
     /// Its root.
     root: OwnedFd,
     /// Its current directory.
@@ -100,14 +99,16 @@ pub(super) struct Copy {
     copier: Copier,
     /// What the file system keeps for others.
     budget: Budget,
+    attributed: Attributed,
 }
 
 impl Copy {
     /// One in the empty directory `root`.
-    pub fn new(root: OwnedFd) -> Result<Copy> {
+    pub fn new(root: OwnedFd, attributed: Attributed) -> Result<Copy> {
         let here = root.try_clone().context(|| "dup()".into())?;
         let budget = Budget::new(root.as_fd(), None)?;
-        Ok(Copy { root, here, path: Vec::new(), links: HashMap::new(), linked: 0, copier: Copier::default(), budget })
+        let (links, copier) = (HashMap::new(), Copier::default());
+        Ok(Copy { root, here, path: Vec::new(), links, linked: 0, copier, budget, attributed })
     }
 
     /// Makes a directory and goes there.
@@ -153,7 +154,7 @@ impl Copy {
             // A socket is nothing without the process that made it.
             _ => return Ok(()),
         }
-        imitate_at(here, from, name, stat)
+        imitate_at(here, from, name, stat, self.attributed)
     }
 
     fn file(&mut self, from: BorrowedFd<'_>, name: &[u8], stat: &FileStat) -> Result<()> {
@@ -167,7 +168,7 @@ impl Copy {
         }
         let to = File::from(openat(&self.here, name, make, mode).context(|| "openat(O_CREAT)".into())?);
         self.copier.copy(&from, &to, &mut |bytes| self.budget.write(bytes))?;
-        imitate(&to, &from, stat)
+        imitate_with(to.as_fd(), from.as_fd(), stat, self.attributed)
     }
 
     /// A further name of what was copied before.
@@ -191,7 +192,6 @@ impl Copy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::DIRECTORY;
     use super::*;
     use crate::utils::remove_tree::remove_tree;
     use crate::utils::sys::xattr;
@@ -219,7 +219,7 @@ mod tests {
 
         fn copy(&self) -> Result<()> {
             let open = |name: &str| openat(AT_FDCWD, &self.0.join(name), DIRECTORY, Mode::empty()).unwrap();
-            copy_tree(open("from"), open("to"))
+            copy_tree(open("from"), open("to"), Attributed::Fully)
         }
     }
 

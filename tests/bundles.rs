@@ -1,0 +1,230 @@
+//! What the configuration of a bundle asks for, made by the runtime; by crun and runc too where they know it, so that
+//! the checks are checked.
+
+use crate::support::bed::Bed;
+use crate::support::bundle::{bundle_with, lcr_command};
+use crate::support::command::{self, Output};
+use crate::support::old_kernel;
+use crate::{requires, tests};
+use serde_json::{Value, json as value};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+tests![tmpfs_begins_with_what_was_there, mounts_have_other_ids, roots_that_only_their_owner_reaches,];
+
+/// A runtime that may be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Runtime {
+    Own,
+    Crun,
+    Runc,
+}
+
+impl Runtime {
+    /// Those of `list` that are there.
+    fn present(list: &[Runtime]) -> Vec<Runtime> {
+        let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok();
+        let present = |runtime: &Runtime| match runtime {
+            Runtime::Own => true,
+            Runtime::Crun => is_there("crun"),
+            Runtime::Runc => is_there("runc"),
+        };
+        list.iter().copied().filter(present).collect()
+    }
+
+    /// `run` of a bundle, to its end.
+    #[track_caller]
+    fn run(self, bed: &Bed, bundle: &str) -> Output {
+        let words = ["run", "--bundle", bundle, "one"];
+        let root = bed.dir.join(format!("{self:?}"));
+        let command = match self {
+            Runtime::Own => lcr_command(bed, &words),
+            Runtime::Runc => {
+                let mut command = Command::new("runc");
+                command.arg("--root").arg(root).args(words);
+                command
+            }
+            // It takes a hybrid layout for none.
+            Runtime::Crun => {
+                let mut command = Command::new("unshare");
+                let text = "umount /sys/fs/cgroup/unified 2>/dev/null; exec crun \"$@\"";
+                command.args(["-m", "sh", "-c", text, "crun", "--root"]).arg(root).args(words);
+                command
+            }
+        };
+        command::run(command, format!("{self:?} run"), b"", Duration::from_secs(60))
+    }
+}
+
+/// A bundle that every runtime takes, whose root may do what root may with files.
+fn made(bed: &Bed, args: &[&str], change: impl FnOnce(&mut Value)) -> String {
+    bundle_with(bed, args, |config| {
+        config["ociVersion"] = "1.0.2".into();
+        for set in ["bounding", "effective", "permitted"] {
+            add(&mut config["process"]["capabilities"][set], "CAP_DAC_OVERRIDE".into());
+        }
+        change(config);
+    })
+}
+
+/// Adds to a list of the configuration.
+fn add(list: &mut Value, entry: Value) {
+    list.as_array_mut().expect("a list").push(entry);
+}
+
+fn set(file: &Path, mode: u32, owner: (u32, u32)) {
+    chown(file, Some(owner.0), Some(owner.1)).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn tmpfs_begins_with_what_was_there(bed: &mut Bed) {
+    if !old_kernel::is_at_least(5, 2) {
+        let mount = value!({"destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]});
+        let bundle = made(bed, &["true"], |c| add(&mut c["mounts"], mount));
+        return Runtime::Own.run(bed, &bundle).fails(1, "tmpcopyup needs Linux 5.2");
+    }
+    let all = Runtime::present(&[Runtime::Own, Runtime::Crun, Runtime::Runc]);
+    let look = "cd /srv/full; ls -ldn . deep deep/file | awk '{print $1, $3, $4, $NF}'; readlink link; cat link deep/file; \
+        find . | wc -l; stat -f -c %T .; echo more > deep/more && cat deep/more; ls -A /srv/empty";
+    for (options, mode) in [(&["tmpcopyup"][..], "drwxr-x--x"), (&["tmpcopyup", "mode=700"], "drwx------")] {
+        let bundle = made(bed, &["sh", "-c", look], |c| {
+            for place in ["/srv/full", "/srv/empty"] {
+                add(
+                    &mut c["mounts"],
+                    value!({"destination": place, "type": "tmpfs", "source": "tmpfs", "options": options}),
+                );
+            }
+        });
+        let full = Path::new(&bundle).join("rootfs/srv/full");
+        fs::create_dir_all(full.join("deep")).unwrap();
+        fs::write(full.join("deep/file"), "content\n").unwrap();
+        let _ = fs::remove_file(full.join("link"));
+        symlink("deep/file", full.join("link")).unwrap();
+        set(&full.join("deep/file"), 0o4640, (7, 8));
+        set(&full.join("deep"), 0o1711, (5, 6));
+        set(&full, 0o751, (0, 0));
+        for runtime in &all {
+            if *runtime != Runtime::Own && options.len() > 1 {
+                continue; // each has its own view of which mode counts
+            }
+            let out = runtime.run(bed, &bundle).ok();
+            let mode = if *runtime == Runtime::Crun { "drwxrwxrwt" } else { mode };
+            let want = format!(
+                "{mode} 0 0 .\ndrwx--x--t 5 6 deep\n-rwSr----- 7 8 deep/file\ndeep/file\ncontent\ncontent\n4\ntmpfs\nmore"
+            );
+            assert_eq!(out, want, "{runtime:?} {options:?}");
+            assert!(!full.join("deep/more").exists(), "{runtime:?}");
+        }
+    }
+    // What cannot be written to later is filled before.
+    let bundle = made(bed, &["sh", "-c", "cat /srv/full/link; echo > /srv/full/x || echo closed"], |c| {
+        let options = ["tmpcopyup", "ro"];
+        add(
+            &mut c["mounts"],
+            value!({"destination": "/srv/full", "type": "tmpfs", "source": "tmpfs", "options": options}),
+        );
+    });
+    assert_eq!(Runtime::Own.run(bed, &bundle).ok(), "content\nclosed");
+}
+
+fn mounts_have_other_ids(bed: &mut Bed) {
+    let source = bed.dir.join("source");
+    fs::create_dir_all(source.join("sub")).unwrap();
+    fs::write(source.join("file"), "x").unwrap();
+    set(&source.join("file"), 0o600, (1000, 2000));
+    set(&source, 0o755, (1000, 2000));
+    let map = |first: u32, host: u32, size: u32| value!([{"containerID": first, "hostID": host, "size": size}]);
+    let look = "stat -c '%u %g' /mapped/file; : > /mapped/new && stat -c '%u %g' /mapped/new";
+    let mapped = |options: &[&str], change: &dyn Fn(&mut Value)| {
+        let mut mount = value!({"destination": "/mapped", "type": "bind", "source": source, "options": options});
+        change(&mut mount);
+        made(bed, &["sh", "-c", look], |c| add(&mut c["mounts"], mount))
+    };
+    let maps = |mount: &mut Value| {
+        (mount["uidMappings"], mount["gidMappings"]) = (map(1000, 0, 1), map(2000, 0, 1));
+    };
+    let bundle = mapped(&["rbind", "idmap"], &maps);
+    if !old_kernel::is_at_least(5, 12) {
+        Runtime::Own.run(bed, &bundle).fails(1, "id-mapped mounts need Linux 5.12");
+        return;
+    }
+    requires!(id_mapped_mounts);
+    for runtime in Runtime::present(&[Runtime::Own, Runtime::Crun]) {
+        assert_eq!(runtime.run(bed, &bundle).ok(), "0 0\n0 0", "{runtime:?}");
+        let made = fs::metadata(source.join("new")).unwrap();
+        assert_eq!((made.uid(), made.gid()), (1000, 2000), "{runtime:?}");
+        fs::remove_file(source.join("new")).unwrap();
+    }
+    // The maps say enough, and crun's words for them too.
+    assert_eq!(Runtime::Own.run(bed, &mapped(&["bind"], &maps)).ok(), "0 0\n0 0");
+    let words = ["bind", "idmap=uids=1000-0-1;gids=2000-0-1"];
+    fs::remove_file(source.join("new")).unwrap();
+    assert_eq!(Runtime::Own.run(bed, &mapped(&words, &|_| ())).ok(), "0 0\n0 0");
+    // What is mounted below keeps its own, unless it is asked for too.
+    let (below, other) = (source.join("sub"), bed.dir.join("other"));
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("file"), "").unwrap();
+    set(&other.join("file"), 0o644, (1000, 2000));
+    nix::mount::mount(Some(&other), &below, None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>).unwrap();
+    let nobody = "65534 65534";
+    for (option, want) in [("idmap", "1000 2000"), ("ridmap", "0 0")] {
+        let mut mount =
+            value!({"destination": "/mapped", "type": "bind", "source": source, "options": ["rbind", option]});
+        maps(&mut mount);
+        let look = ["sh", "-c", "stat -c '%u %g' /mapped/sub/file /mapped/sub"];
+        let bundle = made(bed, &look, |c| add(&mut c["mounts"], mount));
+        let directory = if option == "idmap" { "0 0" } else { nobody };
+        assert_eq!(Runtime::Own.run(bed, &bundle).ok(), format!("{want}\n{directory}"), "{option}");
+    }
+    nix::mount::umount(&below).unwrap();
+    Runtime::Own.run(bed, &mapped(&["bind", "idmap"], &|_| ())).fails(1, "no user namespace to have them");
+    let half = |mount: &mut Value| mount["uidMappings"] = map(0, 0, 1);
+    Runtime::Own.run(bed, &mapped(&["bind"], &half)).fails(1, "needs both uidMappings and gidMappings");
+    // With a user namespace and no maps it is as if the files were of the container.
+    let first = 100_000;
+    let bundle = made(bed, &["sh", "-c", "stat -c '%u %g' /mapped/file"], |c| {
+        user_namespace(c, first);
+        let options = ["bind", "idmap"];
+        add(&mut c["mounts"], value!({"destination": "/mapped", "type": "bind", "source": source, "options": options}));
+    });
+    for runtime in Runtime::present(&[Runtime::Own, Runtime::Crun]) {
+        assert_eq!(runtime.run(bed, &bundle).ok(), "1000 2000", "{runtime:?}");
+    }
+}
+
+fn user_namespace(config: &mut Value, first: u32) {
+    add(&mut config["linux"]["namespaces"], value!({"type": "user"}));
+    let map = value!([{"containerID": 0, "hostID": first, "size": 65536}]);
+    (config["linux"]["uidMappings"], config["linux"]["gidMappings"]) = (map.clone(), map);
+}
+
+/// As engines have them whose store is of a container's root.
+fn roots_that_only_their_owner_reaches(bed: &mut Bed) {
+    if !old_kernel::is_at_least(5, 2) {
+        return; // it is refused there, as docker's store is root's
+    }
+    let first = 100_000;
+    let bundle = made(bed, &["sh", "-c", "id -u; echo x > /etc/new; stat -c %u /etc/new; cat /srv/file"], |c| {
+        user_namespace(c, first);
+        c["root"] = value!({"path": "closed/rootfs"});
+        add(
+            &mut c["mounts"],
+            value!({"destination": "/srv", "type": "bind", "source": "closed/source", "options": ["bind"]}),
+        );
+    });
+    let closed = Path::new(&bundle).join("closed");
+    fs::create_dir_all(closed.join("source")).unwrap();
+    fs::write(closed.join("source/file"), "below").unwrap();
+    fs::rename(Path::new(&bundle).join("rootfs"), closed.join("rootfs")).unwrap();
+    let owned = Command::new("chown").args(["-R", &format!("{first}:{first}")]).arg(&closed).status().unwrap();
+    assert!(owned.success());
+    set(&closed, 0o700, (first, first));
+    for runtime in Runtime::present(&[Runtime::Own, Runtime::Crun]) {
+        assert_eq!(runtime.run(bed, &bundle).ok(), "0\n0\nbelow", "{runtime:?}");
+    }
+    fs::rename(closed.join("rootfs"), Path::new(&bundle).join("rootfs")).unwrap();
+    fs::remove_dir_all(&closed).unwrap();
+}
