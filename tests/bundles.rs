@@ -1,10 +1,10 @@
 //! What the configuration of a bundle asks for, made by the runtime; by crun and runc too where they know it, so that
 //! the checks are checked.
 
-use crate::support::bed::Bed;
-use crate::support::bundle::{bundle_with, lcr_command};
+use crate::support::bed::{Bed, json};
+use crate::support::bundle::{bundle_with, lcr, lcr_command, status};
 use crate::support::command::{self, Output};
-use crate::support::old_kernel;
+use crate::support::{contains, eventually, old_kernel};
 use crate::{requires, tests};
 use serde_json::{Value, json as value};
 use std::fs;
@@ -13,7 +13,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-tests![tmpfs_begins_with_what_was_there, mounts_have_other_ids, roots_that_only_their_owner_reaches,];
+tests![
+    tmpfs_begins_with_what_was_there,
+    mounts_have_other_ids,
+    roots_that_only_their_owner_reaches,
+    processes_are_scheduled_as_asked,
+    domains_and_memory_policies,
+    further_processes_have_their_processors,
+    events_until_the_end,
+];
 
 /// A runtime that may be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -227,4 +235,98 @@ fn roots_that_only_their_owner_reaches(bed: &mut Bed) {
     }
     fs::rename(closed.join("rootfs"), Path::new(&bundle).join("rootfs")).unwrap();
     fs::remove_dir_all(&closed).unwrap();
+}
+
+fn processes_are_scheduled_as_asked(bed: &mut Bed) {
+    // nice and policy, proc_pid_stat(5).
+    let look = ["sh", "-c", "awk '{print $19, $41}' /proc/self/stat; ionice -p $$"];
+    let with = |bed: &Bed, scheduler: Value, io: Value| {
+        made(bed, &look, |c| (c["process"]["scheduler"], c["process"]["ioPriority"]) = (scheduler, io))
+    };
+    let batch = value!({"policy": "SCHED_BATCH", "nice": 5});
+    let bundle = with(bed, batch.clone(), value!({"class": "IOPRIO_CLASS_BE", "priority": 6}));
+    assert_eq!(Runtime::Own.run(bed, &bundle).ok(), "5 3\nbest-effort: prio 6");
+    // Also where nobody inside has the right.
+    let higher = value!({"policy": "SCHED_OTHER", "nice": -3});
+    let bundle = made(bed, &look, |c| {
+        user_namespace(c, 100_000);
+        c["process"]["scheduler"] = higher;
+    });
+    contains(&Runtime::Own.run(bed, &bundle).ok(), "-3 0");
+    let bundle = with(bed, value!({"policy": "SCHED_RR", "priority": 300}), Value::Null);
+    Runtime::Own.run(bed, &bundle).fails(1, "sched_setattr(SCHED_RR): invalid argument");
+    let bundle = with(bed, value!({"policy": "SCHED_SOON"}), Value::Null);
+    Runtime::Own.run(bed, &bundle).fails(1, "scheduler: unknown policy \"SCHED_SOON\"");
+    let bundle = with(bed, batch, value!({"class": "IOPRIO_CLASS_BE", "priority": 8}));
+    Runtime::Own.run(bed, &bundle).fails(1, "ioPriority: priority 8: want 0 to 7");
+}
+
+fn domains_and_memory_policies(bed: &mut Bed) {
+    let machine =
+        |domain: &str| made(bed, &["uname", "-m"], |c| c["linux"]["personality"] = value!({"domain": domain}));
+    let host = String::from_utf8(Command::new("uname").arg("-m").output().unwrap().stdout).unwrap();
+    let of_32_bits = match host.trim() {
+        "x86_64" => "i686",
+        "aarch64" => "armv8l",
+        other => other,
+    };
+    for (domain, want) in [("LINUX", host.trim()), ("LINUX32", of_32_bits)] {
+        let bundle = machine(domain);
+        for runtime in Runtime::present(&[Runtime::Own, Runtime::Crun]) {
+            assert_eq!(runtime.run(bed, &bundle).ok(), want, "{runtime:?}");
+        }
+    }
+    Runtime::Own.run(bed, &machine("MULTICS")).fails(1, "personality: unknown domain \"MULTICS\"");
+    let policy = value!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let look = ["sh", "-c", "head -n 1 /proc/self/numa_maps"];
+    let bundle = made(bed, &look, |c| c["linux"]["memoryPolicy"] = policy);
+    let o = Runtime::Own.run(bed, &bundle);
+    match Path::new("/proc/self/numa_maps").exists() {
+        true => contains(&o.ok(), "bind=static:0"),
+        false => o.fails(1, "set_mempolicy(0x8002): function not implemented"),
+    }
+    let bundle = made(bed, &["true"], |c| c["linux"]["memoryPolicy"] = value!({"mode": "MPOL_BIND", "nodes": "1-"}));
+    Runtime::Own.run(bed, &bundle).fails(1, "memoryPolicy: nodes \"1-\"");
+    let bundle = made(bed, &["true"], |c| c["linux"]["intelRdt"] = value!({"closID": "x"}));
+    Runtime::Own.run(bed, &bundle).fails(1, "intelRdt is not supported");
+}
+
+fn further_processes_have_their_processors(bed: &mut Bed) {
+    let affinity = value!({"initial": "0", "final": "0"});
+    let bundle = made(bed, &["payload", "ready", "1000"], |c| c["process"]["execCPUAffinity"] = affinity);
+    let running = command::start(lcr_command(bed, &["run", "--bundle", &bundle, "one"]), "lcr run".into());
+    eventually("it runs", || status(bed, "one") == "running");
+    let look = ["exec", "one", "awk", "/^Cpus_allowed_list/ {print $2}", "/proc/self/status", "/proc/1/status"];
+    let out = lcr(bed, &look).ok();
+    let lists: Vec<&str> = out.lines().collect();
+    assert_eq!(lists[0], "0");
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    assert_eq!(lists[1] == "0", online.trim() == "0", "the first process is not bound: {out}");
+    lcr(bed, &["kill", "one", "KILL"]).ok();
+    running.finish(Duration::from_secs(60));
+}
+
+fn events_until_the_end(bed: &mut Bed) {
+    requires!(cgroup_memory);
+    let bundle = made(bed, &["payload", "ready", "1000"], |c| {
+        c["linux"]["resources"]["memory"] = value!({"limit": 32 << 20, "swap": 32 << 20});
+        c["linux"]["resources"]["pids"] = value!({"limit": 20});
+    });
+    let running = command::start(lcr_command(bed, &["run", "--bundle", &bundle, "one"]), "lcr run".into());
+    eventually("it runs", || status(bed, "one") == "running");
+    let event = json(lcr(bed, &["events", "--stats", "one"]).ok().as_bytes());
+    assert_eq!((&event["type"], &event["id"]), (&"stats".into(), &"one".into()));
+    let data = &event["data"];
+    assert_eq!(data["memory"]["usage"]["limit"], 32 << 20, "{data}");
+    assert_eq!((&data["pids"]["current"], &data["pids"]["limit"]), (&1.into(), &20.into()), "{data}");
+    assert!(data["cpu"]["usage"]["total"].as_u64() > Some(0), "{data}");
+    let stream = command::start(lcr_command(bed, &["events", "--interval", "100ms", "one"]), "lcr events".into());
+    std::thread::sleep(Duration::from_millis(300));
+    assert_ne!(lcr(bed, &["exec", "one", "payload", "hog", "256"]).code, 0);
+    lcr(bed, &["kill", "one", "KILL"]).ok();
+    running.finish(Duration::from_secs(60));
+    let out = stream.finish(Duration::from_secs(60)).ok();
+    let kinds: Vec<Value> = out.lines().map(|line| json(line.as_bytes())["type"].clone()).collect();
+    assert!(kinds.contains(&"stats".into()) && kinds.contains(&"oom".into()), "{out}");
+    lcr(bed, &["events", "--stats", "one"]).fails(1, "\"one\"");
 }

@@ -134,8 +134,9 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         hook::run_all("createRuntime", &hooks.create_runtime, &state)
     })?;
     if plan.namespaces.has_user() {
-        // Only the host's root may raise limits; inside, nobody is.
+        // Only the host's root may raise limits and priorities; inside, nobody is.
         rlimit::apply(newborn.pid(), &plan.program.limits)?;
+        plan.program.scheduling.apply(newborn.pid())?;
     }
     let agent = call(plan.id, plan.spec, newborn.pid(), &plan.bundle);
     let poststart = Poststart::new(plan.id, plan.spec, newborn.pid(), &plan.bundle);

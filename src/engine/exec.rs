@@ -79,8 +79,9 @@ pub fn exec(request: Request<'_>) -> Result<Started> {
     let about = About { id, spec, bundle, status: "running", init: request.init, pid: newborn.pid() };
     let agent = Call::new(&about).map(Call::connect).transpose()?;
     if wait {
-        // Only the host's root may raise limits; inside, nobody is.
+        // Only the host's root may raise limits and priorities; inside, nobody is.
         rlimit::apply(newborn.pid(), &program.limits)?;
+        program.scheduling.apply(newborn.pid())?;
         caller.send(&ToInit::Start)?;
     }
     parent::await_exec(&caller, &program.args[0], agent)?;

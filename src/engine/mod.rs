@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod process;
 pub mod rlimit;
 pub mod rootfs;
+pub mod scheduling;
 pub mod seccomp;
 pub mod sysctl;
 pub mod terminal;

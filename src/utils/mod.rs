@@ -14,6 +14,7 @@ pub mod file_lock;
 pub mod host;
 pub mod http;
 pub mod id;
+pub mod id_list;
 pub mod json;
 pub mod kernel;
 pub mod likeness;

@@ -1,5 +1,7 @@
 //! What a test needs of its machine. `requires!(docker)` skips the test, with the reason, where it is not there.
 
+use isulabox::utils::sys::fd::file_system_of;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Skips the test unless each named condition holds.
@@ -135,13 +137,13 @@ pub fn loop_ext4() -> Condition {
     losetup().and(program("mkfs.ext4"))
 }
 
-/// A file system for the tests' files whose mounts can show other ids. The oldest that can are these (Linux 5.12, 5.15,
-/// 5.19), and tmpfs is one since Linux 6.3.
+/// A file system for the tests' files whose mounts can show other ids. The oldest that can are ext4, xfs and btrfs
+/// (Linux 5.12, 5.12, 5.15); tmpfs is one since Linux 6.3.
 pub fn id_mapped_mounts() -> Condition {
-    use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, statfs};
-    let kind = statfs(&std::env::temp_dir()).map(|s| s.filesystem_type());
-    match kind {
-        Ok(EXT4_SUPER_MAGIC | XFS_SUPER_MAGIC | BTRFS_SUPER_MAGIC) => Ok(()),
+    const KNOWN: [u32; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+    let directory = std::fs::File::open(std::env::temp_dir()).map_err(|e| e.to_string())?;
+    match file_system_of(directory.as_fd()) {
+        Ok(kind) if KNOWN.contains(&kind) => Ok(()),
         _ => Err("the tests' file system has no id-mapped mounts".into()),
     }
 }

@@ -70,6 +70,54 @@ document! {
         oom_score_adj: Option<i32>,
         /// SELinux label.
         selinux_label: String,
+        /// Scheduling policy.
+        scheduler: Option<Scheduler>,
+        /// Priority for input and output.
+        io_priority: Option<IoPriority>,
+        /// Processors of processes that enter the container later.
+        #[serde(rename = "execCPUAffinity")]
+        exec_cpu_affinity: Option<CpuAffinity>,
+    }
+}
+
+document! {
+    /// Scheduling policy with its parameters (sched_setattr(2)).
+    Scheduler {
+        /// `SCHED_…`.
+        policy: String,
+        /// -20 to 19.
+        nice: i32,
+        /// Of SCHED_FIFO and SCHED_RR.
+        priority: i32,
+        /// `SCHED_FLAG_…`.
+        flags: Vec<String>,
+        /// Nanoseconds, of SCHED_DEADLINE.
+        runtime: u64,
+        /// Nanoseconds, of SCHED_DEADLINE.
+        deadline: u64,
+        /// Nanoseconds, of SCHED_DEADLINE.
+        period: u64,
+    }
+}
+
+document! {
+    /// Priority for input and output (ioprio_set(2)).
+    IoPriority {
+        /// `IOPRIO_CLASS_…`.
+        class: String,
+        /// 0 to 7.
+        priority: i32,
+    }
+}
+
+document! {
+    /// Lists of processors.
+    CpuAffinity {
+        /// Before the process is in the container's cgroup.
+        initial: String,
+        /// After that.
+        #[serde(rename = "final")]
+        last: String,
     }
 }
 
@@ -223,6 +271,43 @@ document! {
         mount_label: String,
         /// Offsets of the clocks `monotonic` and `boottime` in a new time namespace.
         time_offsets: BTreeMap<String, TimeOffset>,
+        /// Execution domain.
+        personality: Option<Personality>,
+        /// Memory nodes.
+        memory_policy: Option<MemoryPolicy>,
+        /// Cache and bandwidth of Intel processors. Read so that it can be refused.
+        intel_rdt: Option<IntelRdt>,
+    }
+}
+
+document! {
+    /// Execution domain (personality(2)).
+    Personality {
+        /// `LINUX` or `LINUX32`.
+        domain: String,
+        /// None is defined for now.
+        flags: Vec<String>,
+    }
+}
+
+document! {
+    /// Memory policy (set_mempolicy(2)).
+    MemoryPolicy {
+        /// `MPOL_…`.
+        mode: String,
+        /// List of nodes.
+        nodes: String,
+        /// `MPOL_F_…`.
+        flags: Vec<String>,
+    }
+}
+
+document! {
+    /// Class of service.
+    IntelRdt {
+        /// Its name.
+        #[serde(rename = "closID")]
+        clos_id: String,
     }
 }
 

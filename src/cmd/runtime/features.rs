@@ -3,7 +3,8 @@
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
 use crate::cmd::runtime::output;
-use crate::engine::seccomp;
+use crate::engine::rootfs::option;
+use crate::engine::{scheduling, seccomp};
 use crate::error::Result;
 use crate::utils::capability::NAMES;
 use crate::utils::json;
@@ -22,8 +23,10 @@ struct Document {
     oci_version_min: &'static str,
     oci_version_max: &'static str,
     hooks: &'static [&'static str],
+    mount_options: Vec<String>,
     linux: Linux,
     annotations: BTreeMap<&'static str, &'static str>,
+    potentially_unsafe_config_annotations: [&'static str; 0],
 }
 
 #[derive(Serialize)]
@@ -35,7 +38,21 @@ struct Linux {
     seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
+    mount_extensions: MountExtensions,
     intel_rdt: Enabled,
+    memory_policy: MemoryPolicy,
+    net_devices: Enabled,
+}
+
+#[derive(Serialize)]
+struct MountExtensions {
+    idmap: Enabled,
+}
+
+#[derive(Serialize)]
+struct MemoryPolicy {
+    modes: &'static [&'static str],
+    flags: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +95,7 @@ fn document() -> Document {
     Document {
         oci_version_min: "1.0.0",
         oci_version_max: super::OCI_VERSION,
+        mount_options: option::words(),
         hooks: &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         linux: Linux {
             namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
@@ -93,9 +111,16 @@ fn document() -> Document {
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
+            mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
             intel_rdt: Enabled { enabled: false },
+            memory_policy: MemoryPolicy {
+                modes: &scheduling::MEMORY_MODES,
+                flags: scheduling::MEMORY_FLAGS.iter().map(|(name, _)| *name).collect(),
+            },
+            net_devices: Enabled { enabled: false },
         },
         annotations: [("org.isulabox.lcr.version", VERSION), ("org.isulabox.lcr.commit", COMMIT)].into(),
+        potentially_unsafe_config_annotations: [],
     }
 }
 
@@ -114,6 +139,11 @@ mod tests {
             r#""SCMP_ACT_NOTIFY""#,
             r#""knownFlags""#,
             r#""intelRdt":{"enabled":false}"#,
+            r#""rnosuid""#,
+            r#""rslave""#,
+            r#""tmpcopyup""#,
+            r#""mountExtensions":{"idmap":{"enabled":true}}"#,
+            r#""MPOL_BIND""#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

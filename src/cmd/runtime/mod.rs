@@ -9,6 +9,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod foreground;
@@ -78,6 +79,7 @@ struct Top {
 enum Command {
     Create(create::Create),
     Delete(delete::Delete),
+    Events(events::Events),
     Exec(exec::Exec),
     Features(features::Features),
     Kill(kill::Kill),
@@ -144,6 +146,7 @@ fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
     match command {
         Command::Create(args) => create::create(&root, args),
         Command::Delete(args) => delete::delete(&root, args),
+        Command::Events(args) => events::events(&root, args),
         Command::Exec(args) => exec::exec(&root, args),
         Command::Features(_) => features::features(),
         Command::Kill(args) => kill::kill(&root, args),

@@ -10,7 +10,7 @@
 //! limits that somebody set on the engine's service must not become those of all containers.
 
 mod device;
-mod file;
+pub mod file;
 mod freezer;
 mod layout;
 mod make;

@@ -14,7 +14,7 @@ use crate::engine::rootfs::{Base, Sources};
 use crate::engine::seccomp::Program as Filter;
 use crate::engine::terminal::{self, Terminal};
 use crate::engine::user::{self, Identity};
-use crate::engine::{capability, cgroup, hook, rlimit, rootfs, sysctl};
+use crate::engine::{capability, cgroup, hook, rlimit, rootfs, scheduling, sysctl};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::order;
 use crate::utils::path::Root;
@@ -260,6 +260,7 @@ fn enter(
     sync: &InitEnd,
 ) -> Result<Infallible> {
     outside(program)?;
+    scheduling::bind(program.affinity.initial.as_ref())?;
     if let Some(entry) = inside.cgroup {
         let late = super::late_entry(entry, inside.in_cgroup)?;
         let files: Vec<_> = entry.join.iter().chain(&late).map(AsFd::as_fd).collect();
@@ -267,6 +268,7 @@ fn enter(
             cgroup::join_self(&files)?;
         }
     }
+    scheduling::bind(program.affinity.last.as_ref())?;
     let label = ExecLabel::open(program.process)?;
     let user_namespace = inside.kinds & CLONE_NEWUSER != 0;
     join_all(inside, program.privileged)?;
@@ -314,7 +316,7 @@ struct Finish {
     identity: Identity,
     label: Option<ExecLabel>,
     terminal: Option<Terminal>,
-    /// Whether this process sets its limits itself; in a user namespace it has no right to raise them any more.
+    /// Whether this process sets its limits and its scheduling itself; in a user namespace it has no right to raise them any more.
     limits: bool,
     wait: bool,
 }
@@ -342,7 +344,9 @@ fn run(
     }
     if limits {
         rlimit::apply(0, &program.limits)?;
+        program.scheduling.apply(0)?;
     }
+    program.own.apply()?;
     nix::sys::stat::umask(Mode::from_bits_truncate(process.user.umask.unwrap_or(0o022) as libc::mode_t));
     let mut capabilities = program.capabilities;
     capabilities.limit()?;

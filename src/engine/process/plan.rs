@@ -5,6 +5,7 @@ use crate::engine::capability::Sets;
 use crate::engine::namespace::Namespaces;
 use crate::engine::rlimit::Limit;
 use crate::engine::rootfs::{self, device, option};
+use crate::engine::scheduling::{Affinity, Own, Scheduling};
 use crate::engine::{create, idmap, rlimit, seccomp, sysctl};
 use crate::error::{Context, Error, Kind, Result};
 use libc::{CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_NEWUTS};
@@ -28,6 +29,12 @@ pub struct Program<'a> {
     pub capabilities: Sets,
     /// Resource limits.
     pub limits: Vec<Limit>,
+    /// Policy and priorities.
+    pub scheduling: Scheduling,
+    /// Execution domain and memory policy.
+    pub own: Own,
+    /// Processors of a further process.
+    pub affinity: Affinity,
     /// System call filter.
     pub filter: Option<seccomp::Program>,
     /// Whether the caller has all rights on the host.
@@ -80,6 +87,9 @@ impl<'a> Program<'a> {
             cwd: c_string("working directory", &process.cwd)?,
             capabilities: Sets::parse(process.capabilities.as_ref())?,
             limits: rlimit::parse(&process.rlimits)?,
+            scheduling: Scheduling::parse(process)?,
+            own: Own::parse(linux)?,
+            affinity: Affinity::parse(process.exec_cpu_affinity.as_ref())?,
             filter: filter.context(|| "seccomp".into())?,
             privileged: nix::unistd::geteuid().is_root(),
             preserved_fds: 0,
@@ -98,6 +108,9 @@ impl<'a> Plan<'a> {
         let linux = spec.linux.as_ref().ok_or_else(|| Error::invalid("the configuration has no linux part"))?;
         let namespaces = Namespaces::open(&linux.namespaces)?;
         let own = namespaces.joined.iter().fold(namespaces.new, |all, j| all | j.kind);
+        if linux.intel_rdt.is_some() {
+            return Err(Error::new(Kind::Unsupported, "intelRdt is not supported"));
+        }
         sysctl::check(&linux.sysctl, own)?;
         device::check(&linux.devices)?;
         if own & CLONE_NEWUTS == 0 && !(spec.hostname.is_empty() && spec.domainname.is_empty()) {

@@ -100,6 +100,9 @@ const FLAGS: [(&str, c_ulong, bool); 31] = [
     ("defaults", 0, false),
 ];
 
+/// So many of them are attributes of a mount, which those below it can get too.
+const ATTRIBUTES: usize = 18;
+
 const PROPAGATION: [(&str, c_ulong); 4] = [
     ("private", libc::MS_PRIVATE),
     ("slave", libc::MS_SLAVE),
@@ -110,6 +113,15 @@ const PROPAGATION: [(&str, c_ulong); 4] = [
 /// The flag of mount(2) that a word stands for, and whether the word clears it; `None` for a file system's own option.
 pub fn flag(word: &str) -> Option<(c_ulong, bool)> {
     FLAGS.iter().find(|(w, ..)| *w == word).map(|(_, flag, clear)| (*flag, *clear))
+}
+
+/// All words that are options of mounts, as `features` lists them.
+pub fn words() -> Vec<String> {
+    let flags = FLAGS.iter().map(|(word, ..)| (*word).to_owned());
+    let below = FLAGS.iter().take(ATTRIBUTES).map(|(word, ..)| format!("r{word}"));
+    let propagation = PROPAGATION.iter().flat_map(|(word, _)| [(*word).to_owned(), format!("r{word}")]);
+    let others = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup"].map(str::to_owned);
+    flags.chain(below).chain(propagation).chain(others).collect()
 }
 
 /// Reads one mount. Relative bind sources start at `bundle`; `label` is the SELinux label of mounts.
@@ -153,7 +165,7 @@ fn parse_options<'a>(mount: &'a Mount, bundle: &Path, label: &str) -> Result<Pla
             planned.propagation[0] = *flag;
         } else if let Some((_, flag)) = PROPAGATION.iter().find(|(w, _)| *w == rest) {
             planned.propagation[1] = *flag;
-        } else if let Some((_, flag, clear)) = FLAGS.iter().take(18).find(|(w, ..)| *w == rest) {
+        } else if let Some((_, flag, clear)) = FLAGS.iter().take(ATTRIBUTES).find(|(w, ..)| *w == rest) {
             add_attribute(&mut planned.recursive, *flag, *clear);
         } else if word == "tmpcopyup" {
             planned.copy_up = true;

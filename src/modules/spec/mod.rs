@@ -243,6 +243,9 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
             readonly_paths,
             mount_label: linux.mount_label,
             time_offsets: linux.time_offsets,
+            personality: linux.personality,
+            memory_policy: linux.memory_policy,
+            intel_rdt: linux.intel_rdt,
         }),
     })
 }

@@ -81,6 +81,9 @@ pub(super) fn of_container(
         // Always set: the shim may run under the daemon's own, lower value.
         oom_score_adj: Some(host.oom_score_adj).filter(|n| *n != 0).or(base.oom_score_adj).or(Some(0)),
         selinux_label: base.selinux_label,
+        scheduler: base.scheduler,
+        io_priority: base.io_priority,
+        exec_cpu_affinity: base.exec_cpu_affinity,
     })
 }
 

@@ -5,6 +5,7 @@ use super::{Defaults, Input, block_io, hugetlb, paths};
 use crate::api::container::HostConfig;
 use crate::api::oci::runtime::{Cpu, DeviceRule, Memory, Pids, Resources};
 use crate::error::{Error, Kind, Result};
+use crate::utils::id_list;
 use std::collections::BTreeSet;
 
 const MEMORY_MINIMUM: i64 = 4 << 20;
@@ -14,8 +15,6 @@ pub const CGROUP_PARENT: &str = "/isulad";
 const NANO_PERIOD: i64 = 100_000;
 /// The kernel's period of real-time processes in microseconds where none is set.
 const REALTIME_PERIOD: i64 = 1_000_000;
-/// Set sizes beyond this are a mistake; the kernel's own ceiling is 8192 processors.
-const CPUSET_LIMIT: u32 = 65_536;
 
 /// Checks the numbers against each other and the machine.
 pub(super) fn validate(host: &HostConfig, warnings: &mut Vec<String>) -> Result<()> {
@@ -157,7 +156,7 @@ fn validate_cpusets(host: &HostConfig) -> Result<()> {
             continue;
         }
         let wanted =
-            parse_list(list).ok_or_else(|| Error::invalid(format!("Invalid value {list} for cpuset {word}.")))?;
+            id_list::parse(list).ok_or_else(|| Error::invalid(format!("Invalid value {list} for cpuset {word}.")))?;
         let online = online(file);
         if !wanted.is_subset(&online) {
             return Err(Error::invalid(format!(
@@ -341,24 +340,9 @@ pub(super) fn cgroup_parent<'a>(host: &'a HostConfig, defaults: &'a Defaults) ->
     given.map_or(CGROUP_PARENT, String::as_str)
 }
 
-/// A list as the kernel reads it: `0-3,7`. `None` when it is malformed.
-fn parse_list(text: &str) -> Option<BTreeSet<u32>> {
-    let mut set = BTreeSet::new();
-    for part in text.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse::<u32>().ok()).flatten();
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last || last > CPUSET_LIMIT {
-            return None;
-        }
-        set.extend(first..=last);
-    }
-    Some(set)
-}
-
 /// What is online; `0` where the kernel does not say (a machine without NUMA has no such file).
 fn online(file: &str) -> BTreeSet<u32> {
-    std::fs::read_to_string(file).ok().and_then(|text| parse_list(&text)).unwrap_or_else(|| [0].into())
+    std::fs::read_to_string(file).ok().and_then(|text| id_list::parse(&text)).unwrap_or_else(|| [0].into())
 }
 
 fn list_text(set: &BTreeSet<u32>) -> String {
@@ -401,10 +385,10 @@ mod tests {
     #[test]
     fn lists() {
         for (text, want) in [("0", "0"), ("0-2,4", "0-2,4"), ("3,1,2\n", "1-3")] {
-            assert_eq!(list_text(&parse_list(text).unwrap()), want);
+            assert_eq!(list_text(&id_list::parse(text).unwrap()), want);
         }
         for text in ["", "a", "1-", "-1", "2-1", "1,,2", "0-4000000000", "+1"] {
-            assert!(parse_list(text).is_none(), "{text}");
+            assert!(id_list::parse(text).is_none(), "{text}");
         }
     }
 

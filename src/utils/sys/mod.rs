@@ -25,6 +25,7 @@ pub mod project_quota;
 pub mod pty;
 pub mod random;
 pub mod reflink;
+pub mod sched;
 pub mod sealed_exe;
 pub mod seccomp;
 pub mod socket;
