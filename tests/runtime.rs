@@ -22,6 +22,7 @@ tests![
     failing_hook_of_the_start_stops_the_container,
     terminal_goes_to_the_console_socket,
     descriptors_are_preserved_when_asked,
+    callers_have_their_options,
     processes_have_one_thread,
     seccomp_agent_answers_from_the_start,
     commands_behave_as_those_of_crun,
@@ -106,7 +107,7 @@ fn limits_change_on_command(bed: &mut Bed) {
     fs::write(&file, r#"{"memory":{"limit":67108864},"pids":{"limit":50}}"#).unwrap();
     lcr(bed, &["update", "--resources", &limits, "one"]).fails(1, "does not exist");
     created(bed, &["--bundle", &path, "one"]);
-    lcr(bed, &["update", "one"]).fails(1, "--resources");
+    lcr(bed, &["update", "one"]).fails(1, "a limit is needed");
     lcr(bed, &["update", "-r", &limits, "one"]).ok();
     let pid = i64::from(pid(bed, "one"));
     let read = |names: &[&str]| cgroup::read(pid, names);
@@ -123,6 +124,14 @@ fn limits_change_on_command(bed: &mut Bed) {
     );
     assert!(command.status().unwrap().success());
     assert_eq!(read(&["pids.max"]).as_deref(), Some("60"));
+    // Flags say the same, and more than the document.
+    lcr(bed, &["update", "--pids-limit", "30", "-r", &limits, "one"]).ok();
+    assert_eq!(read(&["pids.max"]).as_deref(), Some("30"));
+    lcr(bed, &["update", "--memory", "48m", "--cpu-share", "512", "--cpu-quota", "20000", "one"]).ok();
+    assert_eq!(read(&["memory.limit_in_bytes", "memory.max"]).as_deref(), Some("50331648"));
+    assert_eq!(read(&["cpu.cfs_quota_us", "cpu.max"]).unwrap().split(' ').next(), Some("20000"));
+    lcr(bed, &["update", "--memory", "much", "one"]).fails(1, "--memory");
+    lcr(bed, &["update", "--memory", "64m", "one"]).ok();
     assert_eq!(read(&["memory.limit_in_bytes", "memory.max"]).as_deref(), Some("67108864"));
     for (text, part) in [
         ("{", "invalid JSON"),
@@ -232,6 +241,54 @@ fn terminal_goes_to_the_console_socket(bed: &mut Bed) {
     contains(&String::from_utf8_lossy(&text), "tty tty tty");
     eventually("it stopped", || status(bed, "one") == "stopped");
     lcr(bed, &["delete", "one"]).ok();
+}
+
+fn callers_have_their_options(bed: &mut Bed) {
+    let path = bundle(bed, &["payload", "args", "from the bundle"]);
+    let other = bed.dir.join("other.json").display().to_string();
+    let text = fs::read_to_string(format!("{path}/config.json")).unwrap();
+    fs::write(&other, text.replace("from the bundle", "from elsewhere")).unwrap();
+    let run = |words: &[&str]| lcr(bed, &[&["run", "--no-subreaper", "--bundle", &path], words, &["one"]].concat());
+    assert_eq!(run(&[]).ok(), "from the bundle");
+    assert_eq!(run(&["--config", &other]).ok(), "from elsewhere");
+    assert_eq!(status(bed, "one"), "code 1");
+    assert_eq!(run(&["--keep"]).ok(), "from the bundle");
+    assert_eq!(status(bed, "one"), "stopped");
+    run(&["--keep"]).fails(1, "exists already");
+    lcr(bed, &["delete", "one"]).ok();
+    // The session keyring's name is its container's, or that of whoever called.
+    let keys = |words: &[&str]| {
+        let path = bundle(bed, &["sh", "-c", "grep -c _ses.two /proc/keys || test -e /proc/keys"]);
+        lcr(bed, &[&["run", "--bundle", &path], words, &["two"]].concat())
+    };
+    let own = keys(&[]);
+    if own.code == 0 && own.out.trim() == "1" {
+        assert_eq!(keys(&["--no-new-keyring"]).out.trim(), "0");
+    }
+    let path = bundle(bed, &["payload", "ready", "1000"]);
+    created(bed, &["--bundle", &path, "three"]);
+    lcr(bed, &["start", "three"]).ok();
+    let ids = lcr(bed, &["exec", "-g", "77", "--additional-gids", "78", "three", "payload", "ids"]).ok();
+    contains(&ids, "77,78");
+    lcr(bed, &["exec", "--apparmor", "none-such", "three", "true"]).fails(1, "");
+    if crate::support::requires::cgroup_freezer().is_ok() {
+        lcr(bed, &["pause", "three"]).ok();
+        lcr(bed, &["exec", "-d", "three", "true"]).fails(1, "is paused");
+        let mut late = command::start(lcr_command(bed, &["exec", "--ignore-paused", "three", "true"]), "exec".into());
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(late.child.try_wait().unwrap().is_none(), "it waits with the others");
+        lcr(bed, &["resume", "three"]).ok();
+        late.finish(Duration::from_secs(60)).ok();
+    }
+    // Some cgroup below, in every hierarchy.
+    lcr(bed, &["exec", "--cgroup", "below", "three", "true"]).fails(1, "--cgroup \"below\"");
+    lcr(bed, &["exec", "--cgroup", "../x", "three", "true"]).fails(1, "below the container's own");
+    for directory in cgroup::below(&bed.cgroup_parent()).into_iter().filter(|directory| directory.ends_with("lcr")) {
+        fs::create_dir(directory.join("below")).unwrap();
+    }
+    let there = lcr(bed, &["exec", "--cgroup", "below", "three", "cat", "/proc/self/cgroup"]).ok();
+    assert!(there.lines().any(|line| line.ends_with("/below")), "{there}");
+    lcr(bed, &["delete", "--force", "three"]).ok();
 }
 
 fn descriptors_are_preserved_when_asked(bed: &mut Bed) {

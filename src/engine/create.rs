@@ -30,6 +30,8 @@ pub struct Request<'a> {
     pub stdio: Option<[OwnedFd; 3]>,
     /// MS_MOVE and chroot in place of pivot_root.
     pub no_pivot: bool,
+    /// The caller's session keyring stays the processes'.
+    pub no_new_keyring: bool,
     /// How many of the caller's descriptors from 3 on the program gets; they are open.
     pub preserved_fds: u32,
 }

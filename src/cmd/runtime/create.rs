@@ -26,9 +26,19 @@ pub struct Create {
     /// socket that gets the terminal
     #[argh(option, arg_name = "path")]
     console_socket: Option<PathBuf>,
+    /// configuration in place of the bundle's config.json
+    #[argh(option, short = 'f', arg_name = "file")]
+    config: Option<PathBuf>,
     /// move the root instead of pivot_root
     #[argh(switch)]
     no_pivot: bool,
+    /// keep the caller's session keyring
+    #[argh(switch)]
+    no_new_keyring: bool,
+    /// accepted; processes whose parents end are never this program's
+    #[argh(switch)]
+    #[allow(dead_code)] // for those who pass it
+    no_subreaper: bool,
     /// how many descriptors from 3 on the program gets (default 0)
     #[argh(option, default = "0", arg_name = "n")]
     pub preserve_fds: u32,
@@ -42,9 +52,10 @@ pub struct Create {
 /// # Errors
 /// What failed; nothing is left then.
 pub fn create(root: &Root, args: Create) -> Result<u8> {
-    let new = New::claim(root, args.bundle.as_deref(), args.id)?;
+    let new = New::claim(root, args.bundle.as_deref(), args.config.as_deref(), args.id)?;
     foreground::check_terminal(new.has_terminal(), true, args.console_socket.as_deref())?;
-    let created = new.create(args.no_pivot, args.preserve_fds)?;
+    let (no_pivot, no_new_keyring, preserved_fds) = (args.no_pivot, args.no_new_keyring, args.preserve_fds);
+    let created = new.create(Manner { no_pivot, no_new_keyring, preserved_fds })?;
     let New { mut record, claim, .. } = new;
     let mut created = created; // goes before the claim does
     let pid = created.pid();
@@ -62,6 +73,16 @@ pub fn create(root: &Root, args: Create) -> Result<u8> {
     Ok(0)
 }
 
+/// How a container is made.
+pub struct Manner {
+    /// MS_MOVE and chroot in place of pivot_root.
+    pub no_pivot: bool,
+    /// The caller's session keyring stays.
+    pub no_new_keyring: bool,
+    /// How many of this process's descriptors from 3 on the program gets.
+    pub preserved_fds: u32,
+}
+
 /// A container that has its id and nothing else yet. The id is free again when this goes.
 pub struct New {
     /// What is kept of it.
@@ -73,15 +94,16 @@ pub struct New {
 }
 
 impl New {
-    /// Takes the id for the bundle in `bundle`, the working directory unless given.
+    /// Takes the id for the bundle in `bundle`, the working directory unless given, with the configuration `config`,
+    /// the bundle's own unless given.
     ///
     /// # Errors
     /// `Kind::Exists` when the id is taken; what is wrong with the bundle.
-    pub fn claim(root: &Root, bundle: Option<&Path>, id: String) -> Result<New> {
+    pub fn claim(root: &Root, bundle: Option<&Path>, config: Option<&Path>, id: String) -> Result<New> {
         let bundle = bundle.unwrap_or(Path::new("."));
         let bundle = std::fs::canonicalize(bundle).context(|| format!("bundle {bundle:?}"))?;
         root.directory(&id)?;
-        let spec = load(&bundle, &id)?;
+        let spec = load(&config.map_or_else(|| bundle.join("config.json"), Path::to_owned), &id)?;
         let record = Record {
             oci_version: super::OCI_VERSION.into(),
             id,
@@ -102,11 +124,12 @@ impl New {
         self.spec.process.as_ref().is_some_and(|p| p.terminal)
     }
 
-    /// Makes it, with this process's standard descriptors and `preserved_fds` more.
+    /// Makes it, with this process's standard descriptors.
     ///
     /// # Errors
     /// As [`create::create`].
-    pub fn create(&self, no_pivot: bool, preserved_fds: u32) -> Result<Created> {
+    pub fn create(&self, manner: Manner) -> Result<Created> {
+        let Manner { no_pivot, no_new_keyring, preserved_fds } = manner;
         create::create(create::Request {
             id: &self.record.id,
             spec: &self.spec,
@@ -114,15 +137,15 @@ impl New {
             base: Base::Directory,
             stdio: None,
             no_pivot,
+            no_new_keyring,
             preserved_fds,
         })
     }
 }
 
-/// Reads and checks a bundle's configuration.
-fn load(bundle: &Path, id: &str) -> Result<Spec> {
-    let path = bundle.join("config.json");
-    let mut spec: Spec = json::parse(&read_limited(&path)?).context(|| format!("configuration {path:?}"))?;
+/// Reads and checks a configuration.
+fn load(path: &Path, id: &str) -> Result<Spec> {
+    let mut spec: Spec = json::parse(&read_limited(path)?).context(|| format!("configuration {path:?}"))?;
     let supported = spec.oci_version.split('.').next() == Some("1");
     if !supported {
         let text = format!("configuration {path:?} is for version {:?} of the specification", spec.oci_version);

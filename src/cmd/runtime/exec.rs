@@ -2,10 +2,11 @@
 
 use crate::api::oci::runtime::{Process, Spec, User};
 use crate::cmd::runtime::foreground::{self, Terminal};
-use crate::cmd::runtime::record::{Root, Status, read_limited};
+use crate::cmd::runtime::record::{Record, Root, Status, read_limited};
 use crate::cmd::runtime::run::write_pid_file;
 use crate::engine;
-use crate::error::{Context, Error, Result};
+use crate::engine::cgroup::Cgroup;
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
 use crate::utils::sys::child::send_signal;
 use crate::utils::sys::clone;
@@ -46,6 +47,21 @@ pub struct Exec {
     /// how many descriptors from 3 on the program gets (default 0)
     #[argh(option, default = "0", arg_name = "n")]
     pub preserve_fds: u32,
+    /// a further group
+    #[argh(option, short = 'g', arg_name = "gid")]
+    additional_gids: Vec<u32>,
+    /// profile of AppArmor
+    #[argh(option, arg_name = "profile")]
+    apparmor: Option<String>,
+    /// label of SELinux
+    #[argh(option, arg_name = "label")]
+    process_label: Option<String>,
+    /// cgroup below the container's, which exists
+    #[argh(option, arg_name = "path")]
+    cgroup: Option<String>,
+    /// also in a paused container, whose processes wait
+    #[argh(switch)]
+    ignore_paused: bool,
     /// the process can gain no privileges
     #[argh(switch)]
     no_new_privs: bool,
@@ -65,12 +81,16 @@ pub fn exec(root: &Root, args: Exec) -> Result<u8> {
     let record = root.load(&args.id)?;
     match record.status() {
         Status::Created | Status::Running => {}
+        Status::Paused if args.ignore_paused => {}
         other => return Err(Error::conflict(format!("container {:?} is {}", record.id, other.word()))),
     }
     let spec = root.spec(&args.id)?;
     let process = process(&args, &spec)?;
     foreground::check_terminal(process.terminal, args.detach, args.console_socket.as_deref())?;
-    let cgroup = record.cgroup()?;
+    let cgroup = match &args.cgroup {
+        None => record.cgroup()?,
+        Some(below) => Some(cgroup_below(&record, below)?),
+    };
     let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
     let mut started = engine::exec::exec(engine::exec::Request {
         id: &record.id,
@@ -101,6 +121,17 @@ pub fn exec(root: &Root, args: Exec) -> Result<u8> {
     result
 }
 
+/// A cgroup below that of the container.
+fn cgroup_below(record: &Record, path: &str) -> Result<Cgroup> {
+    if path.contains(':') {
+        return Err(Error::new(Kind::Unsupported, format!("--cgroup {path:?}: a single controller cannot be chosen")));
+    }
+    if record.cgroup_path.is_empty() || path.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("--cgroup {path:?}: want a path below the container's own cgroup")));
+    }
+    Cgroup::open(&format!("{}/{path}", record.cgroup_path)).context(|| format!("--cgroup {path:?}"))
+}
+
 /// The process to run: from a file, or the container's own with what the flags say.
 fn process(args: &Exec, spec: &Spec) -> Result<Process> {
     if let Some(path) = &args.process {
@@ -127,6 +158,13 @@ fn process(args: &Exec, spec: &Spec) -> Result<Process> {
     }
     if let Some(user) = &args.user {
         process.user = User { username: user.clone(), umask: process.user.umask, ..User::default() };
+    }
+    process.user.additional_gids.extend(&args.additional_gids);
+    if let Some(profile) = &args.apparmor {
+        process.apparmor_profile = profile.clone();
+    }
+    if let Some(label) = &args.process_label {
+        process.selinux_label = label.clone();
     }
     if !args.cap.is_empty() {
         let sets = process.capabilities.get_or_insert_default();

@@ -1,7 +1,7 @@
 //! `lcr run`: makes a container from a bundle and starts its program.
 
 use crate::api::oci::runtime::Spec;
-use crate::cmd::runtime::create::New;
+use crate::cmd::runtime::create::{Manner, New};
 use crate::cmd::runtime::foreground::{self, Terminal};
 use crate::cmd::runtime::record::{Record, Root};
 use crate::engine::cgroup::PATIENCE;
@@ -30,9 +30,22 @@ pub struct Run {
     /// do not wait for the container's end
     #[argh(switch, short = 'd')]
     detach: bool,
+    /// configuration in place of the bundle's config.json
+    #[argh(option, short = 'f', arg_name = "file")]
+    config: Option<PathBuf>,
     /// move the root instead of pivot_root
     #[argh(switch)]
     no_pivot: bool,
+    /// keep the caller's session keyring
+    #[argh(switch)]
+    no_new_keyring: bool,
+    /// accepted; processes whose parents end are never this program's
+    #[argh(switch)]
+    #[allow(dead_code)] // for those who pass it
+    no_subreaper: bool,
+    /// leave the stopped container to delete
+    #[argh(switch)]
+    keep: bool,
     /// how many descriptors from 3 on the program gets (default 0)
     #[argh(option, default = "0", arg_name = "n")]
     pub preserve_fds: u32,
@@ -46,10 +59,11 @@ pub struct Run {
 /// # Errors
 /// What failed; nothing is left then.
 pub fn run(root: &Root, args: Run) -> Result<u8> {
-    let new = New::claim(root, args.bundle.as_deref(), args.id)?;
+    let new = New::claim(root, args.bundle.as_deref(), args.config.as_deref(), args.id)?;
     foreground::check_terminal(new.has_terminal(), args.detach, args.console_socket.as_deref())?;
     let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
-    let running = new.create(args.no_pivot, args.preserve_fds)?.start()?;
+    let (no_pivot, no_new_keyring, preserved_fds) = (args.no_pivot, args.no_new_keyring, args.preserve_fds);
+    let running = new.create(Manner { no_pivot, no_new_keyring, preserved_fds })?.start()?;
     let New { mut record, spec, claim } = new;
     let running = Guard(Some(running)); // goes before the claim does
     let init = &running.get().init;
@@ -75,6 +89,10 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
     if waited.is_err() {
         let _ = send_signal(record.pid, libc::SIGKILL); // ends it, whatever went wrong with waiting
         let _ = clone::wait(record.pid);
+    }
+    if args.keep && waited.is_ok() {
+        claim.keep();
+        return waited;
     }
     let removed = running.cgroup.map_or(Ok(()), |cgroup| cgroup.destroy(PATIENCE));
     poststop(&record, &spec);

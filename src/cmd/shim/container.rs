@@ -160,6 +160,7 @@ impl Engine for Container {
             },
             stdio,
             no_pivot: launch.no_pivot,
+            no_new_keyring: false,
             preserved_fds: 0,
         })?;
         let running = created.start()?;

@@ -115,8 +115,10 @@ fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd, sources: 
         namespaces.join(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET)?;
     }
     let mut sources = sources.map_or_else(|| prepare_mounts(plan), Ok)?;
-    let keyring = CString::new(format!("_ses.{}", plan.id)).context_nul()?;
-    let _ = prctl::join_session_keyring(&keyring); // a kernel without key rings has none to protect
+    if !plan.no_new_keyring {
+        let keyring = CString::new(format!("_ses.{}", plan.id)).context_nul()?;
+        let _ = prctl::join_session_keyring(&keyring); // a kernel without key rings has none to protect
+    }
     let label = ExecLabel::open(plan.program.process)?;
     // In a user namespace the mounts are locked together as they were inherited, and only a new one on top can move.
     let is_mount = !matches!(plan.rootfs.base, Base::Directory);

@@ -61,6 +61,8 @@ pub struct Plan<'a> {
     pub rootfs: rootfs::Plan<'a>,
     /// The Linux part.
     pub linux: &'a Linux,
+    /// The caller's session keyring stays.
+    pub no_new_keyring: bool,
 }
 
 impl<'a> Program<'a> {
@@ -132,6 +134,7 @@ impl<'a> Plan<'a> {
             namespaces,
             maps,
             linux,
+            no_new_keyring: request.no_new_keyring,
         })
     }
 }
@@ -227,6 +230,7 @@ mod tests {
             base: rootfs::Base::Directory,
             stdio: None,
             no_pivot: false,
+            no_new_keyring: false,
             preserved_fds: 0,
         };
         let plan = Plan::new(&request)?;
