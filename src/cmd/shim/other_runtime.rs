@@ -390,7 +390,7 @@ fn mount_id(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Directories that everybody may enter, of which most hosts have one and no runtime needs any.
-const OPEN_PLACES: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/dev/shm"];
+const OPEN_PLACES: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
 
 /// Where a root is to be whose owner is root of a user namespace: another runtime goes there by its path, with the rights
 /// of that user, whom the directories of the graph are closed to.
