@@ -42,6 +42,7 @@ mod remote;
 mod resources;
 mod restart;
 mod restore;
+mod rootless;
 mod runtime;
 mod schema_1;
 mod search;
@@ -68,6 +69,7 @@ const MAY_SKIP: usize = 30;
 fn main() -> ExitCode {
     let tests = [
         multicall::TESTS,
+        rootless::TESTS,
         runtime::TESTS,
         #[cfg(feature = "other-runtimes")]
         other_runtimes::TESTS,

@@ -74,8 +74,16 @@ impl Bundle {
         let write: OwnedFd = write.into();
         let null = File::open("/dev/null").unwrap().into();
         let stdio = [null, write.try_clone().unwrap(), write];
-        let request =
-            Request { id: "t", spec, bundle: &self.0, base, stdio: Some(stdio), no_pivot: false, preserved_fds: 0 };
+        let request = Request {
+            id: "t",
+            spec,
+            bundle: &self.0,
+            base,
+            stdio: Some(stdio),
+            no_pivot: false,
+            preserved_fds: 0,
+            cgroup: Default::default(),
+        };
         (create(request), File::from(OwnedFd::from(read)))
     }
 

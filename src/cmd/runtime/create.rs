@@ -4,7 +4,7 @@ use crate::api::oci::runtime::{Spec, User};
 use crate::cmd::runtime::foreground;
 use crate::cmd::runtime::record::{Claim, Record, Root, read_limited};
 use crate::cmd::runtime::run::write_pid_file;
-use crate::engine::create::{self, Created};
+use crate::engine::create::{self, CgroupChoice, Created};
 use crate::engine::rootfs::Base;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
@@ -48,6 +48,7 @@ pub fn create(root: &Root, args: Create) -> Result<u8> {
     let New { mut record, claim, .. } = new;
     let mut created = created; // goes before the claim does
     let pid = created.pid();
+    record.cgroup_path = created.cgroup_path().unwrap_or_default().to_owned();
     let start_time = process::start_time(pid);
     record.pid = pid;
     record.start_time = start_time.ok_or_else(|| Error::internal(format!("no start time of process {pid}")))?;
@@ -70,6 +71,8 @@ pub struct New {
     pub spec: Spec,
     /// Its directory.
     pub claim: Claim,
+    /// How its cgroup is made.
+    cgroup: CgroupChoice,
 }
 
 impl New {
@@ -94,7 +97,7 @@ impl New {
             ..Record::default()
         };
         let claim = root.claim(&record, &spec)?;
-        Ok(New { record, spec, claim })
+        Ok(New { record, spec, claim, cgroup: root.cgroup })
     }
 
     /// Whether its program gets a terminal.
@@ -115,6 +118,7 @@ impl New {
             stdio: None,
             no_pivot,
             preserved_fds,
+            cgroup: self.cgroup,
         })
     }
 }

@@ -49,9 +49,10 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
     let new = New::claim(root, args.bundle.as_deref(), args.id)?;
     foreground::check_terminal(new.has_terminal(), args.detach, args.console_socket.as_deref())?;
     let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
-    let running = new.create(args.no_pivot, args.preserve_fds)?.start()?;
-    let New { mut record, spec, claim } = new;
-    let running = Guard(Some(running)); // goes before the claim does
+    let created = new.create(args.no_pivot, args.preserve_fds)?;
+    let New { mut record, spec, claim, .. } = new;
+    record.cgroup_path = created.cgroup_path().unwrap_or_default().to_owned();
+    let running = Guard(Some(created.start()?)); // goes before the claim does
     let init = &running.get().init;
     (record.pid, record.start_time) = (init.pid, init.start_time);
     claim.save(&record)?;

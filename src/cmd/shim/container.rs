@@ -161,6 +161,7 @@ impl Engine for Container {
             stdio,
             no_pivot: launch.no_pivot,
             preserved_fds: 0,
+            cgroup: create::CgroupChoice::default(),
         })?;
         let running = created.start()?;
         self.running = Some(Running {
