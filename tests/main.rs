@@ -44,6 +44,7 @@ mod remote;
 mod resources;
 mod restart;
 mod restore;
+mod rootless;
 mod runtime;
 mod schema_1;
 mod search;
@@ -70,6 +71,7 @@ const MAY_SKIP: usize = 40;
 fn main() -> ExitCode {
     let tests = [
         multicall::TESTS,
+        rootless::TESTS,
         runtime::TESTS,
         bundles::TESTS,
         peers::TESTS,

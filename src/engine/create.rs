@@ -34,6 +34,15 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// How many of the caller's descriptors from 3 on the program gets; they are open.
     pub preserved_fds: u32,
+    /// How its cgroup is made.
+    pub cgroup: CgroupChoice,
+}
+
+/// How a container's cgroup is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CgroupChoice {
+    /// Hierarchies that the user may not write to are done without.
+    pub lenient: bool,
 }
 
 /// A process that the engine started.
@@ -102,7 +111,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     // made while the first process prepares its root, and it joins them itself.
     let mut cgroup = CgroupGuard(None);
     let birth = match &path {
-        Some(path) => cgroup.begin(path)?,
+        Some(path) => cgroup.begin(path, request.cgroup)?,
         None => None,
     };
     if let Some(stdio) = &request.stdio {
@@ -114,8 +123,12 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     let in_cgroup = child.in_cgroup;
     let mut newborn = Newborn::new(child);
     drop((init_end, request.stdio));
-    if plan.namespaces.has_user() {
-        newborn = parent::adopt(&plan, newborn, &caller)?;
+    if plan.staged {
+        newborn = parent::adopt(newborn, &caller)?;
+        if let Some(maps) = &plan.maps {
+            maps.write(newborn.pid())?;
+            caller.send(&ToInit::Mapped)?;
+        }
     }
     let mut files = Vec::new();
     if let Some(path) = &path {
@@ -123,7 +136,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         files.extend(process::late_entry(&entry, in_cgroup)?);
         files.extend(entry.join);
     }
-    if plan.namespaces.has_user() && plan.program.privileged {
+    if plan.namespaces.has_user() {
         // Before Linux 5.16 it counts who writes, not who opened, and inside nobody has the right.
         cgroup::join(&files.iter().map(AsFd::as_fd).collect::<Vec<_>>(), newborn.pid())?;
         files.clear();
@@ -168,6 +181,11 @@ impl Created {
         }
         poststart.iter().for_each(Poststart::run);
         Ok(Running { init: init.into_started(terminal)?, cgroup: cgroup.0.take() })
+    }
+
+    /// Its cgroup, if it has one.
+    pub fn cgroup_path(&self) -> Option<&str> {
+        self.cgroup.0.as_ref().filter(|c| c.is_made()).map(Cgroup::path)
     }
 
     /// Master side of the terminal of the first process.
@@ -239,13 +257,13 @@ fn spawn(
     let namespaces = &plan.namespaces;
     // Of a user namespace's container only the stage is made here: in a mount namespace of its own where that is
     // allowed. The cgroup namespace follows the cgroup, the time namespace its offsets.
-    let flags = match namespaces.has_user() {
-        true if plan.program.privileged => libc::CLONE_NEWNS,
+    let flags = match plan.staged {
+        true if namespaces.has_user() && plan.program.privileged => libc::CLONE_NEWNS,
         true => 0,
         false => namespaces.new & !(clone::CLONE_NEWCGROUP | clone::CLONE_NEWTIME),
     };
     let elsewhere = match namespaces.joined.iter().find(|j| j.kind == libc::CLONE_NEWPID) {
-        Some(pid) if !namespaces.has_user() => {
+        Some(pid) if !plan.staged => {
             Some(ChildrenElsewhere::enter(pid.file.as_fd()).context(|| format!("setns({:?})", pid.path))?)
         }
         _ => None,
@@ -277,8 +295,8 @@ struct CgroupGuard(Option<Cgroup>);
 
 impl CgroupGuard {
     /// The directory in which a process can be born.
-    fn begin(&mut self, path: &str) -> Result<Option<OwnedFd>> {
-        let cgroup = self.0.insert(Cgroup::begin(path).context(|| format!("cgroup {path:?}"))?);
+    fn begin(&mut self, path: &str, choice: CgroupChoice) -> Result<Option<OwnedFd>> {
+        let cgroup = self.0.insert(Cgroup::begin(path, choice.lenient).context(|| format!("cgroup {path:?}"))?);
         Ok(cgroup.entry().context(|| format!("cgroup {path:?}"))?.clone_into)
     }
 

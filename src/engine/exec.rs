@@ -3,7 +3,7 @@
 use super::namespace;
 use super::process::child::{self, Inside};
 use super::process::parent::{self, ChildrenElsewhere, Newborn};
-use super::process::plan::Program;
+use super::process::plan::{Program, cannot_return};
 use super::process::sync::{self, ToInit};
 use super::rlimit;
 use crate::api::oci::runtime::{Linux, Process, Spec};
@@ -57,7 +57,8 @@ pub fn exec(request: Request<'_>) -> Result<Started> {
     }
     let entry = request.cgroup.map(Cgroup::entry).transpose()?;
     let (caller, init_end) = sync::pair()?;
-    let elsewhere = enter_pid_namespace(&request, kinds, init_fd.as_ref())?;
+    let staged = cannot_return(kinds);
+    let elsewhere = if staged { None } else { enter_pid_namespace(&request, kinds, init_fd.as_ref())? };
     // With an agent: it must be there before the filter is.
     let wait = kinds & libc::CLONE_NEWUSER != 0 || agent::asking(request.spec).is_some();
     let directory = entry.as_ref().and_then(|e| e.clone_into.as_ref());
@@ -67,13 +68,17 @@ pub fn exec(request: Request<'_>) -> Result<Started> {
     let child = clone::spawn(0, directory.map(AsFd::as_fd), |in_cgroup| {
         caller.close_copy();
         let (cgroup, init_fd) = (entry.as_ref(), init_fd.as_ref().map(AsFd::as_fd));
-        let inside = Inside { kinds, init: request.init, init_fd, cgroup, in_cgroup, wait };
+        let inside = Inside { kinds, init: request.init, init_fd, cgroup, in_cgroup, wait, staged, entered: 0 };
         child::further(&program, &inside, request.stdio.as_ref(), &init_end)
     });
     let left = elsewhere.map_or(Ok(()), ChildrenElsewhere::leave);
     let mut newborn = Newborn::new(child?);
     left?;
     drop((init_end, request.stdio));
+    if staged {
+        newborn = parent::adopt(newborn, &caller)?;
+        caller.send(&ToInit::Mapped)?;
+    }
     let terminal = parent::await_ready(&mut newborn, &caller, |_| Ok(()))?;
     let (id, spec, bundle) = (request.id, request.spec, request.bundle);
     let about = About { id, spec, bundle, status: "running", init: request.init, pid: newborn.pid() };

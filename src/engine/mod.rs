@@ -11,6 +11,7 @@ pub mod idmap;
 pub mod label;
 pub mod namespace;
 pub mod process;
+pub mod rights;
 pub mod rlimit;
 pub mod rootfs;
 pub mod scheduling;

@@ -83,6 +83,7 @@ impl Bundle {
             no_pivot: false,
             no_new_keyring: false,
             preserved_fds: 0,
+            cgroup: Default::default(),
         };
         (create(request), File::from(OwnedFd::from(read)))
     }

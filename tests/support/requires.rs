@@ -110,6 +110,12 @@ pub fn runc() -> Condition {
     program("runc")
 }
 
+/// What gives an unprivileged user's namespace more than one id.
+pub fn newuidmap() -> Condition {
+    program("newuidmap")?;
+    program("newgidmap")
+}
+
 /// The runtime that ours is compared with.
 pub fn crun() -> Condition {
     program("crun")

@@ -4,7 +4,7 @@ use crate::api::oci::runtime::{Spec, User};
 use crate::cmd::runtime::foreground;
 use crate::cmd::runtime::record::{Claim, Record, Root, read_limited};
 use crate::cmd::runtime::run::write_pid_file;
-use crate::engine::create::{self, Created};
+use crate::engine::create::{self, CgroupChoice, Created};
 use crate::engine::rootfs::Base;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
@@ -59,6 +59,7 @@ pub fn create(root: &Root, args: Create) -> Result<u8> {
     let New { mut record, claim, .. } = new;
     let mut created = created; // goes before the claim does
     let pid = created.pid();
+    record.cgroup_path = created.cgroup_path().unwrap_or_default().to_owned();
     let start_time = process::start_time(pid);
     record.pid = pid;
     record.start_time = start_time.ok_or_else(|| Error::internal(format!("no start time of process {pid}")))?;
@@ -91,6 +92,8 @@ pub struct New {
     pub spec: Spec,
     /// Its directory.
     pub claim: Claim,
+    /// How its cgroup is made.
+    cgroup: CgroupChoice,
 }
 
 impl New {
@@ -116,7 +119,7 @@ impl New {
             ..Record::default()
         };
         let claim = root.claim(&record, &spec)?;
-        Ok(New { record, spec, claim })
+        Ok(New { record, spec, claim, cgroup: root.cgroup })
     }
 
     /// Whether its program gets a terminal.
@@ -139,6 +142,7 @@ impl New {
             no_pivot,
             no_new_keyring,
             preserved_fds,
+            cgroup: self.cgroup,
         })
     }
 }

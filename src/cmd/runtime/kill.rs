@@ -52,12 +52,13 @@ pub fn kill(root: &Root, args: Kill) -> Result<u8> {
     let running = matches!(record.status(), Status::Created | Status::Running | Status::Paused);
     if args.all {
         // Also what is left of a container whose first process has ended.
-        let Some(cgroup) = record.cgroup()? else { return not_running(&record) };
-        if number == libc::SIGKILL {
+        if number == libc::SIGKILL
+            && let Some(cgroup) = record.cgroup()?
+        {
             cgroup.kill(Instant::now() + PATIENCE)?;
             return Ok(0);
         }
-        let processes = cgroup.processes()?;
+        let processes = record.processes()?;
         if processes.is_empty() {
             return not_running(&record);
         }

@@ -136,7 +136,7 @@ pub fn list(root: &Root, args: List) -> Result<u8> {
 pub fn ps(root: &Root, args: Ps) -> Result<u8> {
     let json = is_json(args.format.as_deref())?;
     let record = root.load(&args.id)?;
-    let mut pids = record.cgroup()?.map_or(Ok(Vec::new()), |c| c.processes())?;
+    let mut pids = record.processes()?;
     order::sort(&mut pids);
     if json {
         let mut text = json::to_vec(&pids);

@@ -25,6 +25,8 @@ mod update;
 use crate::applet::COMMIT;
 use crate::applet::VERSION;
 use crate::cmd::argv::{self, Stop};
+use crate::engine::create::CgroupChoice;
+use crate::engine::rights;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::{fd, sealed_exe};
 use argh::{ArgsInfo, FromArgs};
@@ -33,6 +35,7 @@ use report::Report;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +47,7 @@ const SEAL_WORD: &str = "--serve-seal";
 /// run containers from OCI bundles
 #[derive(FromArgs, ArgsInfo, Debug)]
 struct Top {
-    /// directory of the containers' state (default /run/lcr)
+    /// directory of the containers' state (default /run/lcr, of others than the host's root $XDG_RUNTIME_DIR/lcr)
     #[argh(option, arg_name = "dir")]
     root: Option<PathBuf>,
     /// append errors to this file too
@@ -62,9 +65,8 @@ struct Top {
     /// cgroups by systemd, which is not supported
     #[argh(switch)]
     systemd_cgroup: bool,
-    /// true, false or auto; ignored, the engine sees for itself
+    /// true, false or auto (default): whether cgroups that the user may not make are done without
     #[argh(option, arg_name = "mode")]
-    #[allow(dead_code)] // accepted for those who pass it
     rootless: Option<String>,
     /// print the version
     #[argh(switch, short = 'v')]
@@ -134,7 +136,9 @@ fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
     if top.systemd_cgroup {
         return Err(Error::new(Kind::Unsupported, "--systemd-cgroup: the systemd cgroup driver is not supported"));
     }
-    let root = Root::new(top.root.unwrap_or_else(|| PathBuf::from("/run/lcr")));
+    let rootless = is_rootless(top.rootless.as_deref())?;
+    let path = top.root.map_or_else(|| default_root(rootless), Ok)?;
+    let root = Root::new(path, CgroupChoice { lenient: rootless });
     let command = top.command.ok_or_else(|| Error::invalid("a command is needed; lcr --help shows them"))?;
     if matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_)) {
         // From here on a container's process could reach this executable (CVE-2019-5736).
@@ -160,6 +164,45 @@ fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
         Command::State(args) => list::state(&root, &args.id),
         Command::Update(args) => update::update(&root, args),
     }
+}
+
+/// Whether somebody runs this who is not the host's root, as far as `word` does not say so.
+fn is_rootless(word: Option<&str>) -> Result<bool> {
+    match word.unwrap_or("auto") {
+        "auto" => Ok(!rights::is_host_root()),
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(Error::invalid(format!("--rootless {other:?}: want true, false or auto"))),
+    }
+}
+
+/// Where the state is kept without `--root`.
+///
+/// # Errors
+/// `Kind::Denied` when without XDG_RUNTIME_DIR somebody else may write to the directory that is left.
+fn default_root(rootless: bool) -> Result<PathBuf> {
+    if !rootless {
+        return Ok("/run/lcr".into());
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        Some(path) if path.is_absolute() => return Ok(path.join("lcr")),
+        _ => {}
+    }
+    let uid = nix::unistd::geteuid().as_raw();
+    let path = PathBuf::from(format!("/tmp/lcr-{uid}"));
+    // Everybody can make something of that name.
+    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        result => result.context(|| format!("mkdir({path:?})"))?,
+    }
+    let found = std::fs::symlink_metadata(&path).context(|| format!("lstat({path:?})"))?;
+    if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
+        let text = format!(
+            "XDG_RUNTIME_DIR is not set, and {path:?} is no directory that is only user {uid}'s, with mode 0700"
+        );
+        return Err(Error::new(Kind::Denied, text));
+    }
+    Ok(path)
 }
 
 /// Checks, before anything is opened here, that the descriptors to pass on are there: a number that is free could later

@@ -4,6 +4,7 @@
 
 use crate::api::oci::runtime::Spec;
 use crate::engine::cgroup::Cgroup;
+use crate::engine::create::CgroupChoice;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{Durability, TEMPORARY_PREFIX, replace};
 use crate::utils::json;
@@ -29,7 +30,11 @@ const CONFIG_LIMIT: u64 = 16 << 20;
 
 /// The directory of all records.
 #[derive(Debug)]
-pub struct Root(PathBuf);
+pub struct Root {
+    path: PathBuf,
+    /// How the cgroups of those are made that are made here.
+    pub cgroup: CgroupChoice,
+}
 
 /// `state.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Object)]
@@ -90,8 +95,8 @@ impl Status {
 
 impl Root {
     /// The directory need not exist yet.
-    pub fn new(path: PathBuf) -> Root {
-        Root(path)
+    pub fn new(path: PathBuf, cgroup: CgroupChoice) -> Root {
+        Root { path, cgroup }
     }
 
     /// The directory of a container.
@@ -104,7 +109,7 @@ impl Root {
         if id.is_empty() || id.len() > 255 || reserved || !id.bytes().all(letter) {
             return Err(Error::invalid(format!("invalid container id {id:?}: want letters, digits, _ + - .")));
         }
-        Ok(self.0.join(id))
+        Ok(self.path.join(id))
     }
 
     /// Takes the id: makes its directory with record and configuration.
@@ -114,8 +119,9 @@ impl Root {
     pub fn claim(&self, record: &Record, spec: &Spec) -> Result<Claim> {
         let directory = self.directory(&record.id)?;
         let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&self.0).context(|| format!("mkdir({:?})", self.0))?;
-        builder.recursive(false).create(&directory).map_err(|e| match e.kind() {
+        // Sticky, so that who tidies a user's runtime directory lets it be (XDG Base Directory Specification).
+        builder.recursive(true).mode(0o1700).create(&self.path).context(|| format!("mkdir({:?})", self.path))?;
+        builder.recursive(false).mode(0o700).create(&directory).map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 Error::new(Kind::Exists, format!("container with id {:?} exists already", record.id))
             }
@@ -160,9 +166,9 @@ impl Root {
     /// # Errors
     /// The failing call.
     pub fn all(&self) -> Result<Vec<Record>> {
-        let entries = match std::fs::read_dir(&self.0) {
+        let entries = match std::fs::read_dir(&self.path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.context(|| format!("open({:?})", self.0))?,
+            other => other.context(|| format!("open({:?})", self.path))?,
         };
         let mut out: Vec<Record> = entries.flatten().filter_map(|e| self.load(e.file_name().to_str()?).ok()).collect();
         order::sort_by(&mut out, |a, b| a.id.cmp(&b.id));
@@ -238,6 +244,28 @@ impl Record {
         let _ = std::fs::remove_file(self.directory.join(SOCKET)); // nobody listens any more
     }
 
+    /// Its processes: those in its cgroup, or without one those in the pid namespace of its first process.
+    ///
+    /// # Errors
+    /// The failing call.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        if let Some(cgroup) = self.cgroup()? {
+            return cgroup.processes();
+        }
+        if !is_running(self.pid, self.start_time) {
+            return Ok(Vec::new());
+        }
+        let namespace = |entry: &str| std::fs::read_link(format!("/proc/{entry}/ns/pid")).ok();
+        let own = namespace(&self.pid.to_string()).filter(|own| Some(own) != namespace("self").as_ref());
+        // In a pid namespace that others are in too there is nothing to tell them by.
+        let Some(own) = own else { return Ok(vec![self.pid]) };
+        let entries = std::fs::read_dir("/proc").context(|| "open(\"/proc\")".into())?;
+        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+        let is_member =
+            |name: &String| name.starts_with(|c: char| c.is_ascii_digit()) && namespace(name).as_ref() == Some(&own);
+        Ok(names.filter(is_member).filter_map(|name| name.parse().ok()).collect())
+    }
+
     /// Its cgroup; `None` when it is gone or there was none.
     ///
     /// # Errors
@@ -283,7 +311,8 @@ mod tests {
     use super::*;
 
     fn root(name: &str) -> Root {
-        Root::new(std::env::temp_dir().join(format!("lcr-record-{name}-{}", std::process::id())))
+        let path = std::env::temp_dir().join(format!("lcr-record-{name}-{}", std::process::id()));
+        Root::new(path, CgroupChoice::default())
     }
 
     #[test]
@@ -292,7 +321,7 @@ mod tests {
         let record = Record { id: "a".into(), ..Record::default() };
         let claim = root.claim(&record, &Spec::default()).unwrap();
         assert_eq!(root.claim(&record, &Spec::default()).unwrap_err().kind(), Kind::Exists);
-        assert_eq!(root.load("a").unwrap(), Record { directory: root.0.join("a"), ..record.clone() });
+        assert_eq!(root.load("a").unwrap(), Record { directory: root.path.join("a"), ..record.clone() });
         drop(claim);
         assert_eq!(root.load("a").unwrap_err().kind(), Kind::NotFound);
         let claim = root.claim(&record, &Spec::default()).unwrap();
@@ -310,7 +339,7 @@ mod tests {
         assert_eq!(root.all().unwrap().len(), 1);
         assert_eq!(root.load("a").unwrap().status(), Status::Stopped, "the start time is another one");
         assert_eq!(root.spec("a").unwrap(), Spec::default());
-        std::fs::remove_dir_all(&root.0).unwrap();
+        std::fs::remove_dir_all(&root.path).unwrap();
     }
 
     #[test]

@@ -63,9 +63,10 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
     foreground::check_terminal(new.has_terminal(), args.detach, args.console_socket.as_deref())?;
     let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
     let (no_pivot, no_new_keyring, preserved_fds) = (args.no_pivot, args.no_new_keyring, args.preserve_fds);
-    let running = new.create(Manner { no_pivot, no_new_keyring, preserved_fds })?.start()?;
-    let New { mut record, spec, claim } = new;
-    let running = Guard(Some(running)); // goes before the claim does
+    let created = new.create(Manner { no_pivot, no_new_keyring, preserved_fds })?;
+    let New { mut record, spec, claim, .. } = new;
+    record.cgroup_path = created.cgroup_path().unwrap_or_default().to_owned();
+    let running = Guard(Some(created.start()?)); // goes before the claim does
     let init = &running.get().init;
     (record.pid, record.start_time) = (init.pid, init.start_time);
     claim.save(&record)?;

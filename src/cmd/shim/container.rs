@@ -162,6 +162,7 @@ impl Engine for Container {
             no_pivot: launch.no_pivot,
             no_new_keyring: false,
             preserved_fds: 0,
+            cgroup: create::CgroupChoice::default(),
         })?;
         let running = created.start()?;
         self.running = Some(Running {

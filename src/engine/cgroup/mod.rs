@@ -14,6 +14,7 @@ pub mod file;
 mod freezer;
 mod layout;
 mod make;
+mod owned;
 mod plan;
 mod stats;
 mod tree;
@@ -25,6 +26,7 @@ mod tests;
 
 use crate::api::oci::runtime::{DeviceRule, Resources};
 use crate::api::shim::Stats;
+use crate::engine::rights;
 use crate::error::{Error, Kind, Result};
 use crate::utils::sys::{clone, eventfd};
 use freezer::Freezer;
@@ -48,6 +50,8 @@ pub struct Cgroup {
     path: String,
     /// The hierarchies in which it has a directory.
     present: Vec<&'static Hierarchy>,
+    /// Whether those that the user may not write to are done without.
+    lenient: bool,
 }
 
 /// How the first process gets into the cgroup.
@@ -119,7 +123,7 @@ impl Cgroup {
     /// # Errors
     /// The failing call; what was made is removed again. `Kind::Unsupported` for systemd's form `slice:prefix:name`.
     pub fn create(cgroups_path: &str) -> Result<Cgroup> {
-        let mut cgroup = Cgroup::begin(cgroups_path)?;
+        let mut cgroup = Cgroup::begin(cgroups_path, false)?;
         match cgroup.complete() {
             Ok(()) => Ok(cgroup),
             Err(e) => {
@@ -133,13 +137,31 @@ impl Cgroup {
     /// v1 take longer, and their processes join later anyway, so they can be made while the process prepares itself.
     /// On a v2 host nothing is left for [`Cgroup::complete`], on a v1 host everything.
     ///
+    /// With `lenient` hierarchies are passed over that the user may not write to; limits that would be set there are
+    /// refused, and device rules left out. Where it is none that the user may write to, the cgroup is made below the one
+    /// that this process is in, as far as that was handed to the user.
+    ///
     /// # Errors
     /// As [`Cgroup::create`].
-    pub fn begin(cgroups_path: &str) -> Result<Cgroup> {
-        let layout = Layout::host()?;
-        let path = normalise(cgroups_path)?;
-        make::make(layout.v2(), &path)?;
-        Ok(Cgroup { layout, path, present: layout.v2().into_iter().collect() })
+    pub fn begin(cgroups_path: &str, lenient: bool) -> Result<Cgroup> {
+        static NONE: Layout = Layout { hierarchies: Vec::new() };
+        let layout = match Layout::host() {
+            Err(e) if lenient && e.kind() == Kind::Unsupported => &NONE,
+            layout => layout?,
+        };
+        let mut path = normalise(cgroups_path)?;
+        if lenient {
+            path = owned::place(layout, path)?;
+        }
+        let mut cgroup = Cgroup { layout, path, present: Vec::new(), lenient };
+        let v2: Vec<&Hierarchy> = layout.v2().into_iter().filter(|h| cgroup.may_be_made(h)).collect();
+        make::make(v2.iter().copied(), &cgroup.path)?;
+        cgroup.present = v2;
+        Ok(cgroup)
+    }
+
+    fn may_be_made(&self, hierarchy: &Hierarchy) -> bool {
+        !self.lenient || owned::is_possible(hierarchy, &self.path)
     }
 
     /// The second half of [`Cgroup::create`].
@@ -147,24 +169,28 @@ impl Cgroup {
     /// # Errors
     /// As [`Cgroup::create`]; what [`Cgroup::begin`] made stays.
     pub fn complete(&mut self) -> Result<()> {
-        let rest: Vec<&Hierarchy> = self.layout.hierarchies.iter().filter(|h| h.version == Version::V1).collect();
-        make::make(rest, &self.path)?;
-        self.present = self.layout.hierarchies.iter().collect();
+        let v1 = self.layout.hierarchies.iter().filter(|h| h.version == Version::V1);
+        let mut all: Vec<&Hierarchy> = v1.filter(|h| self.may_be_made(h)).collect();
+        make::make(all.iter().copied(), &self.path)?;
+        all.append(&mut self.present); // which is version 2
+        self.present = all;
         Ok(())
     }
 
-    /// An existing cgroup, after a restart.
+    /// An existing cgroup, after a restart. Of others than the host's root only what is their own.
     ///
     /// # Errors
     /// `Kind::NotFound` when none of its directories exists.
     pub fn open(cgroups_path: &str) -> Result<Cgroup> {
         let layout = Layout::host()?;
         let path = normalise(cgroups_path)?;
-        let present: Vec<_> = layout.hierarchies.iter().filter(|h| h.directory(&path).is_dir()).collect();
+        let lenient = !rights::is_host_root();
+        let is_there = |h: &&Hierarchy| owned::exists(&h.directory(&path), lenient);
+        let present: Vec<_> = layout.hierarchies.iter().filter(is_there).collect();
         if present.is_empty() {
             return Err(Error::not_found(format!("cgroup {path:?} does not exist")));
         }
-        Ok(Cgroup { layout, path, present })
+        Ok(Cgroup { layout, path, present, lenient })
     }
 
     /// Applies limits and device rules. Before the first process is in.
@@ -173,7 +199,14 @@ impl Cgroup {
     /// Names the limit, the file and the errno; `Kind::Unsupported` where this layout lacks a limit.
     pub fn apply(&self, resources: &Resources) -> Result<()> {
         self.limit(resources, LATE, &mut |_| {})?;
-        self.devices(&resources.devices, false)
+        match self.devices(&resources.devices, false) {
+            // In a user namespace the kernel makes no device nodes anyway, and shows those of the host as they are.
+            Err(e) if self.lenient && (e.kind() == Kind::Unsupported || owned::is_refused(&e)) => {
+                log::debug!("device rules are left out: {e}");
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Changes limits while processes run. Fields that are unset stay; so do device rules when there are none.
@@ -423,6 +456,11 @@ impl Cgroup {
         }
     }
 
+    /// Whether it has a directory at all.
+    pub fn is_made(&self) -> bool {
+        !self.present.is_empty()
+    }
+
     /// The path in a `/proc/PID/cgroup` sense, for logs.
     pub fn path(&self) -> &str {
         &self.path
@@ -473,9 +511,19 @@ impl Cgroup {
         let read = |controller: &str, name: &str| file::read(&self.directory(place(controller)?).join(name));
         let mut retry: Option<Write> = None;
         for write in plan::plan(resources, self.layout, &read)? {
-            let hierarchy = place(write.controller).ok_or_else(|| {
-                Error::not_found(format!("limit {}: cgroup {:?} is not in that hierarchy", write.limit, self.path))
-            })?;
+            let hierarchy = match place(write.controller) {
+                Some(hierarchy) => hierarchy,
+                // No limit: what it is without a cgroup.
+                None if self.lenient && matches!(write.value.as_str(), "max" | "-1") => continue,
+                None if self.lenient => {
+                    let text = format!("limit {}: this user may not make cgroups in that hierarchy", write.limit);
+                    return Err(Error::new(Kind::Denied, text));
+                }
+                None => {
+                    let text = format!("limit {}: cgroup {:?} is not in that hierarchy", write.limit, self.path);
+                    return Err(Error::not_found(text));
+                }
+            };
             about_to(&self.directory(hierarchy).join(&*write.file));
             match (self.write(hierarchy, &write), write.failure) {
                 (Ok(()), _) => {}

@@ -14,7 +14,7 @@ use crate::engine::rootfs::{Base, Sources};
 use crate::engine::seccomp::Program as Filter;
 use crate::engine::terminal::{self, Terminal};
 use crate::engine::user::{self, Identity};
-use crate::engine::{capability, cgroup, hook, rlimit, rootfs, scheduling, sysctl};
+use crate::engine::{capability, cgroup, hook, rights, rlimit, rootfs, scheduling, sysctl};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::order;
 use crate::utils::path::Root;
@@ -43,17 +43,46 @@ pub struct Inside<'a> {
     pub in_cgroup: bool,
     /// Whether the process waits for the caller before it runs the program.
     pub wait: bool,
+    /// Whether user and pid namespace are entered by a process before this one.
+    pub staged: bool,
+    /// CLONE_NEW* of those that are entered already.
+    pub entered: c_int,
 }
 
 /// Runs in a process made with all new namespaces, or with a user namespace in the stage before it.
 pub fn first(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Infallible {
-    let result = if plan.namespaces.has_user() { stage(plan, stdio, sync) } else { init(plan, stdio, sync, None) };
+    let result = if plan.staged { stage(plan, stdio, sync) } else { init(plan, stdio, sync, None) };
     give_up(sync, result)
 }
 
 /// Runs in a process made to run a further program in a container.
 pub fn further(program: &Program<'_>, inside: &Inside<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Infallible {
-    give_up(sync, enter(program, inside, stdio, sync))
+    let result =
+        if inside.staged { further_stage(program, inside, stdio, sync) } else { enter(program, inside, stdio, sync) };
+    give_up(sync, result)
+}
+
+/// A caller who gets its rights with the container's user namespace cannot enter the pid namespace, which holds for
+/// children only. So this process enters both, and its child, which is made the caller's, all the others.
+fn further_stage(
+    program: &Program<'_>,
+    inside: &Inside<'_>,
+    stdio: Option<&[OwnedFd; 3]>,
+    sync: &InitEnd,
+) -> Result<Infallible> {
+    let first = inside.kinds & (CLONE_NEWUSER | CLONE_NEWPID);
+    join_kinds(inside, first, false)?;
+    let rest = Inside { entered: first, ..*inside };
+    let child = clone::spawn(libc::CLONE_PARENT, None, |_| {
+        let entered = match sync.receive() {
+            Ok(ToInit::Mapped) => enter(program, &rest, stdio, sync),
+            Ok(_) => Err(Error::internal("expected to be known")),
+            Err(e) => Err(e),
+        };
+        give_up(sync, entered)
+    })?;
+    sync.spawned(child.pid)?;
+    clone::exit(0)
 }
 
 fn give_up(sync: &InitEnd, result: Result<Infallible>) -> Infallible {
@@ -72,10 +101,27 @@ fn give_up(sync: &InitEnd, result: Result<Infallible>) -> Infallible {
 fn stage(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd) -> Result<Infallible> {
     outside(&plan.program)?;
     let namespaces = &plan.namespaces;
+    let mut sources = None;
+    if !namespaces.has_user() {
+        // Only the pid namespace, which holds for children only, made it necessary.
+        namespaces.join(CLONE_NEWPID)?;
+        return born(plan, stdio, sync, sources);
+    }
+    if !plan.program.privileged {
+        // The rights over all the others come with it.
+        namespaces.join(CLONE_NEWUSER)?;
+    }
     namespaces.join(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWPID)?;
-    let sources = if plan.program.privileged { Some(prepare_mounts(plan)?) } else { None };
-    namespaces.join(CLONE_NEWUSER)?;
-    let flags = namespaces.new & !(CLONE_NEWCGROUP | CLONE_NEWTIME) | libc::CLONE_PARENT;
+    if plan.program.privileged {
+        sources = Some(prepare_mounts(plan)?);
+        namespaces.join(CLONE_NEWUSER)?;
+    }
+    born(plan, stdio, sync, sources)
+}
+
+/// The stage's last step.
+fn born(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd, sources: Option<Sources>) -> Result<Infallible> {
+    let flags = plan.namespaces.new & !(CLONE_NEWCGROUP | CLONE_NEWTIME) | libc::CLONE_PARENT;
     let child = clone::spawn(flags, None, |_| give_up(sync, init(plan, stdio, sync, sources)))?;
     sync.spawned(child.pid)?;
     clone::exit(0)
@@ -127,6 +173,8 @@ fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd, sources: 
         rootfs::open_sources(&plan.rootfs, &mut sources)?;
         become_root(plan, sync)?;
     }
+    // The host's /proc is in sight still.
+    let fixed_groups = rights::has_fixed_groups("self");
     nix::sys::stat::umask(Mode::empty());
     if namespaces.new & CLONE_NEWTIME != 0 {
         new_time(plan)?;
@@ -158,7 +206,7 @@ fn init(plan: &Plan<'_>, stdio: Option<&[OwnedFd; 3]>, sync: &InitEnd, sources: 
         true => Ok(()),
         false => hook::run_all("startContainer", hooks, &state(plan, "created")),
     };
-    let finish = Finish { identity, label, terminal, limits: !user_namespace, wait: true };
+    let finish = Finish { identity, fixed_groups, label, terminal, limits: !user_namespace, wait: true };
     run(&plan.program, finish, stdio, sync, before_start)
 }
 
@@ -273,6 +321,7 @@ fn enter(
     scheduling::bind(program.affinity.last.as_ref())?;
     let label = ExecLabel::open(program.process)?;
     let user_namespace = inside.kinds & CLONE_NEWUSER != 0;
+    let fixed_groups = rights::has_fixed_groups(&inside.init.to_string());
     join_all(inside, program.privileged)?;
     if user_namespace {
         // Everything is owned by the namespace's root; the host's root is nobody here.
@@ -284,14 +333,17 @@ fn enter(
     let terminal = terminal::open(program.process, &root)?;
     let identity = user::resolve(&program.process.user, &root, !program.has_home)?;
     drop(root);
-    let finish = Finish { identity, label, terminal, limits: !inside.wait, wait: inside.wait };
+    let finish = Finish { identity, fixed_groups, label, terminal, limits: !inside.wait, wait: inside.wait };
     run(program, finish, stdio, sync, || Ok(()))
 }
 
 /// The pid namespace is entered by the caller before this process is made: entering it here would hold for children
 /// only.
 fn join_all(inside: &Inside<'_>, privileged: bool) -> Result<()> {
-    let kinds = inside.kinds & !CLONE_NEWPID;
+    join_kinds(inside, inside.kinds & !CLONE_NEWPID & !inside.entered, privileged)
+}
+
+fn join_kinds(inside: &Inside<'_>, kinds: c_int, privileged: bool) -> Result<()> {
     if kinds == 0 {
         return Ok(());
     }
@@ -316,6 +368,8 @@ fn join_all(inside: &Inside<'_>, privileged: bool) -> Result<()> {
 /// What the last steps need.
 struct Finish {
     identity: Identity,
+    /// Whether its user namespace lets nobody change groups.
+    fixed_groups: bool,
     label: Option<ExecLabel>,
     terminal: Option<Terminal>,
     /// Whether this process sets its limits and its scheduling itself; in a user namespace it has no right to raise them any more.
@@ -331,7 +385,7 @@ fn run(
     sync: &InitEnd,
     before_start: impl FnOnce() -> Result<()>,
 ) -> Result<Infallible> {
-    let Finish { identity, label, terminal, limits, wait } = finish;
+    let Finish { identity, fixed_groups, label, terminal, limits, wait } = finish;
     let process = program.process;
     // A directory that root may not enter (NFS) the user perhaps may.
     let enter_as_user = match change_directory(program) {
@@ -355,7 +409,7 @@ fn run(
     if process.no_new_privileges {
         prctl::set_no_new_privs().context(|| "prctl(PR_SET_NO_NEW_PRIVS)".into())?;
     }
-    change_user(&identity, program.privileged)?;
+    change_user(&identity, fixed_groups)?;
     if enter_as_user {
         change_directory(program)?;
     }
@@ -466,10 +520,14 @@ fn own_null() -> Option<OwnedFd> {
     (descriptor::kind(fd.as_fd()) == descriptor::Kind::Null).then_some(fd)
 }
 
-fn change_user(identity: &Identity, privileged: bool) -> Result<()> {
+fn change_user(identity: &Identity, fixed_groups: bool) -> Result<()> {
     match prctl::set_groups(&identity.groups) {
-        // In the user namespace of an unprivileged user groups cannot be dropped; there are none to gain either.
-        Err(nix::Error::EPERM) if !privileged && identity.groups.is_empty() => {}
+        // Groups that the caller was in stay then, and are nobody's in there.
+        Err(nix::Error::EPERM) if fixed_groups && identity.groups.is_empty() => {}
+        Err(nix::Error::EPERM) if fixed_groups => {
+            let text = format!("additional groups {:?}: the user namespace lets nobody change groups", identity.groups);
+            return Err(Error::new(Kind::Denied, text));
+        }
         result => result.map_err(|e| not_mapped("setgroups", &format!("{:?}", identity.groups), e))?,
     }
     prctl::set_group(identity.gid).map_err(|e| not_mapped("setresgid", &identity.gid.to_string(), e))?;

@@ -1,9 +1,8 @@
 //! The caller's half of a birth.
 
+use super::program;
 use super::sync::{CallerEnd, FromInit, LastStep, ToInit};
-use super::{plan::Plan, program};
 use crate::engine::create::Started;
-use crate::engine::idmap;
 use crate::engine::seccomp::agent::Agent;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::{clone, process};
@@ -95,24 +94,20 @@ impl ChildrenElsewhere {
     }
 }
 
-/// With a user namespace: waits for the stage, gives the real first process its id maps, reaps the stage.
+/// Waits until `stage` has made the process that goes on in its place, and reaps it.
 ///
 /// # Errors
 /// What the stage says, or the failing call.
-pub fn adopt(plan: &Plan<'_>, mut stage: Newborn, sync: &CallerEnd) -> Result<Newborn> {
+pub fn adopt(mut stage: Newborn, sync: &CallerEnd) -> Result<Newborn> {
     let pid = match sync.receive()? {
         FromInit::Spawned(pid) => pid,
         FromInit::Failed(e) => return Err(e),
-        FromInit::End => return Err(stage.epitaph("the process before the container's first process")),
+        FromInit::End => return Err(stage.epitaph("the process before the container's process")),
         other => return Err(unexpected(&other)),
     };
     let newborn = Newborn::new(clone::Child { pid, pidfd: None, in_cgroup: false });
     stage.reaped = true;
     let _ = clone::wait(stage.pid); // it has said all it had to say
-    if let Some((uids, gids)) = &plan.maps {
-        idmap::write(pid, uids, gids)?;
-        sync.send(&ToInit::Mapped)?;
-    }
     Ok(newborn)
 }
 

@@ -2,13 +2,14 @@
 
 use crate::api::oci::runtime::{Linux, Process, Spec};
 use crate::engine::capability::Sets;
+use crate::engine::idmap::Maps;
 use crate::engine::namespace::Namespaces;
 use crate::engine::rlimit::Limit;
 use crate::engine::rootfs::{self, device, option};
 use crate::engine::scheduling::{Affinity, Own, Scheduling};
-use crate::engine::{create, idmap, rlimit, seccomp, sysctl};
+use crate::engine::{create, idmap, rights, rlimit, seccomp, sysctl};
 use crate::error::{Context, Error, Kind, Result};
-use libc::{CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_NEWUTS};
+use libc::{CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ pub struct Program<'a> {
     pub affinity: Affinity,
     /// System call filter.
     pub filter: Option<seccomp::Program>,
-    /// Whether the caller has all rights on the host.
+    /// Whether the caller may make mount namespaces and enter those of others without a user namespace of its own.
     pub privileged: bool,
     /// How many of the caller's descriptors from 3 on the program gets.
     pub preserved_fds: u32,
@@ -55,8 +56,10 @@ pub struct Plan<'a> {
     pub program: Program<'a>,
     /// Namespaces.
     pub namespaces: Namespaces,
-    /// Contents of the uid and gid map files, with a new user namespace.
-    pub maps: Option<(String, String)>,
+    /// Whether the first process is made by one before it, which does what that could not.
+    pub staged: bool,
+    /// Id maps, with a new user namespace.
+    pub maps: Option<Maps>,
     /// The root.
     pub rootfs: rootfs::Plan<'a>,
     /// The Linux part.
@@ -93,7 +96,7 @@ impl<'a> Program<'a> {
             own: Own::parse(linux)?,
             affinity: Affinity::parse(process.exec_cpu_affinity.as_ref())?,
             filter: filter.context(|| "seccomp".into())?,
-            privileged: nix::unistd::geteuid().is_root(),
+            privileged: rights::has(rights::ADMINISTER),
             preserved_fds: 0,
         })
     }
@@ -119,7 +122,7 @@ impl<'a> Plan<'a> {
             return Err(Error::invalid("a host name needs a uts namespace"));
         }
         let maps = match namespaces.new & CLONE_NEWUSER != 0 {
-            true => Some((idmap::text("uid", &linux.uid_mappings)?, idmap::text("gid", &linux.gid_mappings)?)),
+            true => Some(Maps::parse(linux)?),
             false => None,
         };
         let bundle = std::path::absolute(request.bundle).context(|| format!("bundle {:?}", request.bundle))?;
@@ -131,12 +134,19 @@ impl<'a> Plan<'a> {
             program: Program { preserved_fds: request.preserved_fds, ..Program::new(process, linux)? },
             rootfs,
             bundle,
+            staged: namespaces.has_user() || cannot_return(own & !namespaces.new),
             namespaces,
             maps,
             linux,
             no_new_keyring: request.no_new_keyring,
         })
     }
+}
+
+/// Whether the namespaces to join, as CLONE_NEW*, have a pid namespace that this process could not come back from: its own
+/// belongs to the host, whose root it is not.
+pub fn cannot_return(joined: libc::c_int) -> bool {
+    joined & CLONE_NEWPID != 0 && !rights::is_host_root()
 }
 
 fn rootfs_plan<'a>(
@@ -232,6 +242,7 @@ mod tests {
             no_pivot: false,
             no_new_keyring: false,
             preserved_fds: 0,
+            cgroup: create::CgroupChoice::default(),
         };
         let plan = Plan::new(&request)?;
         assert_eq!(plan.rootfs.root, Path::new("/bundle/rootfs"));

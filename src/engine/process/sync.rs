@@ -64,7 +64,7 @@ pub enum FromInit {
 /// What the caller says.
 #[derive(Debug)]
 pub enum ToInit {
-    /// The id maps are written.
+    /// The id maps are written; a further process of an unprivileged caller is known to it.
     Mapped,
     /// Files of the cgroup to join.
     Enter(Vec<OwnedFd>),

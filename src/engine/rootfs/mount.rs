@@ -161,9 +161,15 @@ fn named(target: &Target<'_>, planned: &Planned<'_>, (kind, source): (&CStr, &CS
     let closed = if planned.copy_up { planned.flags & libc::MS_RDONLY } else { 0 };
     match mount::mount(Some(source), &target.place(), Some(kind), planned.flags & !closed, data) {
         Ok(()) => {}
-        // A user namespace may mount these only with a pid or network namespace of its own: show the caller's.
-        Err(Errno::EPERM) if matches!(kind.to_bytes(), b"proc" | b"sysfs") => {
-            let host = if kind == c"proc" { "/proc" } else { "/sys" };
+        // The group of terminals is perhaps none of the user namespace's: they are the user's own there then.
+        Err(Errno::EINVAL) if kind == c"devpts" && data.is_some_and(|d| without_group(d).is_some()) => {
+            let rest = data.and_then(without_group);
+            let options = rest.as_deref().filter(|o| !o.is_empty());
+            mount::mount(Some(source), &target.place(), Some(kind), planned.flags, options)
+                .context(|| format!("mount({source:?}, {:?}, {kind:?}, {:#x})", target.path, planned.flags))?;
+        }
+        // A user namespace may mount these only with a pid, network or ipc namespace of its own: show the caller's.
+        Err(Errno::EPERM) if let Some(host) = place_on_host(kind) => {
             let bind = Bind { recursive: true, attributes: planned.attributes, ..Bind::default() };
             bind_by_path(&Source::Path(Path::new(host)), target, true)?;
             change(target, &bind)?;
@@ -204,6 +210,31 @@ fn copy_up(before: OwnedFd, target: &Target<'_>, options: &CStr) -> Result<()> {
         nix::sys::stat::fchmod(&to, Mode::from_bits_truncate(own.st_mode)).context(|| "fchmod()".into())?;
     }
     Ok(())
+}
+
+/// Where the host has a file system that a user namespace may be refused.
+fn place_on_host(kind: &CStr) -> Option<&'static str> {
+    match kind.to_bytes() {
+        b"proc" => Some("/proc"),
+        b"sysfs" => Some("/sys"),
+        b"mqueue" => Some("/dev/mqueue").filter(|place| Path::new(place).exists()),
+        _ => None,
+    }
+}
+
+/// The options without the group, if that is an id that the user namespace of this process has not.
+fn without_group(options: &CStr) -> Option<CString> {
+    let is_group = |option: &&[u8]| option.starts_with(b"gid=");
+    let all = || options.to_bytes().split(|&b| b == b',');
+    let group: u32 = std::str::from_utf8(all().rfind(is_group)?.strip_prefix(b"gid=")?).ok()?.parse().ok()?;
+    let map = crate::utils::pseudo_file::read_to_string("/proc/self/gid_map").ok()?;
+    let is_mapped = map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok());
+        let (first, size) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
+        group.checked_sub(first).is_some_and(|at| at < size)
+    });
+    let rest: Vec<&[u8]> = all().filter(|option| !is_group(option)).collect();
+    CString::new(rest.join(&b',')).ok().filter(|_| !is_mapped)
 }
 
 /// Shows `source` at `target`.

@@ -6,7 +6,7 @@
 //! | way | needs | costs |
 //! | --- | --- | --- |
 //! | read-only detached clone of the mount: open_tree(2), mount_setattr(2) | Linux 5.12 | nothing |
-//! | read-only bind mount in the private mount namespace of a helper, which passes the descriptor | CAP_SYS_ADMIN | one process, once |
+//! | read-only bind mount in the private mount namespace of a helper, which passes the descriptor | CAP_SYS_ADMIN or user namespaces | one process, once |
 //! | copy in a sealed memfd(2) | Linux 3.17 | the executable's size in memory, once per descriptor |
 
 use crate::error::{Context, Error, Kind, Result};
@@ -145,7 +145,13 @@ pub fn serve(answer: BorrowedFd<'_>) -> Result<()> {
 
 fn read_only_bind() -> Result<OwnedFd> {
     let exe = std::fs::read_link(SELF).context(|| format!("readlink({SELF:?})"))?;
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context(|| "unshare(CLONE_NEWNS)".into())?;
+    use nix::sched::{CloneFlags, unshare};
+    match unshare(CloneFlags::CLONE_NEWNS) {
+        // Nobody but the helper is ever in the user namespace, so nobody gets rights over the mount by it.
+        Err(nix::Error::EPERM) => unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+            .context(|| "unshare(CLONE_NEWUSER|CLONE_NEWNS)".into())?,
+        result => result.context(|| "unshare(CLONE_NEWNS)".into())?,
+    }
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context(|| "mount(\"/\", MS_PRIVATE)".into())?;
