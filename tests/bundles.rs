@@ -1,7 +1,7 @@
 //! What the configuration of a bundle asks for, made by the runtime; by crun and runc too where they know it, so that
 //! the checks are checked.
 
-use crate::support::bed::{Bed, json};
+use crate::support::bed::{Bed, binary, json};
 use crate::support::bundle::{bundle_with, lcr, lcr_command, status};
 use crate::support::command::{self, Output};
 use crate::support::{contains, eventually, old_kernel};
@@ -21,6 +21,8 @@ tests![
     domains_and_memory_policies,
     further_processes_have_their_processors,
     events_until_the_end,
+    interfaces_become_the_containers,
+    interfaces_that_cannot_move_stay,
 ];
 
 /// A runtime that may be asked.
@@ -329,4 +331,97 @@ fn events_until_the_end(bed: &mut Bed) {
     let kinds: Vec<Value> = out.lines().map(|line| json(line.as_bytes())["type"].clone()).collect();
     assert!(kinds.contains(&"stats".into()) && kinds.contains(&"oom".into()), "{out}");
     lcr(bed, &["events", "--stats", "one"]).fails(1, "\"one\"");
+}
+
+/// Runs a bundle, and `after` it, in network and mount namespaces of the test's own, where `make` has made interfaces.
+#[track_caller]
+fn run_among_interfaces(bed: &Bed, make: &str, bundle: &str, after: &str) -> Output {
+    let text = format!("{make}\ncode=0; \"$@\" || code=$?; {after}\nexit $code");
+    let mut command = Command::new("unshare");
+    command.args(["-n", "-m", "sh", "-ec", &text]);
+    command.arg("sh").arg(binary()).args(["lcr", "--root"]).arg(bed.dir.join("lcr"));
+    command.args(["run", "--bundle", bundle, "one"]);
+    command::run(command, "lcr run".into(), b"", Duration::from_secs(60))
+}
+
+/// A pair of interfaces. `h0` has addresses for good, one for a while and one of its link only.
+const PAIR: &str = "ip link add h0 type veth peer name h1
+    ip link set h0 mtu 1400 address 02:00:00:00:00:07
+    ip addr add 10.8.0.2/24 dev h0
+    ip addr add 10.8.0.3/24 dev h0
+    ip addr add 10.8.1.2/24 valid_lft 1000 preferred_lft 900 dev h0
+    ip addr add 169.254.7.7/16 scope link dev h0
+    test ! -e /proc/net/if_inet6 || ip addr add fd00:8::2/64 nodad dev h0
+    ip link set h0 up; ip link set h1 up";
+
+/// Name, size of packets and hardware address of each interface but the first, then the addresses.
+const LOOK: &str = "cd /sys/class/net; for i in *; do test $i = lo || echo $i $(cat $i/mtu $i/address $i/operstate); done; \
+    ip -o addr show | awk '$2 != \"lo\" && !/fe80/ {print $2, $4}' | sort";
+
+fn interfaces_become_the_containers(bed: &mut Bed) {
+    requires!(veth);
+    let version_6 = Path::new("/proc/net/if_inet6").exists();
+    let want = |name: &str| {
+        let addresses = ["10.8.0.2/24", "10.8.0.3/24", "fd00:8::2/64"];
+        let addresses = addresses[..if version_6 { 3 } else { 2 }].iter().map(|a| format!("\n{name} {a}"));
+        format!("{name} 1400 02:00:00:00:00:07 up{}", addresses.collect::<String>())
+    };
+    let with = |bed: &Bed, name: &str, change: &dyn Fn(&mut Value)| {
+        made(bed, &["sh", "-c", LOOK], |c| {
+            c["linux"]["netDevices"] = value!({"h0": {"name": name}});
+            change(c);
+        })
+    };
+    for (name, inside) in [("", "h0"), ("inner", "inner"), ("eth%d", "eth0")] {
+        let bundle = with(bed, name, &|_| ());
+        assert_eq!(run_among_interfaces(bed, PAIR, &bundle, "").ok(), want(inside));
+    }
+    let bundle = with(bed, "inner", &|c| user_namespace(c, 100_000));
+    assert_eq!(run_among_interfaces(bed, PAIR, &bundle, "").ok(), want("inner"));
+    // Into a namespace that was there before: it has a name like the first of the template, and what is moved stays.
+    let namespace = bed.dir.join("namespace");
+    fs::write(&namespace, "").unwrap();
+    let bundle = with(bed, "eth%d", &|c| {
+        let list = c["linux"]["namespaces"].as_array_mut().unwrap();
+        let network = list.iter_mut().find(|n| n["type"] == "network").unwrap();
+        network["path"] = namespace.display().to_string().into();
+    });
+    let inside = format!("nsenter --net={}", namespace.display());
+    let make = format!(
+        "unshare --net={} true\n{inside} ip link add eth0 type veth peer name eth2; {PAIR}",
+        namespace.display()
+    );
+    let after = format!("{inside} ip -o link show eth1 | grep -o 'mtu 1400'; ls /sys/class/net | grep h0 || echo gone");
+    // The new /sys is that of the namespace in which it is mounted.
+    let after = format!("mount -t sysfs none /sys; {after}");
+    let out = run_among_interfaces(bed, &make, &bundle, &after).ok();
+    contains(&out, &want("eth1"));
+    assert!(out.ends_with("mtu 1400\ngone"), "{out}");
+}
+
+fn interfaces_that_cannot_move_stay(bed: &mut Bed) {
+    requires!(veth);
+    let refused = |bed: &Bed, devices: Value, change: &dyn Fn(&mut Value), text: &str| {
+        let bundle = made(bed, &["true"], |c| {
+            c["linux"]["netDevices"] = devices;
+            change(c);
+        });
+        let o = run_among_interfaces(bed, PAIR, &bundle, "ip -o addr show dev h0 >&2");
+        contains(&o.err, text);
+        contains(&o.err, "10.8.0.2/24");
+        assert_eq!(status(bed, "one"), "code 1");
+    };
+    let text = "netDevices \"h0\": the container has an interface \"lo\" already";
+    refused(bed, value!({"h0": {"name": "lo"}}), &|_| (), text);
+    // The second one is looked at before the first one moves.
+    let both = value!({"h0": {}, "none": {}});
+    refused(bed, both, &|_| (), "netDevices \"none\": there is no such interface");
+    let loopback = value!({"lo": {"name": "other"}});
+    refused(bed, loopback, &|_| (), "netDevices \"lo\": the kernel does not move it to another namespace");
+    refused(bed, value!({"h0": {"name": "a/b"}}), &|_| (), "\"a/b\" is not the name of an interface");
+    let two = value!({"h0": {"name": "x"}, "h1": {"name": "x"}});
+    refused(bed, two, &|_| (), "netDevices: two interfaces named \"x\"");
+    let shared: &dyn Fn(&mut Value) =
+        &|c| c["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+    refused(bed, value!({"h0": {}}), shared, "netDevices: the container needs a network namespace of its own");
 }

@@ -6,7 +6,7 @@ use super::process::plan::Plan;
 use super::process::sync::{self, CallerEnd, FromInit, ToInit};
 use super::process::{child, sync::InitEnd};
 use super::rootfs::Base;
-use super::{cgroup, process, rlimit};
+use super::{cgroup, namespace, net_device, process, rlimit};
 use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
 use crate::engine::cgroup::Cgroup;
 use crate::engine::seccomp::agent::{About, Call};
@@ -129,6 +129,9 @@ pub fn create(request: Request<'_>) -> Result<Created> {
             maps.write(newborn.pid())?;
             caller.send(&ToInit::Mapped)?;
         }
+    }
+    if !plan.linux.net_devices.is_empty() {
+        give_net_devices(&plan, newborn.pid())?;
     }
     let mut files = Vec::new();
     if let Some(path) = &path {
@@ -279,6 +282,19 @@ fn spawn(
         }
         _ => child,
     }
+}
+
+/// Moves interfaces of this process's network namespace into that of the container with the first process `pid`, which
+/// has a new one from its birth on.
+fn give_net_devices(plan: &Plan<'_>, pid: i32) -> Result<()> {
+    let made = match plan.namespaces.new & libc::CLONE_NEWNET {
+        0 => Vec::new(),
+        kind => namespace::open_of(pid, kind)?,
+    };
+    let mut all = made.iter().chain(&plan.namespaces.joined);
+    let network = all.find(|j| j.kind == libc::CLONE_NEWNET);
+    let network = network.ok_or_else(|| Error::internal("interfaces without a network namespace"))?;
+    net_device::give(&plan.linux.net_devices, network.file.as_fd())
 }
 
 /// Where the container's cgroup is; without path and limits it stays in the caller's.

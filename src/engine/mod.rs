@@ -10,6 +10,7 @@ pub mod hook;
 pub mod idmap;
 pub mod label;
 pub mod namespace;
+pub mod net_device;
 pub mod process;
 pub mod rights;
 pub mod rlimit;

@@ -1,4 +1,4 @@
-//! The runtime configuration document `config.json` (OCI runtime specification 1.2, config.md and config-linux.md).
+//! The runtime configuration document `config.json` (OCI runtime specification 1.3, config.md and config-linux.md).
 
 pub use super::names::Names;
 use crate::utils::json::Object;
@@ -271,12 +271,22 @@ document! {
         mount_label: String,
         /// Offsets of the clocks `monotonic` and `boottime` in a new time namespace.
         time_offsets: BTreeMap<String, TimeOffset>,
+        /// Interfaces of the host that become the container's, by name.
+        net_devices: BTreeMap<String, NetDevice>,
         /// Execution domain.
         personality: Option<Personality>,
         /// Memory nodes.
         memory_policy: Option<MemoryPolicy>,
         /// Cache and bandwidth of Intel processors. Read so that it can be refused.
         intel_rdt: Option<IntelRdt>,
+    }
+}
+
+document! {
+    /// An interface of the host.
+    NetDevice {
+        /// Its name in the container; `%d` in it is the lowest number that makes it unique. Empty: that on the host.
+        name: String,
     }
 }
 
@@ -383,6 +393,8 @@ document! {
         block_io: Option<BlockIo>,
         /// Huge pages.
         hugepage_limits: Vec<HugepageLimit>,
+        /// Adapters for remote direct memory access, by name.
+        rdma: BTreeMap<String, Rdma>,
         /// Most open files of all processes together; -1 is unlimited. Ours, for a controller of openEuler's kernel.
         #[serde(rename = "isulaFilesLimit")]
         files_limit: Option<i64>,
@@ -506,6 +518,16 @@ document! {
         page_size: String,
         /// Bytes.
         limit: u64,
+    }
+}
+
+document! {
+    /// Limits for one adapter.
+    Rdma {
+        /// Handles.
+        hca_handles: Option<u32>,
+        /// Objects.
+        hca_objects: Option<u32>,
     }
 }
 

@@ -72,8 +72,8 @@ struct Seccomp {
     actions: &'static [&'static str],
     operators: &'static [&'static str],
     archs: Vec<&'static str>,
-    known_flags: &'static [&'static str],
-    supported_flags: &'static [&'static str],
+    known_flags: Vec<&'static str>,
+    supported_flags: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -100,14 +100,14 @@ fn document() -> Document {
         linux: Linux {
             namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             capabilities: NAMES.iter().map(|name| format!("CAP_{name}")).collect(),
-            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: false },
+            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
             seccomp: Seccomp {
                 enabled: true,
                 actions: seccomp::ACTIONS,
                 operators: seccomp::OPERATORS,
                 archs: seccomp::architectures().collect(),
-                known_flags: seccomp::FLAGS,
-                supported_flags: seccomp::FLAGS,
+                known_flags: seccomp::FLAGS.iter().map(|(name, _)| *name).collect(),
+                supported_flags: seccomp::supported_flags().collect(),
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
@@ -117,7 +117,7 @@ fn document() -> Document {
                 modes: &scheduling::MEMORY_MODES,
                 flags: scheduling::MEMORY_FLAGS.iter().map(|(name, _)| *name).collect(),
             },
-            net_devices: Enabled { enabled: false },
+            net_devices: Enabled { enabled: true },
         },
         annotations: [("org.isulabox.lcr.version", VERSION), ("org.isulabox.lcr.commit", COMMIT)].into(),
         potentially_unsafe_config_annotations: [],
@@ -144,6 +144,8 @@ mod tests {
             r#""tmpcopyup""#,
             r#""mountExtensions":{"idmap":{"enabled":true}}"#,
             r#""MPOL_BIND""#,
+            r#""netDevices":{"enabled":true}"#,
+            r#""rdma":true"#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -2,13 +2,14 @@
 
 use crate::cmd::runtime::output;
 use crate::cmd::runtime::record::{Record, Root, Status};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::utils::json;
 use crate::utils::order;
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 /// print the state of a container as JSON
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -41,6 +42,9 @@ pub struct Ps {
     /// container id
     #[argh(positional, arg_name = "ID")]
     id: String,
+    /// options for ps(1), which makes the table then
+    #[argh(positional, greedy, arg_name = "[OPTION...]")]
+    options: Vec<String>,
 }
 
 /// The specification's state document, with what the other runtimes add to it.
@@ -132,7 +136,7 @@ pub fn list(root: &Root, args: List) -> Result<u8> {
 /// Prints the processes.
 ///
 /// # Errors
-/// `Kind::NotFound`.
+/// `Kind::NotFound`; what ps(1) says to its options.
 pub fn ps(root: &Root, args: Ps) -> Result<u8> {
     let json = is_json(args.format.as_deref())?;
     let record = root.load(&args.id)?;
@@ -143,9 +147,32 @@ pub fn ps(root: &Root, args: Ps) -> Result<u8> {
         text.push(b'\n');
         return output(&text);
     }
+    if !args.options.is_empty() {
+        return output(lines_of(&args.options, &pids)?.as_bytes());
+    }
     let head = ["PID", "COMMAND"].map(str::to_owned);
     let rows = pids.iter().map(|pid| [pid.to_string(), command(*pid)]);
     output(table(std::iter::once(head).chain(rows).collect()).as_bytes())
+}
+
+/// What the host's ps(1) prints with these options: its heading, and of the rest the lines of the processes `pids`.
+fn lines_of(options: &[String], pids: &[i32]) -> Result<String> {
+    let call = || format!("ps {}", options.join(" "));
+    let out = Command::new("ps").args(options).output().context(call)?;
+    if !out.status.success() {
+        let text = String::from_utf8_lossy(&out.stderr).trim().to_owned();
+        return Err(Error::new(Kind::Remote, text).context(call()));
+    }
+    let text = String::from_utf8_lossy(&out.stdout);
+    let mut lines = text.lines();
+    let heading = lines.next().unwrap_or_default();
+    let column = heading.split_whitespace().position(|word| word == "PID");
+    let column = column.ok_or_else(|| Error::invalid(format!("{}: the output has no column PID", call())))?;
+    let is_ours = |line: &&str| {
+        let pid = line.split_whitespace().nth(column).and_then(|word| word.parse().ok());
+        pid.is_some_and(|pid| pids.contains(&pid))
+    };
+    Ok(std::iter::once(heading).chain(lines.filter(is_ours)).map(|line| format!("{line}\n")).collect())
 }
 
 /// The command line of a process, in brackets its name when it has none.

@@ -40,7 +40,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Version of the runtime specification that documents and states carry.
-pub const OCI_VERSION: &str = "1.2.1";
+pub const OCI_VERSION: &str = "1.3.0";
 /// The word with which the executable helps to seal itself (see `utils::sys::sealed_exe`).
 const SEAL_WORD: &str = "--serve-seal";
 

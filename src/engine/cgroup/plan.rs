@@ -1,7 +1,7 @@
 //! From limits to writes: which file of which controller gets which value, in which order. Touches nothing, so that
 //! the plans for both versions can be compared in tests on any host.
 
-use crate::api::oci::runtime::Resources;
+use crate::api::oci::runtime::{Rdma, Resources};
 use crate::engine::cgroup::layout::{Layout, Version};
 use crate::engine::cgroup::{v1, v2};
 use crate::error::{Error, Kind, Result};
@@ -118,6 +118,10 @@ pub fn plan(resources: &Resources, layout: &Layout, read: Read<'_>) -> Result<Ve
         let reserved = Write::new("hugetlb", format!("hugetlb.{size}.rsvd.{suffix}"), limit, huge.limit);
         out.push(reserved.on_failure(Failure::Optional));
     }
+    for (adapter, limits) in &resources.rdma {
+        version("rdma", "rdma")?;
+        out.push(Write::new("rdma", "rdma.max", format!("rdma {adapter:?}"), rdma(adapter, limits)?));
+    }
     if let Some(limit) = resources.files_limit {
         version("files", "files limit")?;
         let value = if limit > 0 { limit.to_string() } else { "max".into() };
@@ -127,6 +131,23 @@ pub fn plan(resources: &Resources, layout: &Layout, read: Read<'_>) -> Result<Ve
         out.push(v2::unified(layout, file, value)?);
     }
     Ok(out)
+}
+
+/// Name of an adapter and limits; the same in both versions.
+fn rdma(adapter: &str, limits: &Rdma) -> Result<String> {
+    if adapter.is_empty() || adapter.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(Error::invalid(format!("rdma {adapter:?} is not the name of an adapter")));
+    }
+    let mut value = adapter.to_owned();
+    for (key, limit) in [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)] {
+        if let Some(limit) = limit {
+            value.push_str(&format!(" {key}={limit}"));
+        }
+    }
+    match value.len() > adapter.len() {
+        true => Ok(value),
+        false => Err(Error::invalid(format!("rdma {adapter:?}: want hcaHandles or hcaObjects"))),
+    }
 }
 
 /// A list of numbers and ranges. The kernel checks it; here only that it is one word of it.
@@ -328,6 +349,24 @@ mod tests {
         }
         // Nothing asked of memory: no controller needed.
         assert!(plan(&memory(None, None), &layout(&[]), &|_, _| None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn adapters_have_limits() {
+        let rdma = |name: &str, hca_handles, hca_objects| Resources {
+            rdma: [(name.to_owned(), Rdma { hca_handles, hca_objects })].into(),
+            ..Resources::default()
+        };
+        for version in [Version::V1, Version::V2] {
+            let layout = layout(&[(version, "rdma")]);
+            let of = |resources: &Resources| lines(resources, &layout, &[]);
+            assert_eq!(of(&rdma("mlx4_0", Some(3), None)), ["rdma/rdma.max mlx4_0 hca_handle=3"]);
+            assert_eq!(of(&rdma("x", Some(0), Some(9))), ["rdma/rdma.max x hca_handle=0 hca_object=9"]);
+            for bad in [rdma("x", None, None), rdma("", Some(1), None), rdma("x y", Some(1), None)] {
+                assert_eq!(refused(&bad, &layout).kind(), Kind::Invalid);
+            }
+        }
+        assert_eq!(refused(&rdma("x", Some(1), None), &v1_layout()).kind(), Kind::Unsupported);
     }
 
     #[test]

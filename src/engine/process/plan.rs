@@ -7,7 +7,7 @@ use crate::engine::namespace::Namespaces;
 use crate::engine::rlimit::Limit;
 use crate::engine::rootfs::{self, device, option};
 use crate::engine::scheduling::{Affinity, Own, Scheduling};
-use crate::engine::{create, idmap, rights, rlimit, seccomp, sysctl};
+use crate::engine::{create, idmap, net_device, rights, rlimit, seccomp, sysctl};
 use crate::error::{Context, Error, Kind, Result};
 use libc::{CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
 use std::ffi::CString;
@@ -118,6 +118,7 @@ impl<'a> Plan<'a> {
         }
         sysctl::check(&linux.sysctl, own)?;
         device::check(&linux.devices)?;
+        net_device::check(&linux.net_devices, own)?;
         if own & CLONE_NEWUTS == 0 && !(spec.hostname.is_empty() && spec.domainname.is_empty()) {
             return Err(Error::invalid("a host name needs a uts namespace"));
         }

@@ -85,18 +85,15 @@ pub fn compile(seccomp: &Seccomp) -> Result<Program> {
     }
     let mut flags = if notifies { sys::NEW_LISTENER } else { 0 };
     for name in &seccomp.flags {
-        flags |= match name.as_str() {
+        let found = FLAGS.iter().find(|(known, _)| known == name);
+        match found.ok_or_else(|| Error::invalid(format!("unknown seccomp flag {name:?}")))?.1 {
             // A listener and TSYNC exclude each other, and there is one thread only when the filter is loaded.
-            "SECCOMP_FILTER_FLAG_TSYNC" if notifies => 0,
-            "SECCOMP_FILTER_FLAG_TSYNC" => sys::TSYNC,
-            "SECCOMP_FILTER_FLAG_LOG" => sys::LOG,
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => sys::SPEC_ALLOW,
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" if !notifies => {
-                return Err(Error::invalid("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY"));
+            sys::TSYNC if notifies => {}
+            sys::WAIT_KILLABLE_RECV if !notifies => {
+                return Err(Error::invalid(format!("{name} needs a rule with SCMP_ACT_NOTIFY")));
             }
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => sys::WAIT_KILLABLE_RECV,
-            _ => return Err(Error::invalid(format!("unknown seccomp flag {name:?}"))),
-        };
+            flag => flags |= flag,
+        }
     }
     let flags_are_optional = seccomp.flags.is_empty();
     if flags_are_optional {
@@ -149,12 +146,19 @@ pub const ACTIONS: &[&str] = &[
 pub const OPERATORS: &[&str] =
     &["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"];
 /// As [`ACTIONS`].
-pub const FLAGS: &[&str] = &[
-    "SECCOMP_FILTER_FLAG_LOG",
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-    "SECCOMP_FILTER_FLAG_TSYNC",
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+pub const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_LOG", sys::LOG),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", sys::SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_TSYNC", sys::TSYNC),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", sys::WAIT_KILLABLE_RECV),
 ];
+
+/// Those of [`FLAGS`] that the running kernel takes.
+pub fn supported_flags() -> impl Iterator<Item = &'static str> {
+    // Without a listener the last one means nothing, and the kernel refuses it.
+    let with = |flag| if flag == sys::WAIT_KILLABLE_RECV { flag | sys::NEW_LISTENER } else { flag };
+    FLAGS.iter().filter(move |(_, flag)| sys::is_known(with(*flag))).map(|(name, _)| *name)
+}
 
 /// The architectures that this build makes rules for: the native one and those whose programs it also runs.
 pub fn architectures() -> impl Iterator<Item = &'static str> {

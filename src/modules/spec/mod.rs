@@ -243,6 +243,7 @@ pub fn generate(input: &Input<'_>) -> Result<Spec> {
             readonly_paths,
             mount_label: linux.mount_label,
             time_offsets: linux.time_offsets,
+            net_devices: linux.net_devices,
             personality: linux.personality,
             memory_policy: linux.memory_policy,
             intel_rdt: linux.intel_rdt,

@@ -6,7 +6,7 @@ use crate::api::container::HostConfig;
 use crate::api::oci::runtime::{Cpu, DeviceRule, Memory, Pids, Resources};
 use crate::error::{Error, Kind, Result};
 use crate::utils::id_list;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const MEMORY_MINIMUM: i64 = 4 << 20;
 /// cgroup of the containers' unless an operator names another.
@@ -282,6 +282,7 @@ pub(super) fn over(template: Resources, own: Resources) -> Resources {
         pids: own.pids.or(template.pids),
         block_io: own.block_io.or(template.block_io),
         hugepage_limits: pages,
+        rdma: template.rdma,
         files_limit: own.files_limit.or(template.files_limit),
         unified,
     }
@@ -323,6 +324,7 @@ fn convert(host: &HostConfig, devices: Vec<DeviceRule>, have: &Controllers) -> R
         pids: host.pids_limit.filter(|n| *n > 0 && have.pids).map(|n| Pids { limit: Some(n) }),
         block_io: block_io::of_container(host, have)?,
         hugepage_limits: hugetlb::of_container(&host.hugetlbs)?,
+        rdma: BTreeMap::new(),
         files_limit: Some(host.files_limit).filter(|n| *n > 0 && have.files),
         unified: host.unified.clone(),
     })

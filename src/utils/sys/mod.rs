@@ -16,6 +16,7 @@ pub mod loop_device;
 pub mod memory;
 pub mod mount;
 pub mod net;
+pub mod netlink;
 pub mod pages;
 pub mod poll;
 pub mod prctl;

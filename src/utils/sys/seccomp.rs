@@ -17,6 +17,13 @@ pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
 
+/// Whether this kernel knows `flag`. Nothing changes: without a program the kernel looks at the flags and then fails.
+pub fn is_known(flag: u32) -> bool {
+    // SAFETY: the null pointer is not followed by the kernel but refused with EFAULT.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag, std::ptr::null::<u8>()) };
+    result < 0 && nix::errno::Errno::last_raw() == libc::EFAULT
+}
+
 /// Adds a filter to the calling thread; gives the listener's descriptor, close-on-exec, when `flags` ask for one.
 /// Makes no allocation. Needs CAP_SYS_ADMIN in the user namespace, or no_new_privs.
 ///
