@@ -57,6 +57,7 @@ mod support;
 #[cfg(feature = "syslog")]
 mod syslog;
 mod system_containers;
+mod systemd;
 mod users;
 mod volume_copies;
 mod volumes;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     let tests = [
         multicall::TESTS,
         rootless::TESTS,
+        systemd::TESTS,
         runtime::TESTS,
         #[cfg(feature = "other-runtimes")]
         other_runtimes::TESTS,

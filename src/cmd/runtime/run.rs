@@ -51,7 +51,7 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
     let signals = if args.detach { None } else { Some(foreground::collect_signals()?) };
     let created = new.create(args.no_pivot, args.preserve_fds)?;
     let New { mut record, spec, claim, .. } = new;
-    record.cgroup_path = created.cgroup_path().unwrap_or_default().to_owned();
+    record.set_cgroup(&created);
     let running = Guard(Some(created.start()?)); // goes before the claim does
     let init = &running.get().init;
     (record.pid, record.start_time) = (init.pid, init.start_time);
