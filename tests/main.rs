@@ -59,6 +59,7 @@ mod support;
 #[cfg(feature = "syslog")]
 mod syslog;
 mod system_containers;
+mod systemd;
 mod users;
 mod volume_copies;
 mod volumes;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
     let tests = [
         multicall::TESTS,
         rootless::TESTS,
+        systemd::TESTS,
         runtime::TESTS,
         bundles::TESTS,
         peers::TESTS,

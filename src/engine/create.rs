@@ -8,7 +8,7 @@ use super::process::{child, sync::InitEnd};
 use super::rootfs::Base;
 use super::{cgroup, namespace, net_device, process, rlimit};
 use crate::api::oci::runtime::{Hook, Linux, Resources, Spec};
-use crate::engine::cgroup::Cgroup;
+use crate::engine::cgroup::{Cgroup, systemd::Unit};
 use crate::engine::seccomp::agent::{About, Call};
 use crate::error::{Context, Error, Result};
 use crate::utils::sys::clone;
@@ -43,6 +43,8 @@ pub struct Request<'a> {
 pub struct CgroupChoice {
     /// Hierarchies that the user may not write to are done without.
     pub lenient: bool,
+    /// systemd makes it: the configuration's path has the form `slice:prefix:name`.
+    pub systemd: bool,
 }
 
 /// A process that the engine started.
@@ -106,7 +108,14 @@ struct Poststart {
 pub fn create(request: Request<'_>) -> Result<Created> {
     let plan = Plan::new(&request)?;
     let (caller, init_end) = sync::pair()?;
-    let path = cgroup_path(plan.id, plan.linux);
+    let unit = match request.cgroup.systemd {
+        true => Some(Unit::parse(&plan.linux.cgroups_path, plan.id, request.cgroup.lenient)?),
+        false => None,
+    };
+    if unit.is_some() {
+        cgroup::systemd::check()?;
+    }
+    let path = cgroup_path(plan.id, plan.linux).filter(|_| unit.is_none());
     // Into v2 a process is best born. The many directories of v1 take longer to make than all else here, so they are
     // made while the first process prepares its root, and it joins them itself.
     let mut cgroup = CgroupGuard(None);
@@ -138,6 +147,10 @@ pub fn create(request: Request<'_>) -> Result<Created> {
         let entry = cgroup.complete(path, plan.linux.resources.as_ref())?;
         files.extend(process::late_entry(&entry, in_cgroup)?);
         files.extend(entry.join);
+    }
+    if let Some(unit) = &unit {
+        // The process is there, and waits for its cgroup at the latest.
+        files.extend(cgroup.of_unit(unit, newborn.pid(), &plan, request.cgroup.lenient)?);
     }
     if plan.namespaces.has_user() {
         // Before Linux 5.16 it counts who writes, not who opened, and inside nobody has the right.
@@ -189,6 +202,11 @@ impl Created {
     /// Its cgroup, if it has one.
     pub fn cgroup_path(&self) -> Option<&str> {
         self.cgroup.0.as_ref().filter(|c| c.is_made()).map(Cgroup::path)
+    }
+
+    /// The unit of systemd that it belongs to.
+    pub fn unit(&self) -> Option<&str> {
+        self.cgroup.0.as_ref().and_then(Cgroup::unit)
     }
 
     /// Master side of the terminal of the first process.
@@ -314,6 +332,24 @@ impl CgroupGuard {
     fn begin(&mut self, path: &str, choice: CgroupChoice) -> Result<Option<OwnedFd>> {
         let cgroup = self.0.insert(Cgroup::begin(path, choice.lenient).context(|| format!("cgroup {path:?}"))?);
         Ok(cgroup.entry().context(|| format!("cgroup {path:?}"))?.clone_into)
+    }
+
+    /// Has systemd make it with the process `pid` in it; the files by which that joins what systemd did not make.
+    fn of_unit(&mut self, unit: &Unit, pid: i32, plan: &Plan<'_>, lenient: bool) -> Result<Vec<OwnedFd>> {
+        let resources = plan.linux.resources.as_ref();
+        cgroup::systemd::start(unit, pid, resources, &plan.spec.annotations)?;
+        let made = Cgroup::of_unit(&unit.name, pid, lenient);
+        let made = made.inspect_err(|_| {
+            if let Err(e) = cgroup::systemd::stop(&unit.name) {
+                log::warn!("{e}");
+            }
+        });
+        let call = || format!("cgroup of unit {:?}", unit.name);
+        let cgroup = self.0.insert(made.context(call)?);
+        if let Some(resources) = resources {
+            cgroup.apply(resources).context(call)?;
+        }
+        cgroup.entry().map(|entry| entry.join).context(call)
     }
 
     fn complete(&mut self, path: &str, resources: Option<&Resources>) -> Result<cgroup::Entry> {

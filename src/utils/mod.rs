@@ -7,6 +7,8 @@ pub mod budget;
 pub mod buffered;
 pub mod capability;
 pub mod checksum;
+#[cfg(feature = "systemd")]
+pub mod dbus;
 pub mod digest;
 pub mod entry;
 pub mod file_copy;

@@ -339,6 +339,11 @@ pub fn lcr() -> Condition {
     built_with(cfg!(feature = "lcr"), "lcr")
 }
 
+/// Cgroups by systemd, an optional part of the build.
+pub fn systemd() -> Condition {
+    built_with(cfg!(feature = "systemd"), "systemd")
+}
+
 /// Go templates, an optional part of the build.
 pub fn templates() -> Condition {
     built_with(cfg!(feature = "templates"), "templates")

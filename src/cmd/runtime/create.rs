@@ -59,7 +59,7 @@ pub fn create(root: &Root, args: Create) -> Result<u8> {
     let New { mut record, claim, .. } = new;
     let mut created = created; // goes before the claim does
     let pid = created.pid();
-    record.cgroup_path = created.cgroup_path().unwrap_or_default().to_owned();
+    record.set_cgroup(&created);
     let start_time = process::start_time(pid);
     record.pid = pid;
     record.start_time = start_time.ok_or_else(|| Error::internal(format!("no start time of process {pid}")))?;
@@ -106,7 +106,8 @@ impl New {
         let bundle = bundle.unwrap_or(Path::new("."));
         let bundle = std::fs::canonicalize(bundle).context(|| format!("bundle {bundle:?}"))?;
         root.directory(&id)?;
-        let spec = load(&config.map_or_else(|| bundle.join("config.json"), Path::to_owned), &id)?;
+        let path = config.map_or_else(|| bundle.join("config.json"), Path::to_owned);
+        let spec = load(&path, &id, root.cgroup.systemd)?;
         let record = Record {
             oci_version: super::OCI_VERSION.into(),
             id,
@@ -148,7 +149,7 @@ impl New {
 }
 
 /// Reads and checks a configuration.
-fn load(path: &Path, id: &str) -> Result<Spec> {
+fn load(path: &Path, id: &str, systemd: bool) -> Result<Spec> {
     let mut spec: Spec = json::parse(&read_limited(path)?).context(|| format!("configuration {path:?}"))?;
     let supported = spec.oci_version.split('.').next() == Some("1");
     if !supported {
@@ -162,7 +163,7 @@ fn load(path: &Path, id: &str) -> Result<Spec> {
     let User { username, additional_groups, .. } = &mut process.user;
     (*username, *additional_groups) = (String::new(), Vec::new());
     let linux = spec.linux.get_or_insert_default();
-    if linux.cgroups_path.is_empty() {
+    if linux.cgroups_path.is_empty() && !systemd {
         linux.cgroups_path = format!("/{id}");
     }
     Ok(spec)

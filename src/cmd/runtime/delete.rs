@@ -2,6 +2,7 @@
 
 use crate::cmd::runtime::record::{Record, Root, Status, is_running};
 use crate::cmd::runtime::run::poststop;
+use crate::engine::cgroup::systemd;
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::sys::child::send_signal;
 use crate::utils::sys::poll::{POLLIN, PollSet};
@@ -48,8 +49,11 @@ pub fn delete(root: &Root, args: Delete) -> Result<u8> {
         }
         end(&record)?;
     }
-    if let Some(cgroup) = record.cgroup()? {
-        cgroup.destroy(PATIENCE)?;
+    match record.cgroup()? {
+        Some(cgroup) => cgroup.destroy(PATIENCE)?,
+        // A unit can be left of which nothing runs any more.
+        None if !record.systemd_unit.is_empty() => systemd::stop(&record.systemd_unit)?,
+        None => {}
     }
     if let Ok(spec) = root.spec(&args.id) {
         poststop(&record, &spec);

@@ -12,6 +12,9 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Whether systemd can be asked for cgroups.
+const SYSTEMD: bool = cfg!(feature = "systemd");
+
 /// print what this runtime can do as JSON
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "features")]
@@ -100,7 +103,7 @@ fn document() -> Document {
         linux: Linux {
             namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             capabilities: NAMES.iter().map(|name| format!("CAP_{name}")).collect(),
-            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            cgroup: Cgroup { v1: true, v2: true, systemd: SYSTEMD, systemd_user: SYSTEMD, rdma: true },
             seccomp: Seccomp {
                 enabled: true,
                 actions: seccomp::ACTIONS,
@@ -135,7 +138,7 @@ mod tests {
             r#""ociVersionMin":"1.0.0""#,
             r#""createRuntime""#,
             r#""CAP_CHOWN""#,
-            r#""systemdUser":false"#,
+            r#""systemdUser":"#,
             r#""SCMP_ACT_NOTIFY""#,
             r#""knownFlags""#,
             r#""intelRdt":{"enabled":false}"#,

@@ -62,7 +62,7 @@ struct Top {
     /// log decisions
     #[argh(switch)]
     debug: bool,
-    /// cgroups by systemd, which is not supported
+    /// systemd makes the cgroups; their paths have the form slice:prefix:name
     #[argh(switch)]
     systemd_cgroup: bool,
     /// true, false or auto (default): whether cgroups that the user may not make are done without
@@ -133,12 +133,9 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 }
 
 fn dispatch(top: Top, words: &[OsString]) -> Result<u8> {
-    if top.systemd_cgroup {
-        return Err(Error::new(Kind::Unsupported, "--systemd-cgroup: the systemd cgroup driver is not supported"));
-    }
     let rootless = is_rootless(top.rootless.as_deref())?;
     let path = top.root.map_or_else(|| default_root(rootless), Ok)?;
-    let root = Root::new(path, CgroupChoice { lenient: rootless });
+    let root = Root::new(path, CgroupChoice { lenient: rootless, systemd: top.systemd_cgroup });
     let command = top.command.ok_or_else(|| Error::invalid("a command is needed; lcr --help shows them"))?;
     if matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_)) {
         // From here on a container's process could reach this executable (CVE-2019-5736).

@@ -4,7 +4,7 @@
 
 use crate::api::oci::runtime::Spec;
 use crate::engine::cgroup::Cgroup;
-use crate::engine::create::CgroupChoice;
+use crate::engine::create::{CgroupChoice, Created};
 use crate::error::{Context, Error, Kind, Result};
 use crate::utils::atomic_file::{Durability, TEMPORARY_PREFIX, replace};
 use crate::utils::json;
@@ -58,6 +58,9 @@ pub struct Record {
     pub owner: u32,
     /// Its cgroup.
     pub cgroup_path: String,
+    /// The unit of systemd that the cgroup belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub systemd_unit: String,
     /// From the configuration.
     pub annotations: BTreeMap<String, String>,
     /// Where it is kept.
@@ -216,6 +219,12 @@ impl Drop for Claim {
 }
 
 impl Record {
+    /// Notes where the cgroup of `created` is.
+    pub fn set_cgroup(&mut self, created: &Created) {
+        let text = |found: Option<&str>| found.unwrap_or_default().to_owned();
+        (self.cgroup_path, self.systemd_unit) = (text(created.cgroup_path()), text(created.unit()));
+    }
+
     /// What the container is doing now.
     pub fn status(&self) -> Status {
         if self.pid == 0 {
@@ -271,11 +280,12 @@ impl Record {
     /// # Errors
     /// The failing call.
     pub fn cgroup(&self) -> Result<Option<Cgroup>> {
-        if self.cgroup_path.is_empty() {
+        // While it is being made, that of systemd has a place but no path yet.
+        if self.cgroup_path.is_empty() || self.cgroup_path.contains(':') && self.pid == 0 {
             return Ok(None);
         }
         match Cgroup::open(&self.cgroup_path) {
-            Ok(cgroup) => Ok(Some(cgroup)),
+            Ok(cgroup) => Ok(Some(cgroup.with_unit(&self.systemd_unit))),
             Err(e) if e.kind() == Kind::NotFound => Ok(None),
             Err(e) => Err(e),
         }

@@ -65,7 +65,7 @@ pub fn run(root: &Root, args: Run) -> Result<u8> {
     let (no_pivot, no_new_keyring, preserved_fds) = (args.no_pivot, args.no_new_keyring, args.preserve_fds);
     let created = new.create(Manner { no_pivot, no_new_keyring, preserved_fds })?;
     let New { mut record, spec, claim, .. } = new;
-    record.cgroup_path = created.cgroup_path().unwrap_or_default().to_owned();
+    record.set_cgroup(&created);
     let running = Guard(Some(created.start()?)); // goes before the claim does
     let init = &running.get().init;
     (record.pid, record.start_time) = (init.pid, init.start_time);

@@ -17,6 +17,7 @@ mod make;
 mod owned;
 mod plan;
 mod stats;
+pub mod systemd;
 mod tree;
 mod v1;
 mod v2;
@@ -52,6 +53,8 @@ pub struct Cgroup {
     present: Vec<&'static Hierarchy>,
     /// Whether those that the user may not write to are done without.
     lenient: bool,
+    /// The unit of systemd that it belongs to.
+    unit: Option<String>,
 }
 
 /// How the first process gets into the cgroup.
@@ -153,7 +156,7 @@ impl Cgroup {
         if lenient {
             path = owned::place(layout, path)?;
         }
-        let mut cgroup = Cgroup { layout, path, present: Vec::new(), lenient };
+        let mut cgroup = Cgroup { layout, path, present: Vec::new(), lenient, unit: None };
         let v2: Vec<&Hierarchy> = layout.v2().into_iter().filter(|h| cgroup.may_be_made(h)).collect();
         make::make(v2.iter().copied(), &cgroup.path)?;
         cgroup.present = v2;
@@ -190,7 +193,37 @@ impl Cgroup {
         if present.is_empty() {
             return Err(Error::not_found(format!("cgroup {path:?} does not exist")));
         }
-        Ok(Cgroup { layout, path, present, lenient })
+        Ok(Cgroup { layout, path, present, lenient, unit: None })
+    }
+
+    /// The cgroup of the unit `name`, which systemd has just made with the process `pid` in it; in hierarchies that
+    /// systemd leaves alone it is made here. `lenient` as for [`Cgroup::begin`].
+    ///
+    /// # Errors
+    /// The failing call; what systemd made stays.
+    pub fn of_unit(name: &str, pid: i32, lenient: bool) -> Result<Cgroup> {
+        let layout = Layout::host()?;
+        let is_systemds = |h: &Hierarchy| h.version == Version::V2 || h.name.as_deref() == Some("systemd");
+        let found = of_process(pid)?.into_iter().find(|(h, directory)| is_systemds(h) && directory.ends_with(name));
+        let path =
+            found.and_then(|(h, directory)| Some(format!("/{}", directory.strip_prefix(&h.mount).ok()?.to_str()?)));
+        let path =
+            path.ok_or_else(|| Error::new(Kind::Remote, format!("systemd has not moved process {pid} to {name:?}")))?;
+        let mut cgroup = Cgroup { layout, path, present: Vec::new(), lenient, unit: Some(name.to_owned()) };
+        for hierarchy in &layout.hierarchies {
+            if hierarchy.directory(&cgroup.path).is_dir() {
+                cgroup.present.push(hierarchy);
+            } else if !is_systemds(hierarchy) && cgroup.may_be_made(hierarchy) {
+                make::make([hierarchy], &cgroup.path)?;
+                cgroup.present.push(hierarchy);
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// The same as one that belongs to the unit `name` of systemd.
+    pub fn with_unit(self, name: &str) -> Cgroup {
+        Cgroup { unit: (!name.is_empty()).then(|| name.to_owned()), ..self }
     }
 
     /// Applies limits and device rules. Before the first process is in.
@@ -214,6 +247,9 @@ impl Cgroup {
     /// # Errors
     /// As [`Cgroup::apply`]. What was changed before is as it was then, but for lists of devices.
     pub fn update(&self, resources: &Resources) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            systemd::update(unit, resources)?;
+        }
         let mut before = Vec::new();
         // Whoever updates has other work, and may try again.
         let changed = self.limit(resources, Duration::ZERO, &mut |path| {
@@ -406,6 +442,12 @@ impl Cgroup {
     /// # Errors
     /// `Kind::Timeout` when processes are left after that; else the first failing call, after everything was tried.
     pub fn destroy(self, patience: Duration) -> Result<()> {
+        let removed = self.remove(patience);
+        let stopped = self.unit.as_deref().map_or(Ok(()), systemd::stop);
+        removed.and(stopped)
+    }
+
+    fn remove(&self, patience: Duration) -> Result<()> {
         let mut left: Vec<PathBuf> = self.present.iter().map(|h| self.directory(h)).collect();
         // The usual case: nobody is in it and it has no children.
         left.retain(|d| !is_removed(std::fs::remove_dir(d)));
@@ -459,6 +501,11 @@ impl Cgroup {
     /// Whether it has a directory at all.
     pub fn is_made(&self) -> bool {
         !self.present.is_empty()
+    }
+
+    /// The unit of systemd that it belongs to.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
     }
 
     /// The path in a `/proc/PID/cgroup` sense, for logs.
@@ -652,7 +699,7 @@ fn wait_for_end(pid: i32, limit: Duration) {
 /// The path with one leading slash and no empty or `.` components.
 fn normalise(path: &str) -> Result<String> {
     if path.split(':').count() == 3 && !path.starts_with('/') {
-        let text = format!("cgroup path {path:?} is for systemd, whose cgroup driver is not supported here");
+        let text = format!("cgroup path {path:?} is for systemd, and the cgroup is not to be made by systemd");
         return Err(Error::new(Kind::Unsupported, text));
     }
     let mut out = String::with_capacity(path.len() + 1);

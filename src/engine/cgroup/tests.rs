@@ -127,6 +127,7 @@ fn version_1_freezes_and_kills_without_version_2() {
     let pid = sleeper(cgroup);
     let v1 = Cgroup {
         lenient: false,
+        unit: None,
         layout: cgroup.layout,
         path: cgroup.path.clone(),
         present: cgroup.present.iter().copied().filter(|h| h.version == Version::V1).collect(),
@@ -168,6 +169,7 @@ fn a_fork_bomb_with_cgroups_of_its_own_is_removed() {
         if only_v1 {
             let v1 = Cgroup {
                 lenient: false,
+                unit: None,
                 layout: cgroup.layout,
                 path: cgroup.path.clone(),
                 present: cgroup.present.iter().copied().filter(|h| h.version == Version::V1).collect(),
@@ -269,7 +271,7 @@ fn device_rules_are_in_force_in_both_versions() {
     let v2_only = cgroup.v2().map(|v2| {
         // As if the host had no devices controller: the program decides.
         let layout: &'static Layout = Box::leak(Box::new(Layout { hierarchies: vec![v2.clone()] }));
-        Cgroup { layout, path: cgroup.path.clone(), present: vec![&layout.hierarchies[0]], lenient: false }
+        Cgroup { layout, path: cgroup.path.clone(), present: vec![&layout.hierarchies[0]], lenient: false, unit: None }
     });
     let try_both = |c: &Cgroup| {
         let kmsg = Some((1, 11));
